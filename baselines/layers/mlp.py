@@ -1,0 +1,77 @@
+"""The fully connected top of every model, with PReLU and Dice."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Dice(nn.Module):
+    """Data adaptive activation, p(x) x + (1 - p(x)) alpha x with p = sigmoid of the standardised x (DIN, eq. 9).
+
+    The released code standardises with the statistics of the batch at hand, in evaluation too (facts 8), so a
+    sample's score depends a little on the batch it is evaluated in. Input and output (B, features).
+    """
+
+    def __init__(self, features: int, epsilon: float = 1e-9) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(features))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation of x (B, features)."""
+        # one fused operation; unlike nn.functional.batch_norm it takes a batch of one sample, which it maps to 0
+        standardised = torch.batch_norm(x, None, None, None, None, True, 0.0, self.epsilon, False)
+        p = torch.sigmoid(standardised)
+        return x * torch.lerp(self.alpha, torch.ones_like(self.alpha), p)  # p + alpha (1 - p)
+
+
+class FrozenNormalisation(nn.Module):
+    """Batch normalisation that never leaves its initial statistics, mean 0 and variance 1 (facts 7).
+
+    What remains is gamma x / sqrt(1 + 0.001) + beta, an affine map. Input and output (..., features).
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(features))
+        self.beta = nn.Parameter(torch.zeros(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the affine map of x (..., features)."""
+        return torch.addcmul(self.beta, x, self.gamma * (1 + 1e-3) ** -0.5)
+
+
+def dense(inputs: int, outputs: int) -> nn.Linear:
+    """Linear layer with TensorFlow's defaults: Glorot-uniform weights, zero bias."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class TopMLP(nn.Module):
+    """200-80-output on (B, inputs), to logits (B,).
+
+    Official: affine normalisation in front, Dice or PReLU (facts 7, 8), two softmax outputs, of which the logit
+    is the difference. Paper: PReLU, one output.
+    """
+
+    def __init__(self, inputs: int, *, official: bool, dice: bool, hidden_sizes: tuple[int, int] = (200, 80)) -> None:
+        super().__init__()
+        first, second = hidden_sizes
+        self.layers = nn.Sequential(
+            FrozenNormalisation(inputs) if official else nn.Identity(),
+            dense(inputs, first),
+            Dice(first) if dice else nn.PReLU(first, init=0.1),
+            dense(first, second),
+            Dice(second) if dice else nn.PReLU(second, init=0.1),
+            dense(second, 2 if official else 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B,) of x (B, inputs)."""
+        return to_logit(self.layers(x))
+
+
+def to_logit(outputs: Tensor) -> Tensor:
+    """(..., 1) or (..., 2) outputs to log-odds (...): softmax over two is the sigmoid of their difference."""
+    return outputs[..., 0] if outputs.shape[-1] == 1 else outputs[..., 0] - outputs[..., 1]

@@ -1,0 +1,145 @@
+"""The one LightningModule that trains every row."""
+
+import time
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchmetrics.classification import BinaryAUROC
+
+from baselines import load
+from datamodules.batch import Batch
+
+
+class Evaluation(NamedTuple):
+    """One pass over held-out samples."""
+
+    step: int
+    auc: float
+    logloss: float  # mean negative log-likelihood, nats
+    scores: NDArray[Any]  # (N,) float32 probabilities in the order of EvaluationBatches
+
+
+class CTRModule(pl.LightningModule):
+    """A row's model under L = L_target + alpha L_aux (paper, eq. 8), Adam halved at each third of the steps.
+
+    `users`, `items`, `categories` are rows of the embedding tables; `steps` is the whole budget. Held-out loaders
+    come in the order test, validation. `last`, `best_test` and `best_validation` hold the three selections; the
+    last two keep the test scores of the step at which the test AUC, or the validation AUC, was highest.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        variant: str,
+        users: int,
+        items: int,
+        categories: int,
+        steps: int,
+        learning_rate: float = 1e-3,
+        log_every: int = 20,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.model: nn.Module = load(model)(users=users, items=items, categories=categories, variant=variant)
+        self.target_weight = float(getattr(self.model, "target_weight", 1.0))
+        self.auxiliary_weight = float(getattr(self.model, "auxiliary_weight", 1.0))
+        self.metrics = nn.ModuleList([BinaryAUROC(), BinaryAUROC()])  # test, validation
+        self.logits: list[list[Tensor]] = [[], []]
+        self.labels: list[list[Tensor]] = [[], []]
+        self.sums = torch.zeros(3, dtype=torch.float64)  # whole, target, auxiliary loss since the last log
+        self.summed = 0
+        self.pending: dict[str, float] = {}  # a training row that waits for the evaluation of the same step
+        self.evaluation_seconds = 0.0
+        self.started = 0.0
+        self.last: Evaluation | None = None
+        self.best_test: Evaluation | None = None
+        self.best_validation: Evaluation | None = None
+        self.best_validation_auc: float | None = None
+        self.last_validation_auc: float | None = None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the whole loss of a batch."""
+        prediction = self.model(batch)
+        target = F.binary_cross_entropy_with_logits(prediction.logit, batch.label) * self.target_weight
+        loss = target
+        if prediction.auxiliary_loss is not None:
+            loss = target + self.auxiliary_weight * prediction.auxiliary_loss
+            self.sums[2] += prediction.auxiliary_loss.detach()
+        self.sums[0] += loss.detach()
+        self.sums[1] += target.detach()
+        self.summed += 1
+        self.has_auxiliary = prediction.auxiliary_loss is not None
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log the mean losses since the last log."""
+        step = batch_idx + 1
+        if step % self.hparams["log_every"] and step != self.hparams["steps"]:
+            return
+        whole, target, auxiliary = (self.sums / self.summed).tolist()
+        row = {"loss": whole, "target_loss": target}
+        if self.has_auxiliary:
+            row["auxiliary_loss"] = auxiliary
+        row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.sums.zero_()
+        self.summed = 0
+        if step % self.trainer.val_check_batch == 0:
+            self.pending = row
+        else:
+            self._log(row, step)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the clock of an evaluation."""
+        self.started = time.perf_counter()
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Keep logits and labels of held-out samples."""
+        logit = self.model(batch).logit
+        self.metrics[dataloader_idx].update(torch.sigmoid(logit.double()), batch.label.int())
+        self.logits[dataloader_idx].append(logit)
+        self.labels[dataloader_idx].append(batch.label)
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute AUC and log loss, remember the best step, log one row."""
+        step, row = self.global_step, self.pending
+        self.pending = {}
+        test, validation = (self._evaluate(loader, step) for loader in (0, 1))
+        assert test is not None
+        self.last = test
+        row |= {"test_auc": test.auc, "test_logloss": test.logloss}
+        if self.best_test is None or test.auc > self.best_test.auc:
+            self.best_test = test
+        if validation is not None:
+            row |= {"validation_auc": validation.auc, "validation_logloss": validation.logloss}
+            self.last_validation_auc = validation.auc
+            if self.best_validation_auc is None or validation.auc > self.best_validation_auc:
+                self.best_validation_auc, self.best_validation = validation.auc, test
+        self._log(row, step)
+        self.evaluation_seconds += time.perf_counter() - self.started
+
+    def _evaluate(self, loader: int, step: int) -> Evaluation | None:
+        """The evaluation of what `validation_step` kept from a loader, None where it has no samples."""
+        if not self.logits[loader]:
+            return None
+        logits, labels = torch.cat(self.logits[loader]).double(), torch.cat(self.labels[loader])
+        auc = float(self.metrics[loader].compute())
+        logloss = float(F.binary_cross_entropy_with_logits(logits, labels.double()))
+        self.metrics[loader].reset()
+        self.logits[loader], self.labels[loader] = [], []
+        return Evaluation(step, auc, logloss, torch.sigmoid(logits).float().cpu().numpy())
+
+    def _log(self, row: dict[str, float], step: int) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(row, step)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam, its rate halved after each third of the budget (released code: after each of three epochs)."""
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=self.hparams["learning_rate"], fused=True)
+        steps = self.hparams["steps"]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 ** min(3 * step // steps, 2))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

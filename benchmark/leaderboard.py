@@ -1,0 +1,132 @@
+"""The leaderboard: committed records, and the tables and figures that are made from them and from nothing else.
+
+leaderboards/records/ holds record.json, metrics.csv and predictions.parquet of every run in the layout of a run
+folder. Predictions number users at random and name no item: they let anybody recompute the AUC, and give no row of
+the data back.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+from torch import from_numpy
+from torchmetrics.functional.classification import binary_auroc
+
+from benchmark import paper
+from benchmark.figures import figure2, figure_auc
+from benchmark.records import Record, read_records, run_folder, write_atomically
+from benchmark.tables import table, write_table
+from datamodules.errors import UserError
+from datamodules.protocol import PROTOCOLS
+
+FILES = ("record.json", "metrics.csv", "predictions.parquet")
+
+
+def add_runs(runs: Path, board: Path) -> tuple[int, int]:
+    """Copy the finished runs under `runs` to the board; return how many were added, and how many were there.
+
+    Raises `UserError`, with nothing copied, where a run's predictions do not give the AUC that it claims, its
+    protocol is not the one of that name here, or another run stands in its place.
+    """
+    found = [record for record in read_records(runs) if record.status == "finished"]
+    if not found:
+        raise UserError(f"{runs} holds no finished run; train some first: dien-bench run --datasets tafeng")
+    new = []
+    for record in found:
+        check_run(record)
+        target = _place(board, record)
+        if not (target / "record.json").exists():
+            new.append((record, target))
+        elif (target / "record.json").read_bytes() != record.path.read_bytes():
+            raise UserError(
+                f"{target} holds another run than {record.path.parent}; remove the one that is not to count"
+            )
+    board.mkdir(parents=True, exist_ok=True)
+    with FileLock(board / ".lock"):
+        for record, target in new:
+            partial = target.with_name(target.name + ".part")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            for name in FILES:
+                shutil.copyfile(record.path.parent / name, partial / name)
+            partial.rename(target)
+    (board / ".lock").unlink(missing_ok=True)
+    return len(new), len(found) - len(new)
+
+
+def check_run(record: Record) -> None:
+    """Raise `UserError` unless protocol and predictions bear out what a record claims."""
+    folder = record.path.parent
+    protocol = PROTOCOLS.get(record.protocol)
+    if protocol is None or protocol.hash != record.protocol_hash:
+        expected = "an unknown protocol" if protocol is None else f"hash {protocol.hash}"
+        raise UserError(f"{folder} was run under {record.protocol} of hash {record.protocol_hash}, here is {expected}")
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
+        raise UserError(f"{folder} lacks {missing[0]}, expected {', '.join(FILES)}")
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    labels = from_numpy(predictions["label"].to_numpy().astype("int64"))
+    for column, claimed in (("score", record.reported_auc), ("score_last", record.auc.last)):
+        auc = float(binary_auroc(from_numpy(predictions[column].to_numpy().astype("float64")), labels))
+        if claimed is None or abs(auc - claimed) > 1e-6:  # scores are kept in float32, AUC was computed from float64
+            raise UserError(f"{folder}: column {column} of the predictions gives AUC {auc:.6f}, claimed is {claimed}")
+
+
+def build(board: Path) -> list[Path]:
+    """Write every table and figure of the board, and its index, from its records; return their paths."""
+    records = read_records(board / "records")
+    if not records:
+        raise UserError(f"{board / 'records'} holds no record; add runs with: dien-bench leaderboard runs")
+    written: list[Path] = []
+    index = ["# Leaderboard", "", "Made by `make leaderboard` from the records in `records/`; not to be edited.", ""]
+    for protocol, variant in sorted({(record.protocol, record.variant) for record in records}, key=_order):
+        mine = [record for record in records if (record.protocol, record.variant) == (protocol, variant)]
+        datasets = sorted({record.dataset for record in mine}, key=_dataset_order)
+        own = sorted({record.model for record in mine} - set(paper.LABELS))
+        stem = f"{protocol}-{variant}"
+        index += [f"## Protocol {protocol}, variant {variant}", ""]
+        for number, rows in paper.TABLES.items():
+            models = [row.model for row in rows if any(record.model == row.model for record in mine)] + own
+            if len(models) < 2:
+                continue
+            made = table(mine, number, datasets, protocol, variant, models)
+            paths = write_table(made, board, f"table{number}-{stem}")
+            written += paths
+            index += [paths[0].read_text().replace("## ", "#### ").replace("##### ", "#### "), ""]
+            index += [f"As [CSV]({paths[1].name}).", ""]
+        written += _figures(mine, datasets, board, stem, index)
+    write_atomically(board / "README.md", "\n".join(index).encode())
+    return [*written, board / "README.md"]
+
+
+def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: str, index: list[str]) -> list[Path]:
+    curves: dict[str, dict[str, list[Path]]] = {}
+    for record in sorted(records, key=lambda record: (paper.order(record.model), record.seed)):
+        path = record.path.parent / "metrics.csv"
+        curves.setdefault(record.dataset, {}).setdefault(record.model, []).append(path)
+    written: list[Path] = []
+    with_auxiliary = {name: curves[name]["dien"] for name in datasets if "dien" in curves[name]}
+    if with_auxiliary:
+        written += figure2(with_auxiliary, board / f"figure2-{stem}")
+        index += [f"![Whole loss and auxiliary loss over steps](figure2-{stem}.png)", ""]
+    for name in datasets:
+        written += figure_auc(curves[name], board / f"auc-{name}-{stem}", dataset=f"{name}, {stem}")
+        index += [f"![Test AUC over steps on {name}](auc-{name}-{stem}.png)", ""]
+    return written
+
+
+def _place(board: Path, record: Record) -> Path:
+    return run_folder(
+        board / "records", record.dataset, record.protocol, record.model, record.variant, record.seed
+    )
+
+
+def _order(key: tuple[str, str]) -> tuple[int, str]:
+    protocol, variant = key
+    return (list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS), variant)
+
+
+def _dataset_order(name: str) -> tuple[int, str]:
+    first = ("electronics", "books", "sports", "beauty")
+    return (first.index(name) if name in first else len(first), name)

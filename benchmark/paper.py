@@ -1,0 +1,182 @@
+"""The numbers that the paper prints, typed off once, each with its source.
+
+Zhou et al., "Deep Interest Evolution Network for Click-Through Rate Prediction". Two versions print different
+AUC: "v1" is arXiv:1809.03672v1 (September 2018), "AAAI" is the proceedings of AAAI 2019 (also arXiv v5). Both
+give means of 5 runs; only the second prints their spread.
+"""
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """A line of a table: the model's name here and the label that the paper prints."""
+
+    model: str
+    label: str
+
+
+class Auc(NamedTuple):
+    """A printed AUC: mean of 5 runs and, where printed, what stands behind its ±."""
+
+    mean: float
+    std: float | None = None
+
+
+class Statistics(NamedTuple):
+    """Counts of Table 1; None where a count is not known."""
+
+    users: int | None
+    goods: int | None
+    categories: int | None
+    samples: int | None
+
+
+class OnlineGain(NamedTuple):
+    """A line of Table 5: gains over BaseModel in per cent."""
+
+    label: str
+    click_through_rate: float
+    pay_per_click: float
+    cost_per_mille: float
+
+
+TITLES = {
+    "1": "The statistics of datasets",
+    "2": "Results (AUC) on public datasets",
+    "4": "Effect of AUGRU and auxiliary loss",
+}
+
+# The rows of Tables 2 and 4, in their order and spelling ("Attention" has a capital in Table 2 alone).
+TABLES = {
+    "2": [
+        Row("base-model", "BaseModel"),
+        Row("wide-deep", "Wide&Deep"),
+        Row("pnn", "PNN"),
+        Row("din", "DIN"),
+        Row("gru-attention", "Two layer GRU Attention"),
+        Row("dien", "DIEN"),
+    ],
+    "4": [
+        Row("base-model", "BaseModel"),
+        Row("gru-attention", "Two layer GRU attention"),
+        Row("aigru", "BaseModel + GRU + AIGRU"),
+        Row("agru", "BaseModel + GRU + AGRU"),
+        Row("augru", "BaseModel + GRU + AUGRU"),
+        Row("dien", "DIEN"),
+    ],
+}
+
+# Any row's label, for tables and legends that hold rows of both tables.
+LABELS = {row.model: row.label for number in ("2", "4") for row in TABLES[number]}
+
+# Table 1, the same in both versions. The industrial row is printed as 0.8, 0.82 and 7.0 billion.
+STATISTICS = {
+    "books": Statistics(users=603_668, goods=367_982, categories=1_600, samples=603_668),
+    "electronics": Statistics(users=192_403, goods=63_001, categories=801, samples=192_403),
+    "industrial": Statistics(users=800_000_000, goods=820_000_000, categories=18_006, samples=7_000_000_000),
+}
+
+# Tables 2 and 4 of v1; the rows that stand in both tables have the same figures in both.
+V1_AUC = {
+    "electronics": {
+        "base-model": Auc(0.8538),
+        "wide-deep": Auc(0.8546),
+        "pnn": Auc(0.8582),
+        "din": Auc(0.8608),
+        "gru-attention": Auc(0.8640),
+        "aigru": Auc(0.8663),
+        "agru": Auc(0.8666),
+        "augru": Auc(0.8675),
+        "dien": Auc(0.9030),
+    },
+    "books": {
+        "base-model": Auc(0.8846),
+        "wide-deep": Auc(0.8656),
+        "pnn": Auc(0.8935),
+        "din": Auc(0.8974),
+        "gru-attention": Auc(0.8993),
+        "aigru": Auc(0.8994),
+        "agru": Auc(0.8993),
+        "augru": Auc(0.9021),
+        "dien": Auc(0.9281),
+    },
+}
+
+# Tables 2 and 4 of AAAI 2019.
+AAAI_AUC = {
+    "electronics": {
+        "base-model": Auc(0.7435, 0.00128),
+        "wide-deep": Auc(0.7456, 0.00127),
+        "pnn": Auc(0.7543, 0.00101),
+        "din": Auc(0.7603, 0.00028),
+        "gru-attention": Auc(0.7605, 0.00059),
+        "aigru": Auc(0.7606, 0.00061),
+        "agru": Auc(0.7628, 0.00015),
+        "augru": Auc(0.7640, 0.00073),
+        "dien": Auc(0.7792, 0.00243),
+    },
+    "books": {
+        "base-model": Auc(0.7686, 0.00253),
+        "wide-deep": Auc(0.7735, 0.00051),
+        "pnn": Auc(0.7799, 0.00181),
+        "din": Auc(0.7880, 0.00216),
+        "gru-attention": Auc(0.7890, 0.00268),
+        "aigru": Auc(0.7892, 0.00222),
+        # Repeats every digit of "Two layer GRU attention": probably a slip of the paper.
+        "agru": Auc(0.7890, 0.00268),
+        "augru": Auc(0.7911, 0.00150),
+        "dien": Auc(0.8453, 0.00476),
+    },
+}
+
+# Table 3, the industrial data set, which is not public; the same in both versions.
+INDUSTRIAL_AUC = {
+    "base-model": Auc(0.6350),
+    "wide-deep": Auc(0.6362),
+    "pnn": Auc(0.6353),
+    "din": Auc(0.6428),
+    "gru-attention": Auc(0.6457),
+    "augru": Auc(0.6493),
+    "dien": Auc(0.6541),
+}
+
+# Table 5, online A/B test of 2018-06-07 to 2018-07-12.
+ONLINE_GAINS = [
+    OnlineGain("BaseModel", click_through_rate=0.0, pay_per_click=0.0, cost_per_mille=0.0),
+    OnlineGain("DIN", click_through_rate=8.9, pay_per_click=-2.0, cost_per_mille=6.7),
+    OnlineGain("DIEN", click_through_rate=20.7, pay_per_click=-3.0, cost_per_mille=17.1),
+]
+
+# Which version's figures a protocol is meant to meet; the other protocols are not the paper's.
+AUC_OF_PROTOCOL = {"arxiv-v1": V1_AUC, "aaai-2019": AAAI_AUC}
+
+
+def printed_auc(dataset: str, model: str, protocol: str) -> Auc | None:
+    """Return the AUC printed for a row with its spread, None where the paper prints none.
+
+    >>> printed_auc("books", "dien", "aaai-2019")
+    Auc(mean=0.8453, std=0.00476)
+    """
+    return AUC_OF_PROTOCOL.get(protocol, {}).get(dataset, {}).get(model)
+
+
+def paper_auc(dataset: str, model: str, protocol: str) -> float | None:
+    """Return the mean AUC printed for a row, None where the paper prints none.
+
+    >>> paper_auc("electronics", "dien", "arxiv-v1")
+    0.903
+    >>> paper_auc("sports", "dien", "arxiv-v1") is None
+    True
+    """
+    auc = printed_auc(dataset, model, protocol)
+    return None if auc is None else auc.mean
+
+
+def order(model: str) -> int:
+    """Position of a row in the paper's order; rows that are not the paper's come last.
+
+    >>> order("base-model"), order("dien"), order("mine")
+    (0, 8, 9)
+    """
+    known = ("base-model", "wide-deep", "pnn", "din", "gru-attention", "aigru", "agru", "augru", "dien")
+    return known.index(model) if model in known else len(known)

@@ -1,0 +1,264 @@
+"""Run records: the one JSON file that a run leaves, and what every table, figure and page is made of.
+
+A record lies in OUT/<dataset>/<protocol>/<model>-<variant>/seed-<n>/record.json. It is written last and in
+one step, so a folder without it is a run that did not finish.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from datamodules.errors import UserError
+
+FILE_NAME = "record.json"
+LAYOUT = f"<dataset>/<protocol>/<model>-<variant>/seed-<n>/{FILE_NAME}"
+SELECTIONS = ("last", "validation", "test")
+_ADVICE = "Delete that run's folder and train it again, or take the file out of the folder."
+
+
+@dataclass(frozen=True)
+class AucBySelection:
+    """Test AUC in [0, 1] of three checkpoints of one run; None where there is none.
+
+    `last` is the last step, `validation` the step best on validation users, `test` the step best on test.
+    """
+
+    last: float | None
+    validation: float | None
+    test: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: what was trained, under which protocol, with which outcome; the fields of record.json."""
+
+    dataset: str
+    protocol: str
+    protocol_hash: str
+    model: str
+    variant: Literal["official", "paper"]
+    seed: int
+    selection: Literal["last", "validation", "test"]  # whose test AUC is reported
+    auc: AucBySelection
+    logloss: float | None  # nats a sample; None for a failed run
+    best_step: int | None
+    epochs: float
+    steps: int
+    parameters: int
+    train_seconds: float  # evaluations included
+    evaluation_seconds: float
+    samples_per_second: float  # of training alone
+    peak_memory_mb: int  # of the process that ran it
+    device: str
+    versions: dict[str, str]
+    commit: str | None  # None outside a git checkout
+    data_sha256: str
+    settings: dict[str, Any]
+    status: Literal["finished", "failed"]
+    path: Path = field(compare=False)  # where it was read, for messages
+
+    @property
+    def reported_auc(self) -> float:
+        """Test AUC of the selection that is reported. Raises ValueError for a failed run without one."""
+        value: float | None = getattr(self.auc, self.selection)
+        if value is None:
+            raise ValueError(f"{self.path} has no AUC for its selection '{self.selection}'")
+        return value
+
+
+def _is_name(value: object) -> bool:
+    """A name is one component of a path, since every name is one in the run folder."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not re.search(r"[/\\\0]", value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    return _is_count(value) or (isinstance(value, float) and math.isfinite(value) and value >= 0)
+
+
+def _is_auc(value: object) -> bool:
+    if not isinstance(value, dict) or set(value) != set(SELECTIONS):
+        return False
+    return all(auc is None or (_is_number(auc) and auc <= 1) for auc in value.values())
+
+
+def _is_versions(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(version, str) for version in value.values())
+
+
+def _is_settings(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    counts = all(_is_count(value.get(key)) and value[key] > 0 for key in ("batch_size", "steps"))
+    return counts and _is_number(value.get("learning_rate"))
+
+
+# Field by field: the test that a value must pass, and the words for it in the message.
+CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "dataset": (_is_name, "a name without slashes"),
+    "protocol": (_is_name, "a name without slashes"),
+    "protocol_hash": (_is_text, "a hash, a string that is not empty"),
+    "model": (_is_name, "a name without slashes"),
+    "variant": (lambda value: value in ("official", "paper"), "'official' or 'paper'"),
+    "seed": (_is_count, "an integer of at least 0"),
+    "selection": (lambda value: value in SELECTIONS, "'last', 'validation' or 'test'"),
+    "auc": (_is_auc, "an object of exactly last, validation and test, each a number from 0 to 1 or null"),
+    "logloss": (lambda value: value is None or _is_number(value), "a number of at least 0, or null"),
+    "best_step": (lambda value: value is None or _is_count(value), "an integer of at least 0, or null"),
+    "epochs": (_is_number, "a number of at least 0"),
+    "steps": (_is_count, "an integer of at least 0"),
+    "parameters": (_is_count, "an integer of at least 0"),
+    "train_seconds": (_is_number, "a number of at least 0"),
+    "evaluation_seconds": (_is_number, "a number of at least 0"),
+    "peak_memory_mb": (_is_count, "an integer of at least 0"),
+    "samples_per_second": (_is_number, "a number of at least 0"),
+    "device": (_is_text, "a string that is not empty"),
+    "versions": (_is_versions, "an object of strings"),
+    "commit": (lambda value: value is None or _is_text(value), "a string that is not empty, or null"),
+    "data_sha256": (
+        lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+        "64 hexadecimal digits in lower case",
+    ),
+    "settings": (
+        _is_settings,
+        "an object with batch_size and steps (integers of at least 1) and learning_rate (a number)",
+    ),
+    "status": (lambda value: value in ("finished", "failed"), "'finished' or 'failed'"),
+}
+
+
+def parse_record(data: object, path: Path) -> Record:
+    """Return the record that `data`, the content of the JSON file `path`, stands for.
+
+    Raises UserError naming file and field where a field is missing, unknown, of a wrong type or out of range,
+    and where a finished run lacks the figures that it reports.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds a JSON {type(data).__name__}, expected an object. {_ADVICE}")
+    if missing := [name for name in CHECKS if name not in data]:
+        raise UserError(f"{path} lacks the field '{missing[0]}'. {_ADVICE}")
+    if unknown := [name for name in data if name not in CHECKS]:
+        raise UserError(f"{path} has the unknown field {unknown[0]!r}. {_ADVICE}")
+    for name, (holds, expected) in CHECKS.items():
+        if not holds(data[name]):
+            raise _wrong(path, name, data[name], expected)
+    if data["status"] == "finished":
+        for name in ("last", data["selection"]):
+            if data["auc"][name] is None:
+                raise _wrong(path, f"auc.{name}", None, "a number, since the run finished")
+        if data["logloss"] is None:
+            raise _wrong(path, "logloss", None, "a number, since the run finished")
+    return Record(**{**data, "auc": AucBySelection(**data["auc"])}, path=path)
+
+
+def _wrong(path: Path, name: str, found: object, expected: str) -> UserError:
+    shown = json.dumps(found, default=repr)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    return UserError(f"{path}: the field '{name}' is {shown}, expected {expected}. {_ADVICE}")
+
+
+def run_folder(root: Path, dataset: str, protocol: str, model: str, variant: str, seed: int) -> Path:
+    """Return the folder of a run: root/<dataset>/<protocol>/<model>-<variant>/seed-<n>."""
+    return root / dataset / protocol / f"{model}-{variant}" / f"seed-{seed}"
+
+
+def read_records(
+    root: Path,
+    *,
+    dataset: str | None = None,
+    protocol: str | None = None,
+    model: str | None = None,
+    variant: str | None = None,
+) -> list[Record]:
+    """Return the records below `root` of the given data set, protocol, model and variant (None: of all).
+
+    Sorted by data set, protocol, model, variant and seed; an empty list where there is none. What is filtered
+    out is not opened, so that a damaged record does no harm to the tables of other data sets.
+    Raises UserError for a root that is no folder, for a damaged record, and for one in another run's folder.
+    """
+    if not root.is_dir():
+        raise UserError(
+            f"no folder {root}, expected one with run records. Train first: dien-bench run --help"
+        )
+    wanted = {"dataset": dataset, "protocol": protocol, "model": model, "variant": variant}
+    records = []
+    for path in root.rglob(FILE_NAME):
+        place = _place(path)
+        if all(value is None or place[name] == value for name, value in wanted.items()):
+            record = parse_record(_read_json(path), path)
+            _check_place(record, place)
+            records.append(record)
+    return sorted(records, key=lambda r: (r.dataset, r.protocol, r.model, r.variant, r.seed, str(r.path)))
+
+
+def _place(path: Path) -> dict[str, str]:
+    """Return what the folders above a record say about it (the absolute path: `root` may be any of them)."""
+    parts = Path(os.path.abspath(path)).parts[-5:-1]
+    if len(parts) < 4 or parts[0] == os.sep:
+        raise UserError(f"{path} does not lie in a run folder, expected {LAYOUT}. Move or delete it.")
+    model, _, variant = parts[2].rpartition("-")
+    return {"dataset": parts[0], "protocol": parts[1], "model": model, "variant": variant, "seed": parts[3]}
+
+
+def _check_place(record: Record, place: dict[str, str]) -> None:
+    for name, found in place.items():
+        expected = f"seed-{record.seed}" if name == "seed" else getattr(record, name)
+        if found != expected:
+            raise UserError(
+                f"{record.path}: the field '{name}' says {expected!r}, but its folder says {found!r}; "
+                f"expected {LAYOUT}. Move the run folder to where it belongs."
+            )
+
+
+def _read_json(path: Path) -> object:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    try:
+        return json.loads(path.read_text("utf-8"), parse_constant=refuse)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}. {_ADVICE}") from error
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write `record`, which has the fields of `Record` but `path`, as JSON; readers see all of it or nothing.
+
+    Raises UserError where the fields are not those of a record or the file cannot be written.
+    """
+    parse_record(record, path)
+    text = json.dumps({name: record[name] for name in CHECKS}, indent=2, allow_nan=False)
+    write_atomically(path, (text + "\n").encode("utf-8"))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file in one step: a temporary file beside it, flushed to the disk, then renamed over it.
+
+    Raises UserError where the file cannot be written; an older file of that name then stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Check the folder, its rights and its space."
+        ) from error

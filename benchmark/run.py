@@ -1,0 +1,336 @@
+"""One run: a model trained on a data set under a protocol for one seed, and the record that it leaves."""
+
+import json
+import logging
+import netrc
+import os
+import platform
+import resource
+import subprocess
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from baselines import load, model_label
+from baselines.lightning_module import CTRModule, Evaluation
+from benchmark.records import write_record
+from datamodules.batches import EvaluationBatches
+from datamodules.datamodule import InteractionsDataModule
+from datamodules.datasets import get_dataset
+from datamodules.errors import UserError
+from datamodules.protocol import get_protocol
+
+EVALUATE_EVERY = 100  # steps, as the released code (facts 17)
+LOG_EVERY = 20  # steps
+
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is made in microseconds
+warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # leftovers are removed before
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's numbers (identity and settings), and where things lie."""
+
+    dataset: str
+    protocol: str
+    model: str
+    variant: Literal["official", "paper"]
+    seed: int
+    steps: int | None = None  # optimiser steps; None: the data set's budget
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    data_dir: str = "data"
+    out: str = "runs"
+    logger: Literal["wandb", "csv"] = "csv"
+
+    def check(self) -> None:
+        """Raise `UserError` unless every name is known and every number possible."""
+        get_dataset(self.dataset)
+        get_protocol(self.protocol)
+        load(self.model)
+        if self.variant not in ("official", "paper"):
+            raise UserError(f"unknown variant '{self.variant}'. Known: official, paper")
+        for name, value in (("steps", self.steps), ("batch size", self.batch_size)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed must be between 0 and 2**32 - 1, got {self.seed}")
+
+    @property
+    def row(self) -> str:
+        """Model and variant, as in paths."""
+        return f"{model_label(self.model)}-{self.variant}"
+
+    @property
+    def name(self) -> str:
+        """Path of the run below the output folder."""
+        return f"{self.dataset}/{self.protocol}/{self.row}/seed-{self.seed}"
+
+    def folder(self) -> Path:
+        """Where the run lies."""
+        return Path(self.out) / self.name
+
+    def settings(self) -> dict[str, Any]:
+        """What besides the identity decides the numbers."""
+        return {
+            "model": self.model,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "shuffle": self.variant == "paper",  # facts 14: the released code does not
+            "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # facts 18
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    step: int
+    steps: int
+    loss: float
+    auc: float | None  # newest test AUC
+
+
+def finished_record(config: RunConfig) -> dict[str, Any] | None:
+    """Return the record of a finished run of the same identity and settings, None where there is none.
+
+    Raises `UserError` where the folder holds a run with other settings: nothing is overwritten silently.
+    """
+    path = config.folder() / "record.json"
+    if not path.exists():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        found = record["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); move {path.parent} away to run it again") from error
+    wanted = config.settings()
+    differing = [key for key in wanted if wanted[key] is not None and found.get(key) != wanted[key]]
+    differing += ["steps"] if config.steps is None and not found.get("steps_by_default") else []
+    if differing:
+        key = differing[0]
+        raise UserError(
+            f"{path.parent} holds a run with {key} = {found.get(key)}, asked for was "
+            f"{wanted[key] if wanted[key] is not None else 'the default'}: "
+            "choose another output folder (OUT=..., --out ...), or move that one away"
+        )
+    return record
+
+
+def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
+    """Train one run, write its folder, and return its record, written last.
+
+    Two calls with equal arguments give equal numbers, to the bit, on one machine with one number of threads.
+    """
+    config.check()
+    folder = config.folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = config.settings()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    torch.use_deterministic_algorithms(True)
+    data = InteractionsDataModule(
+        config.dataset,
+        config.protocol,
+        data_dir=config.data_dir,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        shuffle=settings["shuffle"],
+        auxiliary_negatives=settings["auxiliary_negatives"],
+        seed=config.seed,
+    )
+    data.prepare_data()
+    data.setup()
+    steps = data.steps
+    settings |= {"steps": steps, "steps_by_default": config.steps is None}
+    for leftover in ("metrics.csv", "predictions.parquet", "record.json", "error.txt"):
+        (folder / leftover).unlink(missing_ok=True)
+    module = CTRModule(
+        model=config.model,
+        variant=config.variant,
+        **data.sizes,
+        steps=steps,
+        learning_rate=config.learning_rate,
+        log_every=LOG_EVERY,
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        val_check_interval=min(EVALUATE_EVERY, steps),
+        num_sanity_val_steps=0,
+        logger=_loggers(config, folder, settings),
+        callbacks=[ReportProgress(on_progress, steps)] if on_progress else [],
+        deterministic=True,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    began = time.perf_counter()
+    trainer.fit(module, datamodule=data)
+    if module.last is None or module.last.step != steps:
+        _evaluate_last(module, data, trainer)
+    seconds = time.perf_counter() - began
+    for logger in trainer.loggers:
+        logger.finalize("success")
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+    (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n")
+    record = _record(config, data, module, settings, seconds)
+    _write_predictions(folder / "predictions.parquet", data, module, record["selection"])
+    write_record(folder / "record.json", record)
+    return record
+
+
+def _evaluate_last(module: CTRModule, data: InteractionsDataModule, trainer: pl.Trainer) -> None:
+    """Evaluate after the last step too, where the interval does not divide the budget."""
+    module.eval()
+    with torch.inference_mode():
+        module.on_validation_epoch_start()
+        for loader, batches in enumerate(data.val_dataloader()):
+            for number, batch in enumerate(batches):
+                module.validation_step(batch, number, loader)
+        module.on_validation_epoch_end()
+
+
+def _record(
+    config: RunConfig, data: InteractionsDataModule, module: CTRModule, settings: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    last, reported = module.last, selected(module, data.protocol.selection)
+    assert last is not None
+    assert module.best_test is not None
+    steps, samples = settings["steps"], data.ready
+    training_seconds = seconds - module.evaluation_seconds
+    seen = steps * config.batch_size
+    epochs = steps / -(-len(samples.train) // config.batch_size)
+    return {
+        "dataset": config.dataset,
+        "protocol": config.protocol,
+        "protocol_hash": data.protocol.hash,
+        "model": model_label(config.model),
+        "variant": config.variant,
+        "seed": config.seed,
+        "selection": data.protocol.selection,
+        "auc": {
+            "last": last.auc,
+            "validation": None if module.best_validation is None else module.best_validation.auc,
+            "test": module.best_test.auc,
+        },
+        "logloss": reported.logloss,
+        "best_step": reported.step,
+        "epochs": round(epochs, 4),
+        "steps": steps,
+        "parameters": sum(parameter.numel() for parameter in module.model.parameters()),
+        "train_seconds": round(seconds, 3),
+        "evaluation_seconds": round(module.evaluation_seconds, 3),
+        "samples_per_second": round(seen / training_seconds, 1),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "device": f"cpu, {torch.get_num_threads()} thread(s), {platform.machine()}",
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "numpy", "numba")},
+        },
+        "commit": commit(),
+        "data_sha256": samples.sha256,
+        "settings": settings,
+        "status": "finished",
+    }
+
+
+def selected(module: CTRModule, selection: str) -> Evaluation:
+    """The evaluation on test users that a selection reports."""
+    evaluation = {"last": module.last, "validation": module.best_validation, "test": module.best_test}[selection]
+    assert evaluation is not None
+    return evaluation
+
+
+def _write_predictions(path: Path, data: InteractionsDataModule, module: CTRModule, selection: str) -> None:
+    """Scores of the reported checkpoint and of the last one, in the order of the test split."""
+    samples = data.ready
+    order = EvaluationBatches(samples, samples.test, data.hparams["batch_size"]).order
+    columns = {"user": samples.test.user, "label": samples.test.label}
+    assert module.last is not None
+    for name, evaluation in (("score", selected(module, selection)), ("score_last", module.last)):
+        scores = np.empty(len(order), np.float32)
+        scores[order] = evaluation.scores
+        columns[name] = scores
+    pd.DataFrame(columns).to_parquet(path, index=False)
+
+
+def _loggers(config: RunConfig, folder: Path, settings: dict[str, Any]) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(str(folder), name="", version="")]
+    if config.logger == "wandb":
+        loggers.append(wandb_logger(config, settings))
+    return loggers
+
+
+def wandb_logger(config: RunConfig, settings: dict[str, Any]) -> WandbLogger:
+    """One W&B run a seed, grouped by row; offline where no key is configured, and never a prompt."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    keyed = bool(os.environ.get("WANDB_API_KEY")) or _has_netrc_key()
+    return WandbLogger(
+        name=config.name,
+        save_dir=config.out,
+        offline=not keyed,
+        project=os.environ.get("WANDB_PROJECT", "dien-bench"),
+        group=f"{config.dataset}/{config.protocol}/{config.row}",
+        job_type=config.row,
+        tags=[config.dataset, config.protocol, config.variant],
+        config=asdict(config) | {"settings": settings},
+        reinit="finish_previous",
+    )
+
+
+def _has_netrc_key() -> bool:
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def commit() -> str | None:
+    """The commit of this checkout, with "-dirty" where tracked files differ from it; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+class ReportProgress(pl.Callback):
+    """Calls back every `LOG_EVERY` steps."""
+
+    def __init__(self, on_progress: Callable[[Progress], None], steps: int) -> None:
+        self.on_progress, self.steps = on_progress, steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report the step, its loss and the newest test AUC."""
+        step = batch_idx + 1
+        if step % LOG_EVERY and step != self.steps:
+            return
+        evaluation = pl_module.last if isinstance(pl_module, CTRModule) else None
+        self.on_progress(
+            Progress(step, self.steps, float(outputs["loss"]), None if evaluation is None else evaluation.auc)
+        )

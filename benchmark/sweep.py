@@ -1,0 +1,298 @@
+"""Many runs side by side in worker processes; a run that fails or dies takes no other with it.
+
+A worker imports torch once and trains one run after another. The parent gives it a run through a pipe and
+gets back `("progress", Progress)`, `("finished", record)` or `("failed", reason, details)`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.progress import Display, open_display
+from datamodules.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.run import Progress, RunConfig
+
+Record = dict[str, Any]
+Message = tuple[Any, ...]
+Train = Callable[["RunConfig", Callable[["Progress"], None]], Record]
+
+MOST_WORKERS = 8
+BYTES_PER_RUN = 1.5e9
+GRACE = 3.0  # seconds that a worker has to end by itself before it is killed
+OUTPUT_TAIL = 20_000  # bytes of a dead worker's output that are kept
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """Records in the order of the runs, the `skipped` earlier ones included; reasons of failures by name."""
+
+    records: list[Record]
+    failed: dict[str, str]
+    skipped: int
+
+
+def choose_workers(requested: int | None) -> tuple[int, int]:
+    """Return how many runs go side by side, and the threads of each.
+
+    Without a request: one a core, as far as the free memory carries them (1.5 GB a run), between 1 and 8.
+    A run has one thread however many go side by side: its steps are too small to gain from a second one,
+    and sums in another order would make results depend on the machine. UserError for fewer than 1.
+    """
+    if requested is not None:
+        if requested < 1:
+            raise UserError(
+                f"the number of workers must be 1 or more, got {requested}; leave it out to choose"
+            )
+        return requested, 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = _available_bytes(Path("/proc/meminfo"))
+    fitting = cores if available is None else int(available // BYTES_PER_RUN)
+    return max(1, min(cores, fitting, MOST_WORKERS)), 1
+
+
+def _available_bytes(meminfo: Path) -> int | None:
+    """Return the memory that new processes can have, None where the system does not tell it this way."""
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def sweep(
+    configs: Sequence[RunConfig],
+    *,
+    workers: int,
+    threads: int,
+    train: Train | None = None,
+    finished: Callable[[RunConfig], Record | None] | None = None,
+    quiet: bool = False,
+) -> SweepResult:
+    """Train the runs of `configs` in their order, `workers` at a time with `threads` threads each.
+
+    `finished` returns the record of a run that is already there, and such a run is kept as it is; `train`
+    trains one, and must be importable by name. They are those of `benchmark.run` when not given. An
+    exception in a run or the death of its process fails that run alone, with the details in `error.txt`
+    of its folder.
+
+    UserError for a run that is given twice, and what `finished` raises. KeyboardInterrupt ends all
+    workers first.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be 1 or more, got {workers}")
+    if train is None or finished is None:
+        from benchmark import (
+            run,
+        )  # here: a worker imports this module, and torch only with what it is to train
+
+        train, finished = train or run.train_run, finished or run.finished_record
+    twice = [name for name, times in Counter(config.name for config in configs).items() if times > 1]
+    if twice:
+        raise UserError(f"given more than once: {', '.join(twice)}; name each data set, model and seed once")
+    records = {config.name: record for config in configs if (record := finished(config)) is not None}
+    waiting, kept = deque(config for config in configs if config.name not in records), len(records)
+    failed: dict[str, str] = {}
+    workers = min(workers, len(waiting))
+    with (
+        tempfile.TemporaryDirectory(prefix="dien-bench-") as outputs,
+        open_display(waiting, kept, workers, quiet=quiet) as display,
+    ):
+        crew: list[_Worker] = []
+        try:
+            for number in range(workers):
+                crew.append(_Worker(number, train, threads, Path(outputs)))
+            for worker, message in _messages(crew, waiting, display):
+                match message:
+                    case "progress", progress:
+                        display.progressed(worker.number, progress)
+                    case "finished", record:
+                        records[worker.release().name] = record
+                        display.finished(worker.number, record)
+                    case "failed", reason, details:
+                        config = worker.release()
+                        failed[config.name] = reason
+                        display.failed(
+                            worker.number, f"{reason} (see {_write_error(config.folder(), details)})"
+                        )
+        except KeyboardInterrupt:
+            display.say(f"interrupted: {display.summary()}; the same command again goes on from here")
+            raise
+        finally:
+            _end(crew)
+        display.say(display.summary())
+    ordered = [records[config.name] for config in configs if config.name in records]
+    return SweepResult(records=ordered, failed=failed, skipped=kept)
+
+
+def _messages(
+    crew: Sequence[_Worker], waiting: deque[RunConfig], display: Display
+) -> Iterator[tuple[_Worker, Message]]:
+    """Hand out the waiting runs and yield what the workers say, until nothing waits and nothing runs."""
+    while True:
+        for worker in crew:
+            if worker.config is None and waiting:
+                display.started(worker.number)
+                worker.assign(waiting.popleft())
+        busy = [worker for worker in crew if worker.config is not None]
+        if not busy:
+            return
+        display.refresh()
+        wait(
+            [source for worker in busy for source in (worker.connection, worker.process.sentinel)],
+            timeout=0.5,
+        )
+        for worker in busy:
+            for message in worker.receive():
+                yield worker, message
+
+
+class _Worker:
+    """A process that trains one run after another, the run that it holds, and a new process where it died."""
+
+    def __init__(self, number: int, train: Train, threads: int, outputs: Path) -> None:
+        self.number, self._train, self._threads = number, train, threads
+        self._output = outputs / f"{number}.txt"
+        self.config: RunConfig | None = None
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, far_end = context.Pipe()
+        self.process = context.Process(target=_work, args=(far_end, self._threads, self._output), daemon=True)
+        with _inherited(self._threads):
+            self.process.start()
+        far_end.close()  # or the death of the worker would not be the end of the pipe
+        self._send(self._train)
+
+    def _send(self, message: object) -> None:
+        with contextlib.suppress(ConnectionError):  # it died just now; receive() will say so
+            self.connection.send(message)
+
+    def assign(self, config: RunConfig) -> None:
+        """Give the worker its next run."""
+        if not self.process.is_alive():
+            self.connection.close()
+            self._start()
+        self.config = config
+        (config.folder() / "error.txt").unlink(missing_ok=True)
+        self._send(config)
+
+    def release(self) -> RunConfig:
+        """Take back the run, which has ended."""
+        assert self.config is not None
+        config, self.config = self.config, None
+        return config
+
+    def receive(self) -> Iterator[Message]:
+        """Yield what the worker has sent, and a failure where it died over its run."""
+        dead = not self.process.is_alive()  # asked before the pipe is emptied, so that its last words count
+        try:
+            while self.connection.poll():
+                yield self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.process.join(GRACE)
+            self.process.kill()
+            self.process.join()
+            dead = True
+        if dead and self.config is not None:
+            reason = f"the worker process {_how_it_ended(self.process.exitcode)}"
+            output = self._output.read_bytes()[-OUTPUT_TAIL:] if self._output.exists() else b""
+            yield "failed", reason, f"{reason}\n\nIts last output:\n{output.decode(errors='replace')}"
+
+
+def _end(crew: Sequence[_Worker]) -> None:
+    """End all workers within GRACE seconds; a second Ctrl-C ends them at once."""
+    try:
+        for worker in crew:
+            worker.connection.close()  # an idle worker ends by itself
+            if worker.config is not None:
+                worker.process.terminate()
+        deadline = time.monotonic() + GRACE
+        for worker in crew:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for worker in crew:
+            worker.process.kill()
+            worker.process.join()
+
+
+@contextlib.contextmanager
+def _inherited(threads: int) -> Iterator[None]:
+    """Set what a new process takes over: numbers of threads, and no Ctrl-C while it still starts."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(dict.fromkeys(names, str(threads)))
+    try:
+        yield
+    finally:
+        for name in names:
+            del os.environ[name]
+        os.environ.update(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _how_it_ended(exit_code: int | None) -> str:
+    if exit_code == -signal.SIGKILL:
+        return "was killed by SIGKILL, most often because memory ran out: fewer workers need less of it"
+    if exit_code is not None and exit_code < 0:
+        return f"was ended by {signal.Signals(-exit_code).name}"
+    return f"ended with exit code {exit_code}"
+
+
+def _write_error(folder: Path, details: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "error.txt"
+    path.write_text(details)
+    return path
+
+
+def _work(connection: Connection, threads: int, output: Path) -> None:
+    """Train the runs that come through the pipe until it ends: a worker's whole life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent as well, which ends the workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+    for stream in (1, 2):  # what libraries print would tear the display, and is wanted where the process dies
+        os.dup2(descriptor, stream)
+    faulthandler.enable()
+    with contextlib.suppress(EOFError, ConnectionError):
+        train = connection.recv()
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
+        while True:
+            config = connection.recv()
+            os.ftruncate(descriptor, 0)
+            try:
+                record = train(config, lambda progress: connection.send(("progress", progress)))
+                connection.send(("finished", record))
+            except Exception as error:
+                connection.send(("failed", _reason(error), traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _reason(error: Exception) -> str:
+    """Return an exception in one line; a message meant for the user goes without the name of its class."""
+    message = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,0 +1,20 @@
+"""Errors that a user can mend. The command line shows them without a traceback and exits with code 2."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake or situation that the user can mend; its message says what was found, what was expected, what to do."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """Return the error for a name that is not among `known`, with the closest known name where there is one.
+
+    >>> print(unknown_name("model", "dein", ["din", "dien"]))
+    unknown model 'dein', did you mean 'dien'? Known: din, dien
+    """
+    names = list(known)
+    close = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    hint = f", did you mean '{close[0]}'?" if close else "."
+    return UserError(f"unknown {kind} '{name}'{hint} Known: {', '.join(names)}")

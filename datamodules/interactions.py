@@ -1,0 +1,256 @@
+"""The canonical table: every data set becomes one `interactions.parquet` with a `manifest.json` beside it.
+
+A row is one behaviour: `user` 0..U-1, `item` 1..I, `category` 1..C (int32), `time` in seconds (int64) and
+`catalogue_rank` 0..I-1 (int32), the rank of the raw item id among all raw item ids sorted as strings. Item
+and category 0 are left for padding. Rows are sorted by user, time and item number.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datamodules.errors import UserError
+
+if TYPE_CHECKING:
+    from datamodules.datasets import DatasetSpec
+
+READER_VERSION = 1  # raised whenever the same raw files would give another table
+TABLE, MANIFEST = "interactions.parquet", "manifest.json"
+UNKNOWN_CATEGORY = "unknown"  # of items without metadata
+SCHEMA = pa.schema(
+    [
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("item", pa.int32(), nullable=False),
+        pa.field("category", pa.int32(), nullable=False),
+        pa.field("time", pa.int64(), nullable=False),
+        pa.field("catalogue_rank", pa.int32(), nullable=False),
+    ]
+)
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How large a data set is; None where it is not known beforehand."""
+
+    interactions: int | None = None
+    users: int | None = None
+    items: int | None = None
+    categories: int | None = None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{'?' if n is None else format(n, ',')} {what}" for what, n in asdict(self).items())
+
+
+@dataclass(frozen=True, eq=False)
+class RawInteractions:
+    """What a reader returns: behaviours under their raw ids, in any order.
+
+    A raw id is held once; the rows `user` and `item` (N,) are positions in `user_ids` and `item_ids`, `time`
+    (N,) is in seconds. Every id occurs in at least one row. `inputs` holds file, url, sha256 and bytes of
+    each file read; `notes` are lines that the user should see.
+    """
+
+    user: Int32
+    item: Int32
+    time: Int64
+    user_ids: list[str]
+    item_ids: list[str]
+    category_of: dict[str, str]
+    inputs: list[dict[str, Any]]
+    malformed: int = 0
+    missing_categories: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> Counts:
+        """Rows, users, items and category names, `UNKNOWN_CATEGORY` being one of these."""
+        categories = len(set(self.category_of.values()))
+        return Counts(len(self.time), len(self.user_ids), len(self.item_ids), categories)
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """The canonical table in memory: five arrays (N,) as described at the top, and the manifest."""
+
+    user: Int32
+    item: Int32
+    category: Int32
+    time: Int64
+    catalogue_rank: Int32
+    manifest: dict[str, Any]
+
+    @property
+    def users(self) -> int:
+        """U: users are 0..U-1."""
+        return int(self.manifest["counts"]["users"])
+
+    @property
+    def items(self) -> int:
+        """I: items are 1..I."""
+        return int(self.manifest["counts"]["items"])
+
+    @property
+    def categories(self) -> int:
+        """C: categories are 1..C."""
+        return int(self.manifest["counts"]["categories"])
+
+
+def number_ids(ids: list[str], stream: int) -> tuple[Int32, Int32]:
+    """Return for each raw id its rank in string order and its number, both 0..n-1.
+
+    Numbers are a random permutation of the ranks, always the same for one `stream`, so that a number tells
+    nothing about the catalogue. PCG64's raw bits are used since NumPy never changes them; its shuffles may.
+
+    >>> rank, number = number_ids(["b", "a", "c"], stream=0)
+    >>> rank.tolist(), sorted(number.tolist())
+    ([1, 0, 2], [0, 1, 2])
+    """
+    rank = np.empty(len(ids), np.int32)
+    rank[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids), dtype=np.int32)
+    shuffled = np.argsort(np.random.PCG64(stream).random_raw(len(ids)), kind="stable").astype(np.int32)
+    return rank, shuffled[rank]
+
+
+def number_interactions(raw: RawInteractions) -> pa.Table:
+    """Turn raw ids into numbers and sort the rows; returns the canonical table."""
+    names = sorted(set(raw.category_of.values()))
+    _, user_number = number_ids(raw.user_ids, stream=0)
+    item_rank, item_number = number_ids(raw.item_ids, stream=1)
+    _, category_number = number_ids(names, stream=2)
+    number_of = dict(zip(names, (category_number + 1).tolist(), strict=True))
+    item_category = np.array([number_of[raw.category_of[item]] for item in raw.item_ids], np.int32)
+
+    user, item = user_number[raw.user], item_number[raw.item] + 1
+    order = np.lexsort((item, raw.time, user))
+    rows = raw.item[order]
+    columns = [user[order], item[order], item_category[rows], raw.time[order], item_rank[rows]]
+    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=SCHEMA)
+
+
+def write_interactions(raw: RawInteractions, spec: "DatasetSpec", folder: Path) -> Counts:
+    """Write the canonical table and its manifest into `folder` and return the counts.
+
+    Both files are finished in a temporary folder first and the manifest moves last, so that a folder with a
+    manifest is always a prepared one. Other files in `folder` are left alone.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # left by a preparation that was killed
+    partial.mkdir(parents=True)
+    try:
+        table = number_interactions(raw)
+        pq.write_table(table, partial / TABLE, compression="zstd")
+        manifest = {
+            "dataset": spec.name,
+            "title": spec.title,
+            "licence": spec.licence,
+            "reader_version": READER_VERSION,
+            "inputs": raw.inputs,
+            "counts": asdict(raw.counts),
+            "malformed_lines": raw.malformed,
+            "items_without_category": raw.missing_categories,
+            "notes": list(raw.notes),
+            "sha256": file_sha256(partial / TABLE),
+            "content_sha256": _content_sha256(table),
+        }
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)  # never an old manifest beside a new table
+        for name in (TABLE, MANIFEST):
+            with (partial / name).open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial / name, folder / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return raw.counts
+
+
+def load_interactions(folder: Path) -> Interactions:
+    """Read a prepared folder.
+
+    Raises `UserError` where there is none, where it is damaged, and where another reader version wrote it.
+    """
+    manifest = _load_manifest(folder)
+    again = f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name}"
+    try:
+        found = file_sha256(folder / TABLE)
+        if found != manifest["sha256"]:
+            raise ValueError(f"its sha256 is {found}, the manifest says {manifest['sha256']}")
+        table = pq.read_table(folder / TABLE, memory_map=False)
+        problem = _problem(table, Counts(**manifest["counts"]))
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        problem = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+    if problem:
+        raise UserError(f"{folder / TABLE} is damaged: {problem}. {again}")
+    # Copies, since what Arrow lends is read-only, and torch.from_numpy warns about such arrays.
+    user, item, category, time, catalogue_rank = (column.to_numpy().copy() for column in table.columns)
+    return Interactions(user, item, category, time, catalogue_rank, manifest)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content_sha256(table: pa.Table) -> str:
+    """Return the sha256 of the numbers, which unlike the file's is the same for every version of Arrow."""
+    digest = hashlib.sha256()
+    for column in table.columns:
+        digest.update(column.to_numpy().data)
+    return digest.hexdigest()
+
+
+def _load_manifest(folder: Path) -> dict[str, Any]:
+    again = f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name}"
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"no prepared data set in {folder}: {MANIFEST} is missing. Run: dien-bench prepare {folder.name}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / MANIFEST} cannot be read: {error}. {again}") from None
+    version = manifest.get("reader_version") if isinstance(manifest, dict) else None
+    if version != READER_VERSION:
+        raise UserError(
+            f"{folder} was written by reader version {version}, this is version {READER_VERSION}. {again}"
+        )
+    return dict(manifest)
+
+
+def _problem(table: pa.Table, counts: Counts) -> str | None:
+    """Return what is wrong with a table, or None."""
+    if not table.schema.equals(SCHEMA):
+        found, expected = (", ".join(f"{f.name} {f.type}" for f in s) for s in (table.schema, SCHEMA))
+        return f"it has the columns {found}, expected {expected}"
+    if any(column.null_count for column in table.columns):
+        return "it has empty cells"
+    if table.num_rows == 0:
+        return "it has no rows"
+    user, item, category, time, rank = (column.to_numpy() for column in table.columns)
+    lowest = min(int(user.min()), int(item.min()) - 1, int(category.min()) - 1, int(rank.min()))
+    if lowest < 0:
+        return "numbers start below their first value (users and ranks 0, items and categories 1)"
+    distinct = [np.count_nonzero(np.bincount(numbers)) for numbers in (user, item, category)]
+    found_counts = Counts(len(user), *(int(n) for n in distinct))
+    if found_counts != counts:
+        return f"it holds {found_counts}, the manifest says {counts}"
+    highest = (int(user.max()) + 1, int(item.max()), int(category.max()))
+    if highest != (counts.users, counts.items, counts.categories) or int(rank.max()) >= int(item.max()):
+        return "numbers go beyond their last value"
+    same_user = user[1:] == user[:-1]
+    if np.any(user[1:] < user[:-1]) or np.any(same_user & (time[1:] < time[:-1])):
+        return "its rows are not sorted by user and time"
+    return None

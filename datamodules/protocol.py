@@ -1,0 +1,99 @@
+"""The named protocols: how interactions become samples.
+
+A protocol is the whole answer to "which samples is this AUC measured on". A change to what one means is a new
+name; every record carries the name and a hash of the fields.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from datamodules.errors import unknown_name
+
+Order = Literal[
+    "catalogue",  # by raw item id: what the authors' first public preprocessing amounted to
+    "time, catalogue",  # by time, behaviours of one day in catalogue order (a stable sort of the review files)
+    "time, random",  # by time, behaviours of one day in a seeded random order
+]
+Negative = Literal[
+    "popularity, not the target",  # a random review's item that differs from the positive target
+    "popularity, not seen",  # a random review's item that the user never interacted with
+    "uniform, not seen",  # a random item that the user never interacted with
+]
+Selection = Literal["last", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to make samples; `test_users + validation_users` of 0 means that all users train and are tested."""
+
+    name: str
+    order: Order
+    every_position_trains: bool  # False: a user gives one positive and one negative, at the last position
+    negative: Negative
+    pool: Literal["all users", "training users"]  # whose reviews define popularity
+    validation_users: float  # share of users
+    test_users: float  # share of users
+    selection: Selection  # the checkpoint whose test AUC is reported
+    max_history: int = 100  # the newest behaviours that a sample keeps
+    data_seed: int = 0  # of the split, the ties and the target negatives
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits that change with any field."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="arxiv-v1",
+            order="catalogue",
+            every_position_trains=False,
+            negative="popularity, not the target",
+            pool="all users",
+            validation_users=0.0,
+            test_users=0.1,
+            selection="test",
+        ),
+        Protocol(
+            name="aaai-2019",
+            order="time, catalogue",
+            every_position_trains=False,
+            negative="popularity, not the target",
+            pool="all users",
+            validation_users=0.0,
+            test_users=0.1,
+            selection="test",
+        ),
+        Protocol(
+            name="clean",
+            order="time, random",
+            every_position_trains=False,
+            negative="popularity, not seen",
+            pool="training users",
+            validation_users=0.1,
+            test_users=0.1,
+            selection="validation",
+        ),
+        Protocol(
+            name="din-2018",
+            order="time, catalogue",
+            every_position_trains=True,
+            negative="uniform, not seen",
+            pool="all users",
+            validation_users=0.0,
+            test_users=0.0,
+            selection="test",
+        ),
+    )
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """Return the protocol of that name, or raise a `UserError` that names the closest one."""
+    if name not in PROTOCOLS:
+        raise unknown_name("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]
