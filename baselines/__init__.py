@@ -52,7 +52,9 @@ def load(name: str) -> Callable[..., nn.Module]:
     spec.loader.exec_module(module)
     model = getattr(module, class_name, None)
     if not (isinstance(model, type) and issubclass(model, nn.Module)):
-        classes = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
+        classes = [
+            key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)
+        ]
         raise UserError(f"{path} holds no model class {class_name!r}; it holds: {', '.join(classes) or 'none'}")
     return model
 

@@ -18,7 +18,13 @@ class BaseModel(nn.Module):
     """Sum pooling of the behaviours, and an MLP on top."""
 
     def __init__(
-        self, *, users: int, items: int, categories: int, variant: Variant = "official", embedding_size: int = 18
+        self,
+        *,
+        users: int,
+        items: int,
+        categories: int,
+        variant: Variant = "official",
+        embedding_size: int = 18,
     ) -> None:
         super().__init__()
         check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size)

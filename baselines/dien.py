@@ -54,7 +54,11 @@ class DIEN(nn.Module):
     ) -> None:
         super().__init__()
         check_positive(
-            users=users, items=items, categories=categories, embedding_size=embedding_size, hidden_size=hidden_size
+            users=users,
+            items=items,
+            categories=categories,
+            embedding_size=embedding_size,
+            hidden_size=hidden_size,
         )
         check_variant(variant)
         if evolution not in ("aigru", "agru", "augru"):
@@ -73,9 +77,7 @@ class DIEN(nn.Module):
         self.evolver = RecurrentLayer(hidden_size, hidden_size, reset_after=not official, gate_bias=bias)
         self.augru_gate: Gate = "augru-keep" if official else "augru"
         self.attention = (
-            MLPAttention(size, hidden_size, project_query=True)
-            if official
-            else BilinearAttention(size, hidden_size)
+            MLPAttention(size, hidden_size, project_query=True) if official else BilinearAttention(size, hidden_size)
         )
         head = MLPAuxiliaryLoss if official else InnerProductAuxiliaryLoss
         self.auxiliary = head(hidden_size, size) if auxiliary_weight > 0 else None

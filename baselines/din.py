@@ -20,7 +20,13 @@ class DIN(nn.Module):
     """Attention of the target over the behaviours' embeddings."""
 
     def __init__(
-        self, *, users: int, items: int, categories: int, variant: Variant = "official", embedding_size: int = 18
+        self,
+        *,
+        users: int,
+        items: int,
+        categories: int,
+        variant: Variant = "official",
+        embedding_size: int = 18,
     ) -> None:
         super().__init__()
         check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size)

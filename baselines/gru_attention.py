@@ -32,7 +32,11 @@ class GRUAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_positive(
-            users=users, items=items, categories=categories, embedding_size=embedding_size, hidden_size=hidden_size
+            users=users,
+            items=items,
+            categories=categories,
+            embedding_size=embedding_size,
+            hidden_size=hidden_size,
         )
         check_variant(variant)
         official = variant == "official"
@@ -44,9 +48,7 @@ class GRUAttention(nn.Module):
         self.first = RecurrentLayer(size, hidden_size, reset_after=not official, gate_bias=bias)
         self.second = RecurrentLayer(hidden_size, hidden_size, reset_after=not official, gate_bias=bias)
         self.attention = (
-            MLPAttention(size, hidden_size, project_query=True)
-            if official
-            else BilinearAttention(size, hidden_size)
+            MLPAttention(size, hidden_size, project_query=True) if official else BilinearAttention(size, hidden_size)
         )
         self.top = TopMLP((7 if official else 2) * embedding_size + hidden_size, official=official, dice=official)
 

@@ -44,7 +44,7 @@ class CTRModule(pl.LightningModule):
         log_every: int = 20,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # the record holds the settings
         self.model: nn.Module = load(model)(users=users, items=items, categories=categories, variant=variant)
         self.target_weight = float(getattr(self.model, "target_weight", 1.0))
         self.auxiliary_weight = float(getattr(self.model, "auxiliary_weight", 1.0))

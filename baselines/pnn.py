@@ -21,7 +21,13 @@ class PNN(nn.Module):
     """Products of fields beside the fields."""
 
     def __init__(
-        self, *, users: int, items: int, categories: int, variant: Variant = "official", embedding_size: int = 18
+        self,
+        *,
+        users: int,
+        items: int,
+        categories: int,
+        variant: Variant = "official",
+        embedding_size: int = 18,
     ) -> None:
         super().__init__()
         check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size)
@@ -41,7 +47,10 @@ class PNN(nn.Module):
         if e.user is not None:
             inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum]
         else:
-            fields = [*e.target.split(self.embedding_size, dim=1), *e.history_sum.split(self.embedding_size, dim=1)]
+            fields = [
+                *e.target.split(self.embedding_size, dim=1),
+                *e.history_sum.split(self.embedding_size, dim=1),
+            ]
             products = [(a * b).sum(dim=1, keepdim=True) for a, b in combinations(fields, 2)]  # six of (B, 1)
             inputs = [*fields, *products]
         return Prediction(self.top(torch.cat(inputs, dim=1)))

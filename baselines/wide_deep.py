@@ -30,9 +30,7 @@ class WideDeep(nn.Module):
         crosses: int = 2**17,
     ) -> None:
         super().__init__()
-        check_positive(
-            users=users, items=items, categories=categories, embedding_size=embedding_size, crosses=crosses
-        )
+        check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size, crosses=crosses)
         check_variant(variant)
         official = variant == "official"
         self.target_weight = 0.5 if official else 1.0

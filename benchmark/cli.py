@@ -64,10 +64,14 @@ def run(
     variant: VariantName = "official",
     models: Models = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by spaces.")] = "0 1 2 3 4",
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
     workers: Annotated[int | None, typer.Option(help="Runs side by side; by cores and memory if not given.")] = None,
-    number: Annotated[str | None, typer.Option("--table", help="Train the rows of this table, and print it: 2 or 4.")] = None,
+    number: Annotated[
+        str | None, typer.Option("--table", help="Train the rows of this table, and print it: 2 or 4.")
+    ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to Weights & Biases; offline where no key is configured.")] = True,
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
     out: Out = Path("runs"),
@@ -190,7 +194,9 @@ def figure(
 
 @app.command()
 def leaderboard(
-    runs: Annotated[Path | None, typer.Argument(help="Folder of runs to add; none: make tables and figures anew.")] = None,
+    runs: Annotated[
+        Path | None, typer.Argument(help="Folder of runs to add; none: make tables and figures anew.")
+    ] = None,
     board: Annotated[Path, typer.Option(help="The leaderboard's folder.")] = Path("leaderboards"),
 ) -> None:
     """Add runs to the leaderboard, and make its tables and figures from all of its records.

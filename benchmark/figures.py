@@ -112,9 +112,7 @@ def figure2(
                 width = 0.8 if column == "target_loss" else 1.6
                 _draw(ax, bands[column], label, colour, dashes, width)
             ax.set_title(f"{_plain(title)} on {_plain(dataset)} ({_seeds(len(runs[dataset]))})")
-            _name_axes(
-                ax, "training loss" if smoothing == 1 else f"training loss, mean of {smoothing} points"
-            )
+            _name_axes(ax, "training loss" if smoothing == 1 else f"training loss, mean of {smoothing} points")
             ax.set_ylim(bottom=0)
         for ax in axes[len(runs) :]:
             ax.remove()
@@ -176,9 +174,7 @@ def read_curve(path: Path, column: str) -> Curve:
         raise UserError(f"cannot read {path}: {error}. Train this run again.") from error
     if lacking := [name for name in ("step", column) if name not in header]:
         found = ", ".join(header) or "nothing"
-        raise UserError(
-            f"{path} lacks the column {lacking[0]}, found {found}. Expected a metrics.csv of a run."
-        )
+        raise UserError(f"{path} lacks the column {lacking[0]}, found {found}. Expected a metrics.csv of a run.")
     if not lines:
         raise UserError(f"{path} has no rows: its run stopped before anything was logged. Train it again.")
     before = -1.0
@@ -191,9 +187,7 @@ def read_curve(path: Path, column: str) -> Curve:
                 _number(path, number, column, line[column]),
             )
             if not step > before:
-                raise UserError(
-                    f"{path}, line {number}: step {step:g} follows {before:g}; steps must increase."
-                )
+                raise UserError(f"{path}, line {number}: step {step:g} follows {before:g}; steps must increase.")
             before = step
             steps.append(step)
             values.append(value)
@@ -246,9 +240,7 @@ def _over_seeds(curves: Sequence[Curve], paths: Sequence[Path]) -> Band:
 def _draw(ax: Axes, band: Band, label: str, colour: str, dashes: Dashes, width: float) -> None:
     ax.fill_between(band.steps, band.lowest, band.highest, color=colour, alpha=BAND_ALPHA, linewidth=0)
     marker = "o" if len(band.steps) == 1 else ""
-    ax.plot(
-        band.steps, band.mean, color=colour, linestyle=dashes, linewidth=width, marker=marker, label=label
-    )
+    ax.plot(band.steps, band.mean, color=colour, linestyle=dashes, linewidth=width, marker=marker, label=label)
 
 
 def _name_axes(ax: Axes, quantity: str) -> None:

@@ -79,7 +79,12 @@ def build(board: Path) -> list[Path]:
     if not records:
         raise UserError(f"{board / 'records'} holds no record; add runs with: dien-bench leaderboard runs")
     written: list[Path] = []
-    index = ["# Leaderboard", "", "Made by `make leaderboard` from the records in `records/`; not to be edited.", ""]
+    index = [
+        "# Leaderboard",
+        "",
+        "Made by `make leaderboard` from the records in `records/`; not to be edited.",
+        "",
+    ]
     for protocol, variant in sorted({(record.protocol, record.variant) for record in records}, key=_order):
         mine = [record for record in records if (record.protocol, record.variant) == (protocol, variant)]
         datasets = sorted({record.dataset for record in mine}, key=_dataset_order)
@@ -117,9 +122,7 @@ def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: 
 
 
 def _place(board: Path, record: Record) -> Path:
-    return run_folder(
-        board / "records", record.dataset, record.protocol, record.model, record.variant, record.seed
-    )
+    return run_folder(board / "records", record.dataset, record.protocol, record.model, record.variant, record.seed)
 
 
 def _order(key: tuple[str, str]) -> tuple[int, str]:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 class _Running:
     config: RunConfig
     began: float
-    first: tuple[float, int] | None = (
-        None  # time and step of the first progress: what came before is start-up
-    )
+    first: tuple[float, int] | None = None  # time and step of the first progress: what came before is start-up
     last: tuple[float, Progress] | None = None
 
 
@@ -84,9 +82,7 @@ class Display:
         if run.first and run.last and run.last[1].step > run.first[1]:
             self._measured.append((run.config, now - run.first[0], run.last[1].step - run.first[1]))
         auc = (record.get("auc") or {}).get(record.get("selection"))
-        self.say(
-            ", ".join(filter(None, [f"finished {run.config.name}", _auc(auc), duration(now - run.began)]))
-        )
+        self.say(", ".join(filter(None, [f"finished {run.config.name}", _auc(auc), duration(now - run.began)])))
 
     def failed(self, worker: int, reason: str) -> None:
         """Note that the run of `worker` failed for `reason`."""

@@ -190,9 +190,7 @@ def read_records(
     Raises UserError for a root that is no folder, for a damaged record, and for one in another run's folder.
     """
     if not root.is_dir():
-        raise UserError(
-            f"no folder {root}, expected one with run records. Train first: dien-bench run --help"
-        )
+        raise UserError(f"no folder {root}, expected one with run records. Train first: dien-bench run --help")
     wanted = {"dataset": dataset, "protocol": protocol, "model": model, "variant": variant}
     records = []
     for path in root.rglob(FILE_NAME):

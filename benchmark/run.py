@@ -207,7 +207,11 @@ def _evaluate_last(module: CTRModule, data: InteractionsDataModule, trainer: pl.
 
 
 def _record(
-    config: RunConfig, data: InteractionsDataModule, module: CTRModule, settings: dict[str, Any], seconds: float
+    config: RunConfig,
+    data: InteractionsDataModule,
+    module: CTRModule,
+    settings: dict[str, Any],
+    seconds: float,
 ) -> dict[str, Any]:
     last, reported = module.last, selected(module, data.protocol.selection)
     assert last is not None

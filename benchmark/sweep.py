@@ -57,9 +57,7 @@ def choose_workers(requested: int | None) -> tuple[int, int]:
     """
     if requested is not None:
         if requested < 1:
-            raise UserError(
-                f"the number of workers must be 1 or more, got {requested}; leave it out to choose"
-            )
+            raise UserError(f"the number of workers must be 1 or more, got {requested}; leave it out to choose")
         return requested, 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     available = _available_bytes(Path("/proc/meminfo"))
@@ -125,9 +123,7 @@ def sweep(
                     case "failed", reason, details:
                         config = worker.release()
                         failed[config.name] = reason
-                        display.failed(
-                            worker.number, f"{reason} (see {_write_error(config.folder(), details)})"
-                        )
+                        display.failed(worker.number, f"{reason} (see {_write_error(config.folder(), details)})")
         except KeyboardInterrupt:
             display.say(f"interrupted: {display.summary()}; the same command again goes on from here")
             raise

@@ -38,9 +38,7 @@ NOTE_CLOSE = (
     "is better is open. No ≈ is no proof of a difference; rows with one seed are not compared."
 )
 NOTE_PART = "(n of m): only n of the m seeds of this data set are finished in this row."
-NOTE_REFERENCE = (
-    "paper, Electronics: printed for another data set, a point of comparison and nothing to be met."
-)
+NOTE_REFERENCE = "paper, Electronics: printed for another data set, a point of comparison and nothing to be met."
 
 
 @dataclass(frozen=True)
@@ -220,9 +218,7 @@ def _row_labels(number: str, models: Sequence[str] | None) -> dict[str, str]:
     labels = dict(paper.TABLES[number])
     if models is None:
         return labels
-    ordered = [model for model in labels if model in models] + [
-        model for model in models if model not in labels
-    ]
+    ordered = [model for model in labels if model in models] + [model for model in models if model not in labels]
     return {model: labels.get(model) or paper.LABELS.get(model, model) for model in ordered}
 
 
@@ -238,9 +234,7 @@ def _check_comparable(records: Sequence[Record]) -> None:
     previous: Record | None = None
     for record in records:
         if previous and (previous.model, previous.seed) == (record.model, record.seed):
-            raise UserError(
-                f"two records of one run: {previous.path} and {record.path}. Keep one, or read one folder."
-            )
+            raise UserError(f"two records of one run: {previous.path} and {record.path}. Keep one, or read one folder.")
         previous = record
         for name in ("protocol_hash", "data_sha256"):
             found, expected = getattr(record, name), getattr(records[0], name)
@@ -319,9 +313,7 @@ def _mean_cell(row: _Row, seeds: int, close: bool) -> str:
     return f"{_fixed(row.mean, 4)}{spread} ({', '.join(counts)}){' ≈' if close else ''}".strip()
 
 
-def _title(
-    number: str, datasets: Sequence[str], protocol: str, variant: str, records: Sequence[Record]
-) -> str:
+def _title(number: str, datasets: Sequence[str], protocol: str, variant: str, records: Sequence[Record]) -> str:
     parts = [f"Table {number}: {paper.TITLES[number]}", f"protocol {protocol}", f"variant {variant}"]
     if not records:
         return ", ".join([*parts, "no runs yet"])

@@ -250,9 +250,7 @@ def _read_metadata(path: Path, items: dict[str, int]) -> tuple[dict[str, str], M
                 malformed.add(number, str(error))
                 continue
             if found:
-                category_of[found[0]] = found[
-                    1
-                ]  # of two lines about one item the last counts, as in the code
+                category_of[found[0]] = found[1]  # of two lines about one item the last counts, as in the code
     return category_of, malformed
 
 

@@ -39,7 +39,9 @@ class BatchMaker:
         self.lengths = split.end - self.starts
         self.item_ids = item_ids
 
-    def make(self, index: NDArray[np.int64], negatives: NDArray[np.int32] | None, rng: np.random.Generator | None) -> Batch:
+    def make(
+        self, index: NDArray[np.int64], negatives: NDArray[np.int32] | None, rng: np.random.Generator | None
+    ) -> Batch:
         """Return the batch of samples `index` (B,), auxiliary negatives drawn from the pool `negatives` (P,)."""
         lengths = self.lengths[index]
         steps = np.arange(max(int(lengths.max(initial=0)), 1))

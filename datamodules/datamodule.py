@@ -1,6 +1,7 @@
 """The LightningDataModule: downloads, prepares and batches any data set under any protocol."""
 
 from pathlib import Path
+
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
 
@@ -44,7 +45,7 @@ class InteractionsDataModule(pl.LightningDataModule):
             raise UserError(f"batch size must be at least 1, got {batch_size}")
         if steps is not None and steps < 1:
             raise UserError(f"steps must be at least 1, got {steps}")
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # the record holds the settings
         self.samples: Samples | None = None
 
     def prepare_data(self) -> None:
@@ -54,9 +55,7 @@ class InteractionsDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Load the samples."""
         if self.samples is None:
-            self.samples = prepare_samples(
-                self.spec.name, self.protocol.name, Path(self.hparams["data_dir"])
-            )
+            self.samples = prepare_samples(self.spec.name, self.protocol.name, Path(self.hparams["data_dir"]))
 
     @property
     def ready(self) -> Samples:
@@ -87,10 +86,7 @@ class InteractionsDataModule(pl.LightningDataModule):
             TrainingBatches(
                 self.ready,
                 steps=self.steps,
-                **{
-                    name: self.hparams[name]
-                    for name in ("batch_size", "shuffle", "auxiliary_negatives", "seed")
-                },
+                **{name: self.hparams[name] for name in ("batch_size", "shuffle", "auxiliary_negatives", "seed")},
             )
         )
 

@@ -28,9 +28,7 @@ class DatasetSpec:
     steps: int | None  # optimiser steps of a run; None: three passes over the training samples
     read: Callable[[Path], RawInteractions]  # from the data directory, whose folder raw/ holds downloads
     order_within_time: bool = True  # False: behaviours with the same time have no known order
-    categories_are_exact: bool = (
-        True  # False: printed in the paper, never counted: a difference is only reported
-    )
+    categories_are_exact: bool = True  # False: printed in the paper, never counted: a difference is only reported
 
 
 def _amazon(category: str) -> DatasetSpec:
@@ -115,8 +113,7 @@ def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None
                 write_interactions(raw, spec, folder)
     except OSError as error:
         raise UserError(
-            f"cannot write to {data_dir}: {error.strerror or error}. "
-            f"Make room or choose another data directory."
+            f"cannot write to {data_dir}: {error.strerror or error}. Make room or choose another data directory."
         ) from error
     return folder
 

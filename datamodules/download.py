@@ -335,9 +335,7 @@ def _saved(target: _Target, url: str | None = None) -> _Saved | None:
 
 def _kept(target: _Target) -> str:
     saved = _saved(target)
-    return (
-        f"{saved.offset:,} bytes are kept in {target.path}.part; the next try goes on there." if saved else ""
-    )
+    return f"{saved.offset:,} bytes are kept in {target.path}.part; the next try goes on there." if saved else ""
 
 
 def _public(url: str) -> str:

@@ -224,9 +224,7 @@ def _load_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / MANIFEST} cannot be read: {error}. {again}") from None
     version = manifest.get("reader_version") if isinstance(manifest, dict) else None
     if version != READER_VERSION:
-        raise UserError(
-            f"{folder} was written by reader version {version}, this is version {READER_VERSION}. {again}"
-        )
+        raise UserError(f"{folder} was written by reader version {version}, this is version {READER_VERSION}. {again}")
     return dict(manifest)
 
 

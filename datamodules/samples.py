@@ -138,7 +138,13 @@ def make_samples(interactions: Interactions, protocol: Protocol, order_within_ti
         seen = np.unique(user.astype(np.int64) * base + item)
     splits = {
         name: _pairs(
-            owner, items[position], _ends(position, owner, offsets, days), candidates, seen, base, negatives_rng
+            owner,
+            items[position],
+            _ends(position, owner, offsets, days),
+            candidates,
+            seen,
+            base,
+            negatives_rng,
         )
         for name, (owner, position) in targets.items()
     }
@@ -280,9 +286,7 @@ def load_samples(path: Path) -> Samples:
         raise UserError(f"{path} cannot be read ({error}): delete it, it is made again by itself") from error
     if damaged:
         raise UserError(f"{path} does not hold what was written there: delete it, it is made again by itself")
-    return Samples(
-        *arrays, *splits, Protocol(**header["protocol"]), header["order_within_time"], header["sha256"]
-    )
+    return Samples(*arrays, *splits, Protocol(**header["protocol"]), header["order_within_time"], header["sha256"])
 
 
 def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples:

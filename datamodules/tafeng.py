@@ -55,9 +55,7 @@ def read_tafeng(data_dir: Path) -> RawInteractions:
     return behaviours(log, inputs)
 
 
-def read_log(
-    wheel: Path, wheel_sha256: str = WHEEL_SHA256, member_sha256: str = MEMBER_SHA256
-) -> pd.DataFrame:
+def read_log(wheel: Path, wheel_sha256: str = WHEEL_SHA256, member_sha256: str = MEMBER_SHA256) -> pd.DataFrame:
     """Return all rows of the log inside a wheel: day (timestamp), user, item and category (text).
 
     Raises `UserError` if the wheel or the file in it has another checksum or no such content.
@@ -86,9 +84,7 @@ def behaviours(log: pd.DataFrame, inputs: list[dict[str, Any]]) -> RawInteractio
     core = _five_core(first)
     kept = core[core.groupby("user")["day"].transform("nunique") >= 2]
     if kept.empty:
-        raise UserError(
-            f"no user with {CORE} behaviours on at least two days in {len(log):,} rows of the Ta Feng log"
-        )
+        raise UserError(f"no user with {CORE} behaviours on at least two days in {len(log):,} rows of the Ta Feng log")
     user, user_ids = pd.factorize(kept["user"])
     item, item_ids = pd.factorize(kept["item"])
     category = _categories(log)
@@ -122,9 +118,7 @@ def _five_core(rows: pd.DataFrame) -> pd.DataFrame:
 def _categories(log: pd.DataFrame) -> dict[str, str]:
     """Return the sub-class of each item: the most frequent one, of equally frequent ones the smallest."""
     sizes = log.groupby(["item", "category"]).size().rename("rows").reset_index()
-    best = sizes.sort_values(["item", "rows", "category"], ascending=[True, False, True]).drop_duplicates(
-        "item"
-    )
+    best = sizes.sort_values(["item", "rows", "category"], ascending=[True, False, True]).drop_duplicates("item")
     return dict(zip(best["item"], best["category"], strict=True))
 
 

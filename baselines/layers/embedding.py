@@ -28,9 +28,7 @@ class FieldEmbedding(nn.Module):
     names no user number among its features, and Amazon has no profile fields, so there is no user table.
     """
 
-    def __init__(
-        self, *, users: int, items: int, categories: int, embedding_size: int, variant: Variant
-    ) -> None:
+    def __init__(self, *, users: int, items: int, categories: int, embedding_size: int, variant: Variant) -> None:
         super().__init__()
         self.official = variant == "official"
         padding = None if self.official else 0
@@ -45,7 +43,7 @@ class FieldEmbedding(nn.Module):
 
     def forward(self, batch: Batch, with_negatives: bool = False) -> Embedded:
         """Look up target, history and, if asked, auxiliary negatives."""
-        size, steps = batch.history_items.shape
+        steps = batch.history_items.shape[1]
         items = [batch.item[:, None], batch.history_items]
         categories = [batch.category[:, None], batch.history_categories]
         if with_negatives:

@@ -81,9 +81,7 @@ def last_state(states: Tensor) -> Tensor:
     return states[:, -1]
 
 
-def recurrence(
-    projected: Tensor, weight: Tensor, p: Tensor, q: Tensor, lengths: Tensor, reset_after: bool
-) -> Tensor:
+def recurrence(projected: Tensor, weight: Tensor, p: Tensor, q: Tensor, lengths: Tensor, reset_after: bool) -> Tensor:
     """The recurrence by the compiled kernel where it applies (float32 on the CPU), else by the plain loop."""
     if projected.device.type == "cpu" and projected.dtype == torch.float32:
         states: Tensor = CompiledRecurrence.apply(projected, weight, p, q, lengths, reset_after)  # type: ignore[no-untyped-call]

@@ -19,9 +19,7 @@ _LOG2_E = np.float32(1.4426950408889634)
 _ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds a float32 to a whole number
 _LIMIT = np.float32(80.0)
 # 2**f for f in [-1/2, 1/2]: Taylor, ln(2)**k / k!; the rest of the series is below 6e-9
-_C1, _C2, _C3, _C4, _C5, _C6, _C7 = (
-    np.float32(np.log(2.0) ** k / np.prod(np.arange(1.0, k + 1))) for k in range(1, 8)
-)
+_C1, _C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(np.log(2.0) ** k / np.prod(np.arange(1.0, k + 1))) for k in range(1, 8))
 _ONE, _HALF, _TWO = np.float32(1), np.float32(0.5), np.float32(2)
 
 
@@ -111,7 +109,7 @@ def forward(
     projected (B, T, 3H), weight (H, 3H), p and q (B, T). states[:, 0] must be zero; at padding the state stays,
     and gates and inner are left alone.
     """
-    batch, steps, width = projected.shape
+    batch, steps, _ = projected.shape
     size = weight.shape[0]
     gate_weight, candidate_weight = weight[:, : 2 * size].copy(), weight[:, 2 * size :].copy()
     gate_sum, candidate_sum = np.empty(2 * size, np.float32), np.empty(size, np.float32)
@@ -139,7 +137,16 @@ def forward(
 
 @_jit  # type: ignore[untyped-decorator]
 def _unstep(
-    dh: Floats, d_u: Floats, d_c: Floats, d_z: Floats, grad: Floats, u: Floats, c: Floats, h: Floats, p: float, q: float
+    dh: Floats,
+    d_u: Floats,
+    d_c: Floats,
+    d_z: Floats,
+    grad: Floats,
+    u: Floats,
+    c: Floats,
+    h: Floats,
+    p: float,
+    q: float,
 ) -> None:
     """Take dh (H,) through one step: gradients of both pre-activations and of z, and what goes on to h."""
     for j in range(len(dh)):

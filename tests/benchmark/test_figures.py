@@ -77,9 +77,7 @@ def test_the_line_is_the_mean_of_the_seeds_at_their_common_steps(
     assert mean == pytest.approx((first[:3] + second) / 2)
 
 
-def test_the_auc_axis_leaves_out_the_rise_from_chance(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_auc_axis_leaves_out_the_rise_from_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bottoms: list[float] = []
     monkeypatch.setattr(Axes, "set_ylim", lambda self, bottom: bottoms.append(bottom))
     path = tmp_path / "metrics.csv"
@@ -137,9 +135,7 @@ def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("late", ["nan", "inf", "-inf"])
-def test_a_run_that_diverged(
-    tmp_path: Path, drawn: dict[str, tuple[np.ndarray, np.ndarray]], late: str
-) -> None:
+def test_a_run_that_diverged(tmp_path: Path, drawn: dict[str, tuple[np.ndarray, np.ndarray]], late: str) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text(
         f"step,loss,target_loss,auxiliary_loss,test_auc\n20,1,{late},0.7,{late}\n40,{late},{late},0.6,{late}\n"

@@ -144,9 +144,7 @@ def test_an_exception_fails_its_run_alone(tmp_path):
     assert not good.folder().exists()
 
 
-@pytest.mark.parametrize(
-    ("model", "reason"), [("exit", "exit code 3"), ("kill", "SIGKILL, most often because")]
-)
+@pytest.mark.parametrize(("model", "reason"), [("exit", "exit code 3"), ("kill", "SIGKILL, most often because")])
 def test_a_dead_worker_fails_its_run_alone_and_is_replaced(tmp_path, model, reason):
     configs = [
         Config("din", 0, str(tmp_path)),
@@ -282,9 +280,7 @@ class Clock:
 
 def display(*configs, workers=1, terminal=False) -> tuple[Display, Clock, StringIO]:
     clock, stream = Clock(), StringIO()
-    console = Console(
-        file=stream, force_terminal=terminal, width=120, highlight=False, _environ={"TERM": "xterm"}
-    )
+    console = Console(file=stream, force_terminal=terminal, width=120, highlight=False, _environ={"TERM": "xterm"})
     return Display(configs, 0, workers, console, clock), clock, stream
 
 

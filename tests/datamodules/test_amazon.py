@@ -24,9 +24,7 @@ def product(item: str, *path: str) -> bytes:
     return repr({"asin": item, "title": "it's", "categories": [list(path), ["Other", "path"]]}).encode()
 
 
-MANY = [
-    review(f"u{n % 40}", f"B{n % 20:02d}", n) for n in range(2_500)
-]  # so that a few bad lines are tolerated
+MANY = [review(f"u{n % 40}", f"B{n % 20:02d}", n) for n in range(2_500)]  # so that a few bad lines are tolerated
 PRODUCTS = [product(f"B{n:02d}", "Baby", f"leaf {n % 3}") for n in range(20)]
 
 
@@ -56,9 +54,7 @@ def test_what_is_read(mirror: Path, tmp_path: Path) -> None:
         [product("B2", "Baby", "Toys", "Balls"), product("B9", "Baby"), product("B1", "Baby")],
     )
     raw = read_amazon("Baby", tmp_path / "data")
-    rows = [
-        (raw.user_ids[u], raw.item_ids[i], t) for u, i, t in zip(raw.user, raw.item, raw.time, strict=True)
-    ]
+    rows = [(raw.user_ids[u], raw.item_ids[i], t) for u, i, t in zip(raw.user, raw.item, raw.time, strict=True)]
     assert rows == [("u1", "B1", 30), ("u2", "B1", 20), ("u1", "B2", 0)]
     assert raw.category_of == {"B1": "Baby", "B2": "Balls"}  # the last element of the first path
     assert raw.counts == Counts(3, 2, 2, 2)
@@ -86,9 +82,7 @@ def test_blank_lines_and_a_missing_last_newline_are_no_damage(mirror: Path, tmp_
     "line",
     [None, b"{'asin': 'B1'}", b"{'asin': 'B1', 'categories': []}", b"{'asin': 'B1', 'categories': [[]]}"],
 )
-def test_an_item_without_category_is_unknown_and_counted(
-    mirror: Path, tmp_path: Path, line: bytes | None
-) -> None:
+def test_an_item_without_category_is_unknown_and_counted(mirror: Path, tmp_path: Path, line: bytes | None) -> None:
     put(mirror, [review(item="B1"), review(item="B2")], [product("B2", "Baby")] + [line] * (line is not None))
     raw = read_amazon("Baby", tmp_path)
     assert raw.category_of == {"B1": "unknown", "B2": "Baby"}
@@ -166,9 +160,7 @@ DEEP = 300_000
         (b"<html>", "no 'asin'"),
     ],
 )
-def test_a_malformed_product_is_left_out_and_reported(
-    mirror: Path, tmp_path: Path, line: bytes, reason: str
-) -> None:
+def test_a_malformed_product_is_left_out_and_reported(mirror: Path, tmp_path: Path, line: bytes, reason: str) -> None:
     others = [product(f"C{n}", "Baby") for n in range(1000)]
     put(mirror, MANY, [line, *PRODUCTS[1:], *others])
     raw = read_amazon("Baby", tmp_path)
@@ -196,9 +188,7 @@ def test_more_than_one_malformed_review_in_1000_stops(mirror: Path, tmp_path: Pa
     with pytest.raises(UserError) as caught:
         read_amazon("Baby", tmp_path)
     lines = str(caught.value).splitlines()
-    assert lines[0] == (
-        f"{REVIEWS}: 7 of 2,507 lines malformed and left out, more than 1 in 1,000; the first are"
-    )
+    assert lines[0] == (f"{REVIEWS}: 7 of 2,507 lines malformed and left out, more than 1 in 1,000; the first are")
     assert [line.split(":")[0] for line in lines[1:6]] == [f"  line {n}" for n in range(1, 6)]
     assert "Delete" in lines[6]
     assert str(mirror / REVIEWS) in lines[6]

@@ -19,9 +19,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "amazon"
 def test_names() -> None:
     assert len(DATASETS) == len(CATEGORIES) + 2
     assert all(name == spec.name for name, spec in DATASETS.items())
-    assert {"electronics", "books", "sports", "beauty", "toys-and-games", "cds-and-vinyl", "tafeng"} < set(
-        DATASETS
-    )
+    assert {"electronics", "books", "sports", "beauty", "toys-and-games", "cds-and-vinyl", "tafeng"} < set(DATASETS)
     assert get_dataset("kindle-store").expected.interactions == 982_619
 
 
@@ -53,9 +51,7 @@ EXACT = replace(DATASETS["generated"], expected=FOUND.counts)
 
 
 def test_counts_as_expected() -> None:
-    assert check_counts(FOUND, EXACT) == (
-        f"{FOUND.counts} - exactly the known interactions, users, items, categories"
-    )
+    assert check_counts(FOUND, EXACT) == (f"{FOUND.counts} - exactly the known interactions, users, items, categories")
     some = replace(EXACT, expected=Counts(interactions=FOUND.counts.interactions))
     assert check_counts(FOUND, some) == f"{FOUND.counts} - exactly the known interactions"
     assert check_counts(FOUND, replace(EXACT, expected=Counts())) == str(FOUND.counts)
@@ -78,9 +74,7 @@ def test_a_number_of_categories_that_was_only_printed_is_reported_not_enforced()
 
 
 def test_items_without_category_are_no_published_category() -> None:
-    categories = {
-        item: "unknown" if item == FOUND.item_ids[0] else name for item, name in FOUND.category_of.items()
-    }
+    categories = {item: "unknown" if item == FOUND.item_ids[0] else name for item, name in FOUND.category_of.items()}
     raw = replace(FOUND, category_of=categories, missing_categories=1)
     assert raw.counts.categories == FOUND.counts.categories + 1
     assert "5 categories and 1 items without one - exactly" in check_counts(raw, EXACT)

@@ -104,9 +104,7 @@ def reply(body: bytes = CONTENT, status: int = 200, **headers: object) -> Answer
     """Answer with these bytes, whatever was asked; an underscore in a header's name stands for a hyphen."""
 
     def answer(handler: Handler) -> None:
-        handler.start(
-            status, {"Content-Length": len(body)} | {k.replace("_", "-"): v for k, v in headers.items()}
-        )
+        handler.start(status, {"Content-Length": len(body)} | {k.replace("_", "-"): v for k, v in headers.items()})
         handler.wfile.write(body)
 
     return answer
@@ -191,15 +189,11 @@ def leave_part(folder: Path, server: Server) -> str:
 # --- a good server, and a file that is there already ---
 
 
-@pytest.mark.parametrize(
-    "known", [{}, {"size": SIZE}, {"sha256": SHA256.upper()}, {"size": SIZE, "sha256": SHA256}]
-)
+@pytest.mark.parametrize("known", [{}, {"size": SIZE}, {"sha256": SHA256.upper()}, {"size": SIZE, "sha256": SHA256}])
 def test_downloads_once(server: Server, tmp_path: Path, known: dict[str, Any]) -> None:
     mirror = server.mirror("a", serve())
     for _ in range(2):
-        assert (
-            fetch(NAME, [mirror], tmp_path / "new" / "folder", **known) == tmp_path / "new" / "folder" / NAME
-        )
+        assert fetch(NAME, [mirror], tmp_path / "new" / "folder", **known) == tmp_path / "new" / "folder" / NAME
     assert (tmp_path / "new" / "folder" / NAME).read_bytes() == CONTENT
     assert files(tmp_path / "new" / "folder") == {NAME, f"{NAME}.sha256"}
     assert [path for path, _ in server.requests] == [f"/a/{NAME}"]
@@ -231,9 +225,7 @@ def test_name_with_folder_is_refused(tmp_path: Path) -> None:
         ({"size": 7}, f"it has {len(OTHER):,} bytes, expected 7"),
     ],
 )
-def test_changed_file_is_reported_and_kept(
-    server: Server, tmp_path: Path, known: dict[str, Any], found: str
-) -> None:
+def test_changed_file_is_reported_and_kept(server: Server, tmp_path: Path, known: dict[str, Any], found: str) -> None:
     mirror = server.mirror("a", serve())
     path = fetch(NAME, [mirror], tmp_path)
     assert len(OTHER) == SIZE
@@ -316,9 +308,7 @@ def test_local_folder_without_a_good_file_gives_way(server: Server, tmp_path: Pa
 def test_broken_connection_is_continued(
     server: Server, tmp_path: Path, pauses: list[float], validators: dict[str, Any], if_range: str
 ) -> None:
-    mirror = server.mirror(
-        "a", serve(cut=CUT, **validators), serve(cut=CUT, **validators), serve(**validators)
-    )
+    mirror = server.mirror("a", serve(cut=CUT, **validators), serve(cut=CUT, **validators), serve(**validators))
     assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
     assert server.asked("Range") == [None, f"bytes={CUT}-", f"bytes={2 * CUT}-"]
     assert server.asked("If-Range") == [None, if_range, if_range]
@@ -516,9 +506,7 @@ def test_useless_answer_leaves_an_older_part_alone(server: Server, tmp_path: Pat
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_short_retry_after_is_honoured(
-    server: Server, tmp_path: Path, pauses: list[float], status: int
-) -> None:
+def test_short_retry_after_is_honoured(server: Server, tmp_path: Path, pauses: list[float], status: int) -> None:
     mirror = server.mirror("a", reply(b"", status, Retry_After=2), serve())
     assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
     assert pauses == [2.0]
@@ -565,10 +553,7 @@ def test_answer_without_length_is_good_where_size_or_checksum_is_known(
 def test_wrong_checksum_removes_the_part(server: Server, tmp_path: Path) -> None:
     bad = server.mirror("a", serve(OTHER))
     message = failure(bad, folder=tmp_path, sha256=SHA256)
-    assert (
-        f"{bad}: delivers a wrong file: its sha256 is {hashlib.sha256(OTHER).hexdigest()}, expected"
-        in message
-    )
+    assert f"{bad}: delivers a wrong file: its sha256 is {hashlib.sha256(OTHER).hexdigest()}, expected" in message
     assert files(tmp_path) == set()
     assert fetch(NAME, [bad, server.mirror("b", serve())], tmp_path, sha256=SHA256).read_bytes() == CONTENT
 
@@ -693,9 +678,7 @@ def test_full_disk(server: Server, tmp_path: Path) -> None:
     assert len(server.requests) == 1  # no other mirror can help
 
 
-def test_full_disk_at_the_end_keeps_the_part(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_at_the_end_keeps_the_part(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -173,9 +173,7 @@ def edit_manifest(folder: Path, **fields: object) -> None:
 
 def test_another_reader_version(folder: Path) -> None:
     edit_manifest(folder, reader_version=99)
-    with pytest.raises(
-        UserError, match=rf"reader version 99, this is version {READER_VERSION}. Delete .*toy"
-    ):
+    with pytest.raises(UserError, match=rf"reader version 99, this is version {READER_VERSION}. Delete .*toy"):
         load_interactions(folder)
 
 
@@ -255,9 +253,7 @@ def test_an_edited_table_that_is_sound_is_taken(folder: Path) -> None:
 def test_other_columns_or_types(folder: Path) -> None:
     columns = columns_of(folder)
     rewrite(folder, pa.table({name: pa.array(column.astype(np.int64)) for name, column in columns.items()}))
-    with pytest.raises(
-        UserError, match=r"it has the columns user int64, .*, expected user int32, item int32"
-    ):
+    with pytest.raises(UserError, match=r"it has the columns user int64, .*, expected user int32, item int32"):
         load_interactions(folder)
     rewrite(folder, pa.table({"user": pa.array(columns["user"])}))
     with pytest.raises(UserError, match=r"it has the columns user int32, expected"):

