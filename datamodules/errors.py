@@ -11,8 +11,8 @@ class UserError(Exception):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Return the error for a name that is not among `known`, with the closest known name where there is one.
 
-    >>> print(unknown_name("model", "dein", ["din", "dien"]))
-    unknown model 'dein', did you mean 'dien'? Known: din, dien
+    >>> print(unknown_name("model", "diem", ["din", "dien"]))
+    unknown model 'diem', did you mean 'dien'? Known: din, dien
     """
     names = list(known)
     close = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
