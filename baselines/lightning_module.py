@@ -20,7 +20,7 @@ class Evaluation(NamedTuple):
     step: int
     auc: float
     logloss: float  # mean negative log-likelihood, nats
-    scores: NDArray[Any]  # (N,) float32 probabilities in the order of EvaluationBatches
+    scores: NDArray[Any]  # (N,) float64 probabilities in the order of EvaluationBatches
 
 
 class CTRModule(pl.LightningModule):
@@ -131,7 +131,7 @@ class CTRModule(pl.LightningModule):
         logloss = float(F.binary_cross_entropy_with_logits(logits, labels.double()))
         self.metrics[loader].reset()
         self.logits[loader], self.labels[loader] = [], []
-        return Evaluation(step, auc, logloss, torch.sigmoid(logits).float().cpu().numpy())
+        return Evaluation(step, auc, logloss, torch.sigmoid(logits).cpu().numpy())
 
     def _log(self, row: dict[str, float], step: int) -> None:
         for logger in self.loggers:

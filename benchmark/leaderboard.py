@@ -69,7 +69,7 @@ def check_run(record: Record) -> None:
     labels = from_numpy(predictions["label"].to_numpy().astype("int64"))
     for column, claimed in (("score", record.reported_auc), ("score_last", record.auc.last)):
         auc = float(binary_auroc(from_numpy(predictions[column].to_numpy().astype("float64")), labels))
-        if claimed is None or abs(auc - claimed) > 1e-6:  # scores are kept in float32, AUC was computed from float64
+        if claimed is None or abs(auc - claimed) > 1e-6:
             raise UserError(f"{folder}: column {column} of the predictions gives AUC {auc:.6f}, claimed is {claimed}")
 
 

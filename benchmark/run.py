@@ -268,7 +268,7 @@ def _write_predictions(path: Path, data: InteractionsDataModule, module: CTRModu
     columns = {"user": samples.test.user, "label": samples.test.label}
     assert module.last is not None
     for name, evaluation in (("score", selected(module, selection)), ("score_last", module.last)):
-        scores = np.empty(len(order), np.float32)
+        scores = np.empty(len(order))  # float64: in float32 sure predictions would become ties
         scores[order] = evaluation.scores
         columns[name] = scores
     pd.DataFrame(columns).to_parquet(path, index=False)
