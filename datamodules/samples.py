@@ -274,7 +274,7 @@ def save_samples(samples: Samples, path: Path) -> None:
 def load_samples(path: Path) -> Samples:
     """Read samples back; raises `UserError` where the file is damaged or of another format."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # np.load alone leaks a bad file
             header = json.loads(str(stored["header"]))
             arrays = [stored[name] for name in _ARRAYS]
             splits = [Split(*(stored[f"{split}_{field}"] for field in _FIELDS)) for split in _SPLITS]

@@ -1,0 +1,152 @@
+"""The protocols against a hand-worked example of a few users."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.errors import UserError
+from datamodules.interactions import Interactions
+from datamodules.protocol import PROTOCOLS, get_protocol
+from datamodules.samples import Samples, load_samples, make_samples, save_samples
+
+DAY = 86_400
+
+
+def interactions(rows: list[tuple[int, int, int]], rank: dict[int, int], items: int) -> Interactions:
+    """Rows of (user, item, day); item i has category 1 + i % 2; items nobody touched are touched by a last user."""
+    table = np.array(sorted(rows, key=lambda row: (row[0], row[2], row[1])), np.int64)
+    item = table[:, 1]
+    return Interactions(
+        user=table[:, 0].astype(np.int32),
+        item=item.astype(np.int32),
+        category=(1 + item % 2).astype(np.int32),
+        time=table[:, 2] * DAY,
+        catalogue_rank=np.array([rank[i] for i in item], np.int32),
+        manifest={
+            "counts": {"interactions": len(rows), "users": int(table[-1, 0]) + 1, "items": items, "categories": 2}
+        },
+    )
+
+
+# user 0: items 5, 2 on day 1, item 4 on day 2, items 1 and 3 on day 3; catalogue ranks run against the item numbers
+ROWS = [(0, 5, 1), (0, 2, 1), (0, 4, 2), (0, 1, 3), (0, 3, 3)]
+RANK = {item: 10 - item for item in range(1, 11)}
+
+
+def one_user(protocol: str, **changes: object) -> Interactions:
+    others = [(user, 1 + (user * 3 + step) % 10, step) for user in range(1, 30) for step in range(5)]
+    return interactions(ROWS + others, RANK, items=10)
+
+
+def history_of(samples: Samples, user: int) -> list[int]:
+    begin, end = samples.offsets[user], samples.offsets[user + 1]
+    return samples.items[begin:end].tolist()
+
+
+def test_orders() -> None:
+    data = one_user("arxiv-v1")
+    # catalogue: rank of item i is 10 - i
+    assert history_of(make_samples(data, get_protocol("arxiv-v1")), 0) == [5, 4, 3, 2, 1]
+    # time, then catalogue: day 1 is 5, 2; day 2 is 4; day 3 is 3, 1
+    assert history_of(make_samples(data, get_protocol("aaai-2019")), 0) == [5, 2, 4, 3, 1]
+    clean = history_of(make_samples(data, get_protocol("clean")), 0)
+    assert (set(clean[:2]), clean[2], set(clean[3:])) == ({2, 5}, 4, {1, 3})
+
+
+@pytest.mark.parametrize("name", ["arxiv-v1", "aaai-2019", "clean"])
+def test_last_item_protocols(name: str) -> None:
+    data = one_user(name)
+    samples = make_samples(data, get_protocol(name))
+    seen = set(zip(data.user.tolist(), data.item.tolist(), strict=True))
+    users = [set(split.user.tolist()) for split in (samples.train, samples.validation, samples.test)]
+    assert sorted(user for group in users for user in group) == list(range(30))  # disjoint, and all of them
+    assert [len(group) for group in users] == ([24, 3, 3] if name == "clean" else [27, 0, 3])
+    for split in (samples.train, samples.validation, samples.test):
+        assert split.label.tolist() == [0, 1] * (len(split) // 2)
+        for user, end, item, label in zip(split.user, split.end, split.item, split.label, strict=True):
+            history = history_of(samples, user)
+            assert end == samples.offsets[user + 1] - 1  # everything but the last
+            if label:
+                assert item == history[-1]
+            elif name == "clean":
+                assert (user, item) not in seen
+            else:
+                assert item != history[-1]
+
+
+def test_every_position_trains_and_the_last_tests() -> None:
+    data = one_user("din-2018")
+    samples = make_samples(data, get_protocol("din-2018"))
+    seen = set(zip(data.user.tolist(), data.item.tolist(), strict=True))
+    mine = samples.train.user == 0
+    begin = samples.offsets[0]
+    assert (samples.train.end[mine] - begin).tolist() == [1, 1, 2, 2, 3, 3]
+    assert samples.train.item[mine][1::2].tolist() == history_of(samples, 0)[1:4]
+    assert len(samples.test) == 60  # every user, one positive and one negative
+    for split in (samples.train, samples.test):
+        negatives = split.label == 0
+        assert not seen & set(zip(split.user[negatives].tolist(), split.item[negatives].tolist(), strict=True))
+
+
+def test_without_order_inside_a_day_a_history_ends_before_the_day() -> None:
+    data = one_user("aaai-2019")
+    samples = make_samples(data, get_protocol("aaai-2019"), order_within_time=False)
+    split = samples.train if 0 in samples.train.user else samples.test
+    assert set((split.end[split.user == 0] - samples.offsets[0]).tolist()) == {3}  # the last day's two are left out
+    # catalogue order knows no days
+    catalogue = make_samples(data, get_protocol("arxiv-v1"), order_within_time=False)
+    split = catalogue.train if 0 in catalogue.train.user else catalogue.test
+    assert set((split.end[split.user == 0] - catalogue.offsets[0]).tolist()) == {4}
+
+
+def test_clean_does_not_know_the_catalogue() -> None:
+    data = one_user("clean")
+    shuffled = np.random.default_rng(0).permutation(11)
+    other = replace(data, catalogue_rank=shuffled[data.catalogue_rank].astype(np.int32))
+    first, second = (make_samples(table, get_protocol("clean")) for table in (data, other))
+    for name in ("train", "validation", "test"):
+        for ours, theirs in zip(vars(getattr(first, name)).values(), vars(getattr(second, name)).values(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(first.items, second.items)
+
+
+def test_same_samples_twice_and_from_disk(tmp_path: Path) -> None:
+    data = one_user("arxiv-v1")
+    samples = make_samples(data, get_protocol("arxiv-v1"))
+    assert samples.sha256 == make_samples(data, get_protocol("arxiv-v1")).sha256
+    save_samples(samples, tmp_path / "samples.npz")
+    loaded = load_samples(tmp_path / "samples.npz")
+    assert (loaded.sha256, loaded.protocol) == (samples.sha256, samples.protocol)
+    np.testing.assert_array_equal(loaded.test.item, samples.test.item)
+    content = bytearray((tmp_path / "samples.npz").read_bytes())
+    for damaged in (content[: len(content) // 2], b""):
+        (tmp_path / "samples.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match="delete it"):
+            load_samples(tmp_path / "samples.npz")
+
+
+def test_known_is_what_training_mentions() -> None:
+    data = one_user("clean")
+    samples = make_samples(data, get_protocol("clean"))
+    users, items, _ = samples.known()
+    mentioned = set(samples.train.item.tolist())
+    for user, end in zip(samples.train.user, samples.train.end, strict=True):
+        mentioned |= set(samples.items[samples.offsets[user] : end].tolist())
+    assert set(np.flatnonzero(items).tolist()) == mentioned
+    assert set(np.flatnonzero(users).tolist()) == set(samples.train.user.tolist())
+
+
+def test_a_user_who_saw_everything_has_no_negative() -> None:
+    rows = [(user, item, item) for user in range(10) for item in (1, 2, 3)]
+    with pytest.raises(UserError, match="found no negative"):
+        make_samples(interactions(rows, RANK, items=3), get_protocol("clean"))
+
+
+def test_hash_changes_with_any_field() -> None:
+    protocol = PROTOCOLS["clean"]
+    assert replace(protocol, data_seed=1).hash != protocol.hash
+    assert len({p.hash for p in PROTOCOLS.values()}) == 4
+    with pytest.raises(UserError, match="did you mean 'clean'"):
+        get_protocol("claen")
