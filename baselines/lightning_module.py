@@ -88,7 +88,7 @@ class CTRModule(pl.LightningModule):
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.sums.zero_()
         self.summed = 0
-        if step % self.trainer.val_check_batch == 0:
+        if step % self.trainer.val_check_batch == 0 or step == self.hparams["steps"]:
             self.pending = row
         else:
             self._log(row, step)

@@ -172,6 +172,7 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
         max_epochs=1,
         val_check_interval=min(EVALUATE_EVERY, steps),
         num_sanity_val_steps=0,
+        log_every_n_steps=1,  # the module logs by itself
         logger=_loggers(config, folder, settings),
         callbacks=[ReportProgress(on_progress, steps)] if on_progress else [],
         deterministic=True,

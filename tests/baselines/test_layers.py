@@ -1,0 +1,176 @@
+"""Layers against the formulas in plain NumPy and slow loops, weights carried over."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from baselines.layers.attention import BilinearAttention, MLPAttention, masked_softmax
+from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, MLPAuxiliaryLoss
+from baselines.layers.mlp import Dice, FrozenNormalisation, TopMLP
+from baselines.layers.recurrent import RecurrentLayer, gate_terms
+
+B, T, H = 4, 5, 6
+LENGTHS = [5, 3, 1, 0]
+MASK = torch.arange(T) < torch.tensor(LENGTHS)[:, None]
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+def linear(layer: nn.Linear, x: np.ndarray) -> np.ndarray:
+    return x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+
+
+def randomise(module: nn.Module) -> None:
+    """Give every parameter, biases too, values at which a mistake shows."""
+    torch.manual_seed(5)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.5)
+
+
+@pytest.mark.parametrize("project", [False, True])
+def test_mlp_attention_is_the_mlp_on_the_four_parts(project: bool) -> None:
+    layer = MLPAttention(H, H, project_query=project)
+    randomise(layer)
+    target, keys = random(B, H), random(B, T, H, seed=1)
+    expected = np.zeros((B, T))
+    for b in range(B):
+        q = target[b].numpy()
+        if layer.project is not None:
+            q = linear(layer.project[0], q)
+            q = np.where(q > 0, q, layer.project[1].weight.detach().numpy() * q)
+        scores = []
+        for t in range(LENGTHS[b]):
+            k = keys[b, t].numpy()
+            hidden = sigmoid(linear(layer.first, np.concatenate([q, k, q - k, q * k])))
+            scores.append(linear(layer.rest[3], sigmoid(linear(layer.rest[1], hidden)))[0])
+        if scores:
+            expected[b, : LENGTHS[b]] = np.exp(scores) / np.exp(scores).sum()
+    np.testing.assert_allclose(layer(target, keys, MASK).detach(), expected, atol=1e-5)
+
+
+def test_bilinear_attention_is_equation_9() -> None:
+    layer = BilinearAttention(3, H)
+    target, keys = random(B, 3), random(B, T, H, seed=1)
+    weights = layer(target, keys, MASK).detach().numpy()
+    for b in range(B):
+        scores = [keys[b, t].numpy() @ layer.weight.detach().numpy() @ target[b].numpy() for t in range(LENGTHS[b])]
+        np.testing.assert_allclose(weights[b, : LENGTHS[b]], np.exp(scores) / np.exp(scores).sum(), atol=1e-5)
+        assert not weights[b, LENGTHS[b] :].any()
+
+
+def test_softmax_over_one_step_and_over_none() -> None:
+    weights = masked_softmax(random(B, T), MASK)
+    assert weights[2].tolist() == [1, 0, 0, 0, 0]
+    assert weights[3].tolist() == [0] * 5
+
+
+def test_dice_uses_the_statistics_of_the_batch_in_evaluation_too() -> None:
+    layer = Dice(H).eval()
+    randomise(layer)
+    x = random(B, H).numpy()
+    p = sigmoid((x - x.mean(0)) / (np.sqrt(((x - x.mean(0)) ** 2 + 1e-9).mean(0)) + 1e-9))
+    expected = layer.alpha.detach().numpy() * (1 - p) * x + p * x
+    np.testing.assert_allclose(layer(torch.from_numpy(x)).detach(), expected, atol=1e-6)
+    assert torch.isfinite(layer(random(1, H))).all()
+
+
+def test_top_is_normalisation_then_200_80_2() -> None:
+    top = TopMLP(H, official=True, dice=False)
+    randomise(top)
+    x = random(B, H).numpy()
+    norm, first, act1, second, act2, last = top.layers
+    assert isinstance(norm, FrozenNormalisation)
+    h = norm.gamma.detach().numpy() * x / np.sqrt(1.001) + norm.beta.detach().numpy()
+    for layer, activation in ((first, act1), (second, act2)):
+        h = linear(layer, h)
+        h = np.where(h > 0, h, activation.weight.detach().numpy() * h)
+    out = linear(last, h)
+    np.testing.assert_allclose(top(torch.from_numpy(x)).detach(), out[:, 0] - out[:, 1], atol=1e-3, rtol=1e-4)
+    assert [first.out_features, second.out_features, last.out_features] == [200, 80, 2]
+
+
+def auxiliary_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return random(B, T, H), random(B, T, H, seed=1), random(B, T, H, seed=2)
+
+
+def test_released_auxiliary_loss_counts_padding_as_zero() -> None:
+    layer = MLPAuxiliaryLoss(H, H)
+    randomise(layer)
+    states, clicked, negatives = auxiliary_inputs()
+    norm, first, _, second, _, last = layer.net
+
+    def probability(h: torch.Tensor, e: torch.Tensor) -> float:
+        x = np.concatenate([h.numpy(), e.numpy()]) / np.sqrt(1.001) * norm.gamma.detach().numpy()
+        out = sigmoid(linear(first, x + norm.beta.detach().numpy()))
+        out = linear(last, sigmoid(linear(second, out)))
+        return float(np.exp(out[0]) / np.exp(out).sum())
+
+    total = 0.0
+    for b in range(B):
+        for t in range(T - 1):
+            if t + 1 < LENGTHS[b]:
+                total -= np.log(probability(states[b, t], clicked[b, t + 1]))
+                total -= np.log(1 - probability(states[b, t], negatives[b, t + 1]))
+    loss = layer(states, clicked, negatives, MASK)
+    assert loss.item() == pytest.approx(total / (B * (T - 1)), rel=1e-4)
+
+
+def test_auxiliary_loss_of_equation_7() -> None:
+    states, clicked, negatives = auxiliary_inputs()
+    total = 0.0
+    for b in range(B):
+        for t in range(LENGTHS[b] - 1):
+            total += np.log(sigmoid(states[b, t].numpy() @ clicked[b, t + 1].numpy()))
+            total += np.log(1 - sigmoid(states[b, t].numpy() @ negatives[b, t + 1].numpy()))
+    loss = InnerProductAuxiliaryLoss(H, H)(states, clicked, negatives, MASK)
+    assert loss.item() == pytest.approx(-total / B, rel=1e-5)
+
+
+@pytest.mark.parametrize("layer", [MLPAuxiliaryLoss(H, H), InnerProductAuxiliaryLoss(H, H)])
+def test_auxiliary_loss_at_its_edges(layer: nn.Module) -> None:
+    one = [x[:, :1] for x in auxiliary_inputs()]
+    assert layer(*one, MASK[:, :1]).item() == 0  # nobody has a next behaviour
+    huge = [1e4 * x.requires_grad_() for x in auxiliary_inputs()]
+    loss = layer(*huge, MASK)
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+def test_plain_gru_is_torchs() -> None:
+    layer = RecurrentLayer(3, H, reset_after=True)
+    randomise(layer)
+    oracle = nn.GRU(3, H, batch_first=True)
+    update, reset, candidate = (slice(i * H, (i + 1) * H) for i in range(3))
+    with torch.no_grad():
+        # torch's rows are reset, update, candidate, and its z = 1 - u
+        for ours, theirs in ((layer.input_weight, oracle.weight_ih_l0), (layer.state_weight.T, oracle.weight_hh_l0)):
+            theirs.copy_(torch.cat([ours[reset], -ours[update], ours[candidate]]))
+        oracle.bias_ih_l0.copy_(torch.cat([layer.bias[reset], -layer.bias[update], layer.bias[candidate]]))
+        oracle.bias_hh_l0.zero_()
+    x = random(B, T, 3)
+    lengths = torch.full((B,), T)
+    p, q = gate_terms("gru", None, torch.ones(B, T, dtype=torch.bool))
+    torch.testing.assert_close(layer(x, p, q, lengths), oracle(x)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_gates_at_their_ends() -> None:
+    """At a = 0 AGRU and the paper's AUGRU keep the state, TensorFlow's takes an ordinary step; at a = 1 all move."""
+    layer = RecurrentLayer(3, H, reset_after=False)
+    randomise(layer)
+    x, lengths, mask = random(B, T, 3), torch.full((B,), T), torch.ones(B, T, dtype=torch.bool)
+    zero, one = torch.zeros(B, T), torch.ones(B, T)
+    gru = layer(x, *gate_terms("gru", None, mask), lengths)
+    for gate in ("agru", "augru"):
+        assert not layer(x, *gate_terms(gate, zero, mask), lengths).any()  # type: ignore[arg-type]
+    torch.testing.assert_close(layer(x, *gate_terms("augru-keep", zero, mask), lengths), gru)
+    torch.testing.assert_close(layer(x, *gate_terms("augru", one, mask), lengths), gru)
+    torch.testing.assert_close(
+        layer(x, *gate_terms("augru-keep", one, mask), lengths), layer(x, *gate_terms("agru", one, mask), lengths)
+    )

@@ -1,0 +1,105 @@
+"""One run, from samples to record, on the generated data."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from benchmark.records import read_records
+from benchmark.run import Progress, RunConfig, finished_record, train_run
+from datamodules.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("data"))
+
+
+def config(tmp_path: Path, data_dir: str, model: str = "dien", **changes: object) -> RunConfig:
+    base = RunConfig(
+        "generated", "arxiv-v1", model, "official", seed=0, steps=130, data_dir=data_dir, out=str(tmp_path)
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_a_run_leaves_a_record_that_its_predictions_bear_out(tmp_path: Path, data_dir: str) -> None:
+    reports: list[Progress] = []
+    record = train_run(config(tmp_path, data_dir), reports.append)
+    folder = tmp_path / "generated" / "arxiv-v1" / "dien-official" / "seed-0"
+    (read,) = read_records(tmp_path)
+    assert read.reported_auc == record["auc"]["test"]
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert roc_auc_score(predictions.label, predictions.score) == pytest.approx(record["auc"]["test"], abs=1e-6)
+    assert roc_auc_score(predictions.label, predictions.score_last) == pytest.approx(record["auc"]["last"], abs=1e-6)
+    assert log_loss(predictions.label, predictions.score) == pytest.approx(record["logloss"], rel=1e-6)
+    metrics = pd.read_csv(folder / "metrics.csv")
+    assert metrics.step.tolist() == [20, 40, 60, 80, 100, 120, 130]
+    assert metrics.test_auc.notna().tolist() == [False] * 4 + [True, False, True]
+    assert metrics.test_auc.max() == pytest.approx(record["auc"]["test"])
+    whole = metrics.target_loss + metrics.auxiliary_loss
+    assert metrics.loss.to_numpy() == pytest.approx(whole.to_numpy())
+    assert metrics.learning_rate.iloc[0] == 1e-3
+    assert metrics.learning_rate.iloc[-1] == 0.25e-3
+    assert reports[-1].step == reports[-1].steps == 130
+
+
+def test_the_same_seed_gives_the_same_numbers_to_the_bit(tmp_path: Path, data_dir: str) -> None:
+    runs = [tmp_path / name for name in ("first", "second", "third")]
+    for out, seed in zip(runs, (0, 0, 1), strict=True):
+        train_run(config(out, data_dir, seed=seed))
+    first, second, third = (next(out.rglob("metrics.csv")).read_text() for out in runs)
+    assert first == second
+    assert first != third
+    scores = [pd.read_parquet(next(out.rglob("predictions.parquet"))) for out in runs]
+    assert scores[0].equals(scores[1])
+
+
+def test_clean_reports_the_checkpoint_of_the_validation_users(tmp_path: Path, data_dir: str) -> None:
+    record = train_run(config(tmp_path, data_dir, model="base-model", protocol="clean", variant="paper", steps=300))
+    metrics = pd.read_csv(next(tmp_path.rglob("metrics.csv"))).dropna(subset=["validation_auc"])
+    best = metrics.loc[metrics.validation_auc.idxmax()]
+    assert record["selection"] == "validation"
+    assert record["best_step"] == best.step
+    assert record["auc"]["validation"] == pytest.approx(best.test_auc)
+    assert record["auc"]["test"] == pytest.approx(metrics.test_auc.max())
+
+
+def test_a_finished_run_is_found_and_another_is_not_taken_for_it(tmp_path: Path, data_dir: str) -> None:
+    done = config(tmp_path, data_dir, model="base-model", steps=20)
+    assert finished_record(done) is None
+    record = train_run(done)
+    assert finished_record(done) == json.loads(json.dumps(record))
+    with pytest.raises(UserError, match="steps = 20, asked for was 30"):
+        finished_record(replace(done, steps=30))
+    with pytest.raises(UserError, match="the default"):
+        finished_record(replace(done, steps=None))
+
+
+def test_wandb_offline_keeps_every_series(tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train_run(config(tmp_path, data_dir, steps=40, logger="wandb"))
+    (log,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    content = log.read_bytes()
+    for name in (b"target_loss", b"auxiliary_loss", b"test_auc", b"learning_rate", b"generated/arxiv-v1/dien-official"):
+        assert name in content, name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "sprots"}, "did you mean 'sports'"),
+        ({"protocol": "arxiv"}, "did you mean 'arxiv-v1'"),
+        ({"model": "wide-depe"}, "did you mean 'wide-deep'"),
+        ({"variant": "mine"}, "official, paper"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_mistakes(tmp_path: Path, data_dir: str, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train_run(config(tmp_path, data_dir, **changes))
