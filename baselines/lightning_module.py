@@ -48,7 +48,7 @@ class CTRModule(pl.LightningModule):
         self.model: nn.Module = load(model)(users=users, items=items, categories=categories, variant=variant)
         self.target_weight = float(getattr(self.model, "target_weight", 1.0))
         self.auxiliary_weight = float(getattr(self.model, "auxiliary_weight", 1.0))
-        self.metrics = nn.ModuleList([BinaryAUROC(), BinaryAUROC()])  # test, validation
+        self.metrics = (BinaryAUROC(), BinaryAUROC())  # test, validation
         self.logits: list[list[Tensor]] = [[], []]
         self.labels: list[list[Tensor]] = [[], []]
         self.sums = torch.zeros(3, dtype=torch.float64)  # whole, target, auxiliary loss since the last log
@@ -88,7 +88,7 @@ class CTRModule(pl.LightningModule):
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.sums.zero_()
         self.summed = 0
-        if step % self.trainer.val_check_batch == 0 or step == self.hparams["steps"]:
+        if step % int(self.trainer.val_check_batch or 1) == 0 or step == self.hparams["steps"]:
             self.pending = row
         else:
             self._log(row, step)
@@ -100,7 +100,7 @@ class CTRModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep logits and labels of held-out samples."""
         logit = self.model(batch).logit
-        self.metrics[dataloader_idx].update(torch.sigmoid(logit.double()), batch.label.int())
+        self.metrics[dataloader_idx].update(torch.sigmoid(logit.double()).cpu(), batch.label.int().cpu())
         self.logits[dataloader_idx].append(logit)
         self.labels[dataloader_idx].append(batch.label)
 
@@ -137,7 +137,7 @@ class CTRModule(pl.LightningModule):
         for logger in self.loggers:
             logger.log_metrics(row, step)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """Adam, its rate halved after each third of the budget (released code: after each of three epochs)."""
         optimizer = torch.optim.Adam(self.model.parameters(), lr=self.hparams["learning_rate"], fused=True)
         steps = self.hparams["steps"]

@@ -68,4 +68,5 @@ class CrossedCategories(nn.Module):
         pairs = (batch.history_categories * self.categories + batch.category[:, None]) % self.crosses  # (B, T)
         crossed = (self.cross(pairs).squeeze(-1) * batch.mask).sum(dim=1)
         linear: Tensor = self.item(batch.item) + self.category(batch.category)
-        return crossed + linear.squeeze(-1)
+        wide: Tensor = crossed + linear.squeeze(-1)
+        return wide

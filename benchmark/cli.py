@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -11,6 +11,8 @@ from benchmark import paper
 from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import UserError, unknown_name
 from datamodules.protocol import get_protocol
+
+Variant = Literal["official", "paper"]
 
 app = typer.Typer(
     help="A reproducible benchmark of DIEN and the models that it is compared with.",
@@ -22,7 +24,7 @@ screen = Console()
 
 Datasets = Annotated[str, typer.Option("--datasets", help="Names, separated by spaces: 'sports beauty'.")]
 ProtocolName = Annotated[str, typer.Option("--protocol", help="arxiv-v1, aaai-2019, clean or din-2018.")]
-VariantName = Annotated[str, typer.Option("--variant", help="official: the released code; paper: the equations.")]
+VariantName = Annotated[Variant, typer.Option("--variant", help="official: the released code; paper: the equations.")]
 Models = Annotated[str | None, typer.Option("--models", help="Rows, or path/to/file.py:Class, separated by spaces.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the runs and tables.")]
 DataDir = Annotated[

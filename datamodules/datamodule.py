@@ -1,6 +1,7 @@
 """The LightningDataModule: downloads, prepares and batches any data set under any protocol."""
 
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
@@ -101,6 +102,6 @@ def _loader(batches: Dataset[Batch]) -> DataLoader[Batch]:
     return DataLoader(batches, batch_size=None, shuffle=False, collate_fn=_as_made)
 
 
-def _as_made(batch: Batch) -> Batch:
+def _as_made(batch: Any) -> Any:
     """A data set's item is a whole batch already: nothing is left to collate."""
     return batch

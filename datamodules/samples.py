@@ -157,7 +157,7 @@ def make_samples(interactions: Interactions, protocol: Protocol, order_within_ti
     item_category[item] = interactions.category
     catalogue_rank = np.full(interactions.items + 1, -1, np.int32)
     catalogue_rank[item] = interactions.catalogue_rank
-    arrays = [items, offsets, item_category, catalogue_rank, pool]
+    arrays: list[NDArray[Any]] = [items, offsets, item_category, catalogue_rank, pool]
     for split in splits.values():
         arrays += [split.user, split.end, split.item, split.label]
     return Samples(
@@ -184,7 +184,8 @@ def _all_positions(
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     positions = first + within
     owners = np.repeat(users, counts)
-    return positions[_ends(positions, owners, offsets, days) > offsets[owners]]
+    kept: NDArray[np.int64] = positions[_ends(positions, owners, offsets, days) > offsets[owners]]
+    return kept
 
 
 def _ends(
@@ -286,7 +287,22 @@ def load_samples(path: Path) -> Samples:
         raise UserError(f"{path} cannot be read ({error}): delete it, it is made again by itself") from error
     if damaged:
         raise UserError(f"{path} does not hold what was written there: delete it, it is made again by itself")
-    return Samples(*arrays, *splits, Protocol(**header["protocol"]), header["order_within_time"], header["sha256"])
+    protocol = Protocol(**header["protocol"])
+    items, offsets, item_category, catalogue_rank, pool = arrays
+    train, validation, test = splits
+    return Samples(
+        items=items,
+        offsets=offsets,
+        item_category=item_category,
+        catalogue_rank=catalogue_rank,
+        pool=pool,
+        train=train,
+        validation=validation,
+        test=test,
+        protocol=protocol,
+        order_within_time=header["order_within_time"],
+        sha256=header["sha256"],
+    )
 
 
 def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples:

@@ -34,7 +34,7 @@ class MLPAttention(nn.Module):
         """Return weights (B, T) for target (B, Q), keys (B, T, K), mask (B, T)."""
         query = target if self.project is None else self.project(target)
         # [q, k, q - k, q k] W with the parts of W that meet q alone taken out of the steps
-        of_query, of_key, of_difference, of_product = self.first.weight.split(keys.shape[2], dim=1)
+        of_query, of_key, of_difference, of_product = torch.split(self.first.weight, keys.shape[2], dim=1)
         from_query = nn.functional.linear(query, of_query + of_difference, self.first.bias)  # (B, 80)
         features = torch.cat([keys, query[:, None] * keys], dim=2)  # (B, T, 2K)
         weight = torch.cat([of_key - of_difference, of_product], dim=1)

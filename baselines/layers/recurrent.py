@@ -95,11 +95,11 @@ def reference_recurrence(projected: Tensor, weight: Tensor, p: Tensor, q: Tensor
     projected (B, T, 3H), weight (H, 3H), p and q (B, T), both 0 at padding; states (B, T, H).
     """
     size = weight.shape[0]
-    w_u, w_r, w_c = weight.split(size, dim=1)
+    w_u, w_r, w_c = torch.split(weight, size, dim=1)
     h = projected.new_zeros(projected.shape[0], size)
     states = []
     for t in range(projected.shape[1]):
-        i_u, i_r, i_c = projected[:, t].split(size, dim=1)
+        i_u, i_r, i_c = torch.split(projected[:, t], size, dim=1)
         u, r = torch.sigmoid(i_u + h @ w_u), torch.sigmoid(i_r + h @ w_r)
         c = torch.tanh(i_c + (r * (h @ w_c) if reset_after else (r * h) @ w_c))
         h = h + (p[:, t, None] + q[:, t, None] * u) * (c - h)

@@ -23,7 +23,7 @@ _C1, _C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(np.log(2.0) ** k / np.prod(np.ar
 _ONE, _HALF, _TWO = np.float32(1), np.float32(0.5), np.float32(2)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _bits(typing_context: Any, value: Any) -> Any:
     """The 32 bits of a float32 as an int32."""
 
@@ -33,7 +33,7 @@ def _bits(typing_context: Any, value: Any) -> Any:
     return types.int32(types.float32), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _float(typing_context: Any, value: Any) -> Any:
     """The float32 that has the 32 bits of an int32."""
 
@@ -47,7 +47,7 @@ def _float(typing_context: Any, value: Any) -> Any:
 _jit = njit(cache=True, fastmath={"contract"}, error_model="numpy", nogil=True)
 
 
-@njit(cache=True, fastmath={"contract"}, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath={"contract"}, error_model="numpy", inline="always")
 def _sigmoid(x: float) -> Any:
     """1 / (1 + exp(-x)) without a branch, so that the loop around it vectorises; NaN stays NaN."""
     y = -x
@@ -64,7 +64,7 @@ def _sigmoid(x: float) -> Any:
 # Small functions, for LLVM vectorises a loop only where it can tell its arrays apart.
 
 
-@_jit  # type: ignore[untyped-decorator]
+@_jit
 def _add_product(out: Floats, vector: Floats, matrix: Floats) -> None:
     """out (n,) += vector (k,) @ matrix (k, n), four rows at a time to spare loads and stores of out."""
     rows = len(vector)
@@ -77,14 +77,14 @@ def _add_product(out: Floats, vector: Floats, matrix: Floats) -> None:
             out[j] += vector[k] * matrix[k, j]
 
 
-@_jit  # type: ignore[untyped-decorator]
+@_jit
 def _sigmoid_of_sum(out: Floats, x: Floats, y: Floats) -> None:
     """out (n,) = sigmoid(x + y)."""
     for j in range(len(out)):
         out[j] = _sigmoid(x[j] + y[j])
 
 
-@_jit  # type: ignore[untyped-decorator]
+@_jit
 def _step(after: Floats, c: Floats, pre: Floats, u: Floats, h: Floats, p: float, q: float) -> None:
     """c (H,) = tanh(pre), after = h + (p + q u) (c - h)."""
     for j in range(len(after)):
@@ -92,7 +92,7 @@ def _step(after: Floats, c: Floats, pre: Floats, u: Floats, h: Floats, p: float,
         after[j] = h[j] + (p + q * u[j]) * (c[j] - h[j])
 
 
-@_jit  # type: ignore[untyped-decorator]
+@_jit
 def forward(
     projected: Floats,
     weight: Floats,
@@ -135,7 +135,7 @@ def forward(
             states[b, t + 1] = states[b, t]
 
 
-@_jit  # type: ignore[untyped-decorator]
+@_jit
 def _unstep(
     dh: Floats,
     d_u: Floats,
@@ -158,7 +158,7 @@ def _unstep(
         dh[j] = dh_j * (_ONE - z)
 
 
-@_jit  # type: ignore[untyped-decorator]
+@_jit
 def backward(
     grad: Floats,
     weight: Floats,

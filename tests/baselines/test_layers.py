@@ -8,7 +8,7 @@ from torch import nn
 from baselines.layers.attention import BilinearAttention, MLPAttention, masked_softmax
 from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, MLPAuxiliaryLoss
 from baselines.layers.mlp import Dice, FrozenNormalisation, TopMLP
-from baselines.layers.recurrent import RecurrentLayer, gate_terms
+from baselines.layers.recurrent import RecurrentLayer, gate_terms, last_state, recurrence, reference_recurrence
 
 B, T, H = 4, 5, 6
 LENGTHS = [5, 3, 1, 0]
@@ -174,3 +174,45 @@ def test_gates_at_their_ends() -> None:
     torch.testing.assert_close(
         layer(x, *gate_terms("augru-keep", one, mask), lengths), layer(x, *gate_terms("agru", one, mask), lengths)
     )
+
+
+def test_activation_unit_without_a_softmax() -> None:
+    """DIN, eq. 3: the scores themselves, so that a user with many relevant behaviours has a larger sum."""
+    raw, normalised = MLPAttention(H, H, project_query=False, softmax=False), MLPAttention(H, H, project_query=False)
+    randomise(raw)
+    normalised.load_state_dict(raw.state_dict())
+    target, keys = random(B, H), random(B, T, H, seed=1)
+    scores = raw(target, keys, MASK)
+    assert not scores[~MASK].any()
+    torch.testing.assert_close(masked_softmax(scores, MASK), normalised(target, keys, MASK))
+
+
+def test_softmax_is_blind_to_what_stands_at_padding() -> None:
+    scores = random(B, T)
+    wild = torch.where(MASK, scores, 1e30)
+    torch.testing.assert_close(masked_softmax(wild, MASK), masked_softmax(scores, MASK), atol=0, rtol=0)
+    shifted = masked_softmax(scores + 1000, MASK)
+    torch.testing.assert_close(shifted, masked_softmax(scores, MASK), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("reset_after", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 4, 36])
+def test_compiled_recurrence_at_its_edges(size: int, reset_after: bool) -> None:
+    """Widths around the kernel's blocks of four, gates driven into saturation, strided inputs, empty batches."""
+    projected, weight = 30 * random(3 * size, T, B).permute(2, 1, 0), random(size, 3 * size, seed=1)
+    p, q = gate_terms("augru-keep", torch.rand(B, T, generator=torch.Generator().manual_seed(0)) * MASK, MASK)
+    lengths = torch.tensor(LENGTHS)
+    found = recurrence(projected, weight, p, q, lengths, reset_after)
+    exact = reference_recurrence(*(x.double() for x in (projected, weight, p, q)), reset_after)
+    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=0)
+    for b, length in enumerate(LENGTHS):  # the last column holds the last real state
+        expected = found[b, length - 1] if length else torch.zeros(size)
+        torch.testing.assert_close(last_state(found)[b], expected, atol=0, rtol=0)
+    none = recurrence(projected[:0], weight, p[:0], q[:0], lengths[:0], reset_after)
+    assert none.shape == (0, T, size)
+
+
+def test_gate_biases_start_as_tensorflows() -> None:
+    """TensorFlow's reset and keep gates start at 1; our update gate is the complement of the latter."""
+    bias = RecurrentLayer(3, H, reset_after=False, gate_bias=1.0).bias.detach()
+    assert bias.tolist() == [-1.0] * H + [1.0] * H + [0.0] * H

@@ -1,12 +1,13 @@
 """Batches against a slow Python loop."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from datamodules.batches import EvaluationBatches, TrainingBatches
+from datamodules.batches import BatchMaker, EvaluationBatches, TrainingBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.samples import Samples, prepare_samples
 
@@ -93,3 +94,62 @@ def test_datamodule(tmp_path: Path) -> None:
     assert len(data.val_dataloader()) == 2  # test and validation users
     assert len(data.train_dataloader()) == data.steps == 200
     assert next(iter(data.train_dataloader())).label.shape == (32,)
+
+
+def test_training_batches_are_the_slow_loop(samples: Samples) -> None:
+    batches = TrainingBatches(samples, steps=3, batch_size=8, shuffle=True, auxiliary_negatives="popularity", seed=0)
+    known = samples.known()[1]
+    for step, plan in enumerate(batches._plan(0)[:3]):
+        batch = batches[step]
+        for b, sample in enumerate(plan):
+            user, end = int(samples.train.user[sample]), int(samples.train.end[sample])
+            length = int(batch.lengths[b])
+            assert batch.history_items[b, :length].tolist() == slow_history(samples, user, end, known)
+            assert (int(batch.user[b]), int(batch.item[b])) == (user + 1, int(samples.train.item[sample]))
+            assert int(batch.category[b]) == samples.item_category[samples.train.item[sample]]
+            assert float(batch.label[b]) == samples.train.label[sample]
+            for item, kind in zip(batch.negative_items[b], batch.negative_categories[b], strict=True):
+                assert not item or int(kind) == samples.item_category[item]
+
+
+def test_long_histories_are_cut_to_the_newest(samples: Samples) -> None:
+    short = replace(samples, protocol=replace(samples.protocol, max_history=3))
+    batch = BatchMaker(short, short.test).make(np.arange(4), None, None)
+    known = short.known()[1]
+    assert batch.history_items.shape[1] <= 3
+    for b in range(4):
+        user, end = int(short.test.user[b]), int(short.test.end[b])
+        newest = samples.items[max(samples.offsets[user], end - 3) : end]
+        expected = [int(item) if known[item] else 0 for item in newest]
+        assert batch.history_items[b, : len(expected)].tolist() == expected
+
+
+def test_empty_histories_are_one_step_of_padding(samples: Samples) -> None:
+    split = samples.train
+    empty = replace(samples, train=replace(split, end=samples.offsets[split.user]))
+    batch = TrainingBatches(empty, steps=1, shuffle=False, auxiliary_negatives="uniform", seed=0)[0]
+    assert batch.history_items.shape == (len(batch.label), 1)
+    for tensor in (batch.history_items, batch.lengths, batch.negative_items, batch.negative_categories):
+        assert not tensor.any()
+
+
+def test_unknown_items_and_categories_are_zero(samples: Samples) -> None:
+    """Train on two samples alone: whatever they do not mention shares row 0 with the padding."""
+    few = replace(samples, train=type(samples.train)(*(field[:2] for field in vars(samples.train).values())))
+    users, items, categories = few.known()
+    assert 0 < items.sum() < samples.item_count
+    batch = BatchMaker(few, few.test).make(np.arange(20), None, None)
+    assert not batch.user.any()
+    for b, target in enumerate(few.test.item[:20]):
+        kind = few.item_category[target]
+        assert int(batch.item[b]) == (target if items[target] else 0)
+        assert int(batch.category[b]) == (kind if categories[kind] else 0)  # a known category of an unknown item stays
+    assert users.sum() == 1
+    negatives = TrainingBatches(few, steps=1, shuffle=False, auxiliary_negatives="uniform", seed=0)[0].negative_items
+    assert items[negatives[negatives > 0].numpy()].all()
+
+
+def test_a_pool_of_one_item_does_not_draw_for_ever(samples: Samples) -> None:
+    lonely = replace(samples, pool=samples.items[:1].repeat(5))
+    batch = TrainingBatches(lonely, steps=1, batch_size=4, shuffle=False, auxiliary_negatives="popularity", seed=0)[0]
+    assert set(batch.negative_items[batch.mask].tolist()) <= {int(samples.items[0]), 0}

@@ -150,3 +150,89 @@ def test_hash_changes_with_any_field() -> None:
     assert len({p.hash for p in PROTOCOLS.values()}) == 4
     with pytest.raises(UserError, match="did you mean 'clean'"):
         get_protocol("claen")
+
+
+def split_fields(samples: Samples) -> list[np.ndarray]:
+    return [value for split in (samples.train, samples.validation, samples.test) for value in vars(split).values()]
+
+
+def test_popularity_is_of_the_pools_reviews() -> None:
+    """Only training users' reviews are in the clean pool; elsewhere everyone's are, repetitions included."""
+    data = one_user("clean")
+    everyone = make_samples(data, get_protocol("aaai-2019"))
+    assert sorted(everyone.pool.tolist()) == sorted(data.item.tolist())
+    samples = make_samples(data, get_protocol("clean"))
+    trains = np.isin(data.user, samples.train.user)
+    assert sorted(samples.pool.tolist()) == sorted(data.item[trains].tolist())
+    assert len(samples.pool) < len(data.item)
+
+
+def test_a_negative_in_the_pool_alone_is_drawn_in_proportion() -> None:
+    """Nine of ten reviews are of item 1 or 2: so are most negatives by popularity, while uniform ones spread."""
+    rows = [(user, 1 + day % 2, day) for user in range(200) for day in range(8)]
+    rows += [(user, 3 + user % 8, 9) for user in range(200)]
+    data = interactions(rows, RANK, items=10)
+    split = make_samples(data, get_protocol("aaai-2019")).train
+    share = np.isin(split.item[split.label == 0], (1, 2)).mean()
+    assert 0.8 < share < 1  # 8 of 9 reviews
+    uniform = make_samples(data, get_protocol("din-2018")).train
+    drawn = uniform.item[uniform.label == 0]
+    assert set(drawn.tolist()) == set(range(3, 11))  # everybody saw 1 and 2
+
+
+def test_every_position_without_order_inside_a_day() -> None:
+    """User 0: day 1 has no earlier day, so items of days 2 and 3 alone train or test, after whole days."""
+    samples = make_samples(one_user("din-2018"), get_protocol("din-2018"), order_within_time=False)
+    mine, begin = samples.train.user == 0, samples.offsets[0]
+    assert samples.train.item[mine][1::2].tolist() == [4, 3]
+    assert (samples.train.end[mine][1::2] - begin).tolist() == [2, 3]
+    tested = samples.test.user == 0
+    assert samples.test.item[tested].tolist()[1] == 1
+    assert set((samples.test.end[tested] - begin).tolist()) == {3}
+
+
+def test_the_data_seed_is_the_only_source_of_chance() -> None:
+    data = one_user("clean")
+    protocol = get_protocol("clean")
+    first, again, other = (make_samples(data, p) for p in (protocol, protocol, replace(protocol, data_seed=1)))
+    for ours, theirs in zip(split_fields(first), split_fields(again), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert first.sha256 != other.sha256
+
+
+def test_histories_keep_the_newest() -> None:
+    data = one_user("aaai-2019")
+    samples = make_samples(data, replace(get_protocol("aaai-2019"), max_history=2))
+    starts = samples.starts(samples.train)
+    assert (samples.train.end - starts == 2).all()
+    assert (starts == samples.offsets[samples.train.user] + 2).all()  # of four behaviours the newest two
+
+
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+def test_disk_keeps_every_array(name: str, tmp_path: Path) -> None:
+    samples = make_samples(one_user(name), get_protocol(name), order_within_time=False)
+    save_samples(samples, tmp_path / "samples.npz")
+    loaded = load_samples(tmp_path / "samples.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
+    assert (loaded.protocol, loaded.order_within_time) == (samples.protocol, False)
+    for field in ("items", "offsets", "item_category", "catalogue_rank", "pool"):
+        np.testing.assert_array_equal(getattr(loaded, field), getattr(samples, field))
+    for ours, theirs in zip(split_fields(samples), split_fields(loaded), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
+
+
+def test_samples_that_do_not_match_their_sum(tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    samples = make_samples(one_user("clean"), get_protocol("clean"))
+    save_samples(replace(samples, items=samples.items[::-1].copy()), path)
+    with pytest.raises(UserError, match="does not hold what was written"):
+        load_samples(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_samples(tmp_path / "nowhere.npz")
+
+
+def test_too_few_users_to_test_on() -> None:
+    rows = [(user, 1 + (user + step) % 5, step) for user in range(3) for step in range(3)]
+    with pytest.raises(UserError, match="use more users"):
+        make_samples(interactions(rows, RANK, items=5), get_protocol("arxiv-v1"))
