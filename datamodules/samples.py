@@ -283,7 +283,7 @@ def load_samples(path: Path) -> Samples:
             for split in splits:
                 everything += [split.user, split.end, split.item, split.label]
             damaged = header["format"] != FORMAT or _digest(everything) != header["sha256"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read ({error}): delete it, it is made again by itself") from error
     if damaged:
         raise UserError(f"{path} does not hold what was written there: delete it, it is made again by itself")
