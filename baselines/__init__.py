@@ -62,7 +62,11 @@ def load(name: str) -> Callable[..., nn.Module]:
 def model_label(name: str) -> str:
     """The name of a row in paths and tables: itself, or the class name of a file in lower case.
 
-    >>> model_label("models/mine.py:MyModel")
-    'mymodel'
+    A class with the name of one of our rows goes under the name of its file too: its runs are not that row's.
+
+    >>> model_label("models/mine.py:MyModel"), model_label("models/mine.py:DIEN")
+    ('mymodel', 'mine-dien')
     """
-    return name if ":" not in name else name.rpartition(":")[2].lower()
+    path, _, class_name = name.rpartition(":")
+    label = class_name.lower()
+    return f"{Path(path).stem.lower()}-{label}" if path and label in MODELS else label

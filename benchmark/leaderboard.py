@@ -102,7 +102,21 @@ def build(board: Path) -> list[Path]:
             index += [f"As [CSV]({paths[1].name}).", ""]
         written += _figures(mine, datasets, board, stem, index)
     write_atomically(board / "README.md", "\n".join(index).encode())
+    first = board / "table4-arxiv-v1-official.md"
+    if first in written:
+        _show_in(board.parent / "README.md", first.read_text())
     return [*written, board / "README.md"]
+
+
+def _show_in(readme: Path, markdown: str) -> None:
+    """Put a table between the two marks of a page, where the page has them."""
+    begin, end = "<!-- table 4 -->", "<!-- /table 4 -->"
+    text = readme.read_text() if readme.exists() else ""
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if found and closed:
+        table_only = markdown.replace("## ", "### ", 1).replace("\n### ", "\n#### ")
+        write_atomically(readme, f"{before}{begin}\n{table_only}{end}{after}".encode())
 
 
 def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: str, index: list[str]) -> list[Path]:

@@ -17,7 +17,10 @@ BOARD = Path(__file__).parents[2] / "leaderboards"
 def test_tables_and_index_are_not_stale(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards"
     shutil.copytree(BOARD / "records", board / "records")
-    for path in build(board):
+    shutil.copyfile(BOARD.parent / "README.md", tmp_path / "README.md")
+    written = build(board)
+    assert (tmp_path / "README.md").read_text() == (BOARD.parent / "README.md").read_text()
+    for path in written:
         if path.suffix in (".md", ".csv"):
             assert path.read_bytes() == (BOARD / path.name).read_bytes(), f"{path.name}: run make leaderboard"
 
