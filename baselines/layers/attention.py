@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers.mlp import dense
+from baselines.layers.sigmoid_mlp import sigmoid_mlp
 from baselines.layers.steps import Steps, each_step, softmax_over_steps, sum_over_steps
 
 
@@ -21,8 +22,7 @@ class MLPAttention(nn.Module):
         self.project = (
             nn.Sequential(dense(query_size, key_size), nn.PReLU(key_size, init=0.1)) if project_query else None
         )
-        self.first = dense(4 * key_size, 80)
-        self.rest = nn.Sequential(nn.Sigmoid(), dense(80, 40), nn.Sigmoid(), dense(40, 1))
+        self.first, self.second, self.last = dense(4 * key_size, 80), dense(80, 40), dense(40, 1)
         self.softmax = softmax
 
     def forward(self, target: Tensor, keys: Tensor, steps: Steps) -> Tensor:
@@ -33,8 +33,8 @@ class MLPAttention(nn.Module):
         from_query = nn.functional.linear(query, of_query + of_difference, self.first.bias)  # (B, 80)
         features = torch.cat([keys, each_step(query, steps) * keys], dim=1)  # (R, 2K)
         weight = torch.cat([of_key - of_difference, of_product], dim=1)
-        hidden = nn.functional.linear(features, weight) + each_step(from_query, steps)
-        scores: Tensor = self.rest(hidden).squeeze(-1)
+        scores = sigmoid_mlp(features, from_query, steps.sample, weight, self.second, self.last.weight[0])
+        scores = scores + self.last.bias
         return softmax_over_steps(scores, steps) if self.softmax else scores
 
 

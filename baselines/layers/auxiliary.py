@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.layers.mlp import FrozenNormalisation, dense, to_logit
+from baselines.layers.mlp import FrozenNormalisation, dense
+from baselines.layers.sigmoid_mlp import sigmoid_mlp
 from baselines.layers.steps import Steps
 
 
@@ -19,25 +20,25 @@ class MLPAuxiliaryLoss(nn.Module):
     def __init__(self, hidden_size: int, behaviour_size: int) -> None:
         super().__init__()
         inputs = hidden_size + behaviour_size
-        self.normalise, self.first = FrozenNormalisation(inputs), dense(inputs, 100)
-        self.rest = nn.Sequential(nn.Sigmoid(), dense(100, 50), nn.Sigmoid(), dense(50, 2))
+        self.normalise = FrozenNormalisation(inputs)
+        self.first, self.second, self.last = dense(inputs, 100), dense(100, 50), dense(50, 2)
 
     def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, steps: Steps) -> Tensor:
         """Return the loss () of states (R, H) against behaviours (R, 2E) and negatives (R - first, 2E)."""
         h = states.index_select(0, steps.previous)  # h_t beside e_{t+1}
         nexts = torch.cat([behaviours[steps.first :], negatives])  # clicked, then not clicked
-        logits = to_logit(self.rest(self._first(h, nexts)))
+        # first(normalise([h, e])) with both layers as one, and the product with h computed once for both e
+        scale, shift = self.normalise.affine()
+        weight, bias = self.first.weight * scale, self.first.bias + self.first.weight @ shift
+        of_h, of_e = torch.split(weight, [h.shape[1], nexts.shape[1]], dim=1)
+        pair = torch.arange(len(h), device=h.device).repeat(2)
+        difference = self.last.weight[0] - self.last.weight[1]  # the logit of a softmax over two outputs
+        logits = sigmoid_mlp(nexts, F.linear(h, of_h, bias), pair, of_e, self.second, difference)
+        logits = logits + (self.last.bias[0] - self.last.bias[1])
         signs = torch.ones_like(logits)
         signs[: len(h)] = -1
         batch, length = steps.shape
         return F.softplus(logits * signs).sum() / max(batch * (length - 1), 1)
-
-    def _first(self, h: Tensor, nexts: Tensor) -> Tensor:
-        """first(normalise([h, e])) for both halves of e, the product with h computed once."""
-        scale, shift = self.normalise.affine()
-        weight, bias = self.first.weight * scale, self.first.bias + self.first.weight @ shift
-        of_h, of_e = torch.split(weight, [h.shape[1], nexts.shape[1]], dim=1)
-        return F.linear(nexts, of_e) + F.linear(h, of_h, bias).repeat(2, 1)
 
 
 class InnerProductAuxiliaryLoss(nn.Module):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.layers import recurrent_kernel as kernel
+from baselines.layers.chunks import in_chunks
 from baselines.layers.steps import Steps
 
 Gate = Literal[
@@ -122,7 +123,8 @@ class CompiledRecurrence(torch.autograd.Function):
         states = projected.new_empty(len(projected), size)
         gates, inner = torch.empty_like(projected), torch.empty_like(states)
         projected = projected.contiguous()
-        kernel.forward(*_arrays(projected, weight, p, q), sizes, reset_after, *_arrays(states, gates, inner))
+        inputs, outputs = arrays(projected, weight, p, q), arrays(states, gates, inner)
+        in_chunks(lambda low, high: kernel.forward(low, high, *inputs, sizes, reset_after, *outputs), int(sizes[0]))
         ctx.save_for_backward(weight, p, q, states, gates, inner)
         ctx.sizes, ctx.reset_after = sizes, reset_after
         return states
@@ -130,16 +132,19 @@ class CompiledRecurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, p, q, states, gates, inner = ctx.saved_tensors
-        d_projected, d_weight = torch.empty_like(gates), torch.empty_like(weight)
-        d_p, d_q = torch.empty_like(p), torch.empty_like(q)
-        kernel.backward(
-            *_arrays(grad, weight, p, q),
-            ctx.sizes,
-            ctx.reset_after,
-            *_arrays(states, gates, inner, d_projected, d_weight, d_p, d_q),
-        )
-        return d_projected, d_weight, d_p, d_q, None, None
+        d_projected, d_p, d_q = torch.empty_like(gates), torch.empty_like(p), torch.empty_like(q)
+        inputs = arrays(grad, weight, p, q)
+        others = arrays(states, gates, inner, d_projected, d_p, d_q)
+
+        def run(low: int, high: int) -> Tensor:
+            d_weight = torch.empty_like(weight)
+            kernel.backward(low, high, *inputs, ctx.sizes, ctx.reset_after, *others, *arrays(d_weight))
+            return d_weight
+
+        first, *more = in_chunks(run, int(ctx.sizes[0]))
+        return d_projected, sum(more, start=first), d_p, d_q, None, None
 
 
-def _arrays(*tensors: Tensor) -> list[NDArray[Any]]:
+def arrays(*tensors: Tensor) -> list[NDArray[Any]]:
+    """The tensors as NumPy arrays, of the same memory where they are contiguous."""
     return [tensor.detach().contiguous().numpy() for tensor in tensors]

@@ -103,6 +103,8 @@ def _move(after: Floats, c: Floats, pre: Floats, u: Floats, h: Floats, p: float,
 
 @_jit
 def forward(
+    low: int,
+    high: int,
     projected: Floats,
     weight: Floats,
     p: Floats,
@@ -113,7 +115,9 @@ def forward(
     gates: Floats,
     inner: Floats,
 ) -> None:
-    """Fill states (R, H), gates (R, 3H) holding u, r, c, and inner (R, H): U h, or r o h.
+    """Fill states (R, H), gates (R, 3H) holding u, r, c, and inner (R, H), U h or r o h, of samples low to high.
+
+    Samples are counted by decreasing history length, as they stand in a step.
 
     projected (R, 3H), weight (H, 3H), p and q (R,), sizes (T,) rows of each step.
     """
@@ -123,8 +127,8 @@ def forward(
     zeros = np.zeros((BLOCK, size), np.float32)
     before, start = 0, 0  # first rows of the step before and of this one
     for t in range(len(sizes)):
-        for a in range(0, sizes[t], BLOCK):
-            n = min(BLOCK, sizes[t] - a)
+        for a in range(low, min(high, sizes[t]), BLOCK):
+            n = min(BLOCK, min(high, sizes[t]) - a)
             h = states[before + a : before + a + n] if t else zeros[:n]
             rows = slice(start + a, start + a + n)
             x, gate, inside, after = projected[rows], gates[rows], inner[rows], states[rows]
@@ -193,6 +197,8 @@ def _reset_before_back(d_r: Floats, dh: Floats, d_inside: Floats, h: Floats, r: 
 
 @_jit
 def backward(
+    low: int,
+    high: int,
     grad: Floats,
     weight: Floats,
     p: Floats,
@@ -203,18 +209,18 @@ def backward(
     gates: Floats,
     inner: Floats,
     d_projected: Floats,
-    d_weight: Floats,
     d_p: Floats,
     d_q: Floats,
+    d_weight: Floats,
 ) -> None:
-    """Fill d_projected (R, 3H), d_weight (H, 3H), d_p and d_q (R,).
+    """Fill d_projected (R, 3H), d_p and d_q (R,) of samples low to high, and d_weight (H, 3H) with their share.
 
     grad (R, H) of the states; the rest as `forward` took and left it.
     """
     size = weight.shape[0]
     gate_weight = weight[:, : 2 * size].T.copy()  # (2H, H)
     candidate_weight = weight[:, 2 * size :].T.copy()  # (H, H)
-    dh = np.zeros((sizes[0], size), np.float32)
+    dh = np.zeros((high - low, size), np.float32)
     d_gate, d_c = np.empty((BLOCK, 2 * size), np.float32), np.empty((BLOCK, size), np.float32)
     d_inside, back = np.empty((BLOCK, size), np.float32), np.empty((BLOCK, size), np.float32)
     d_gate_weight, d_candidate_weight = np.empty((size, 2 * size), np.float32), np.empty((size, size), np.float32)
@@ -224,15 +230,15 @@ def backward(
     for t in range(len(sizes) - 1, -1, -1):
         start -= sizes[t]
         before = start - sizes[t - 1] if t else 0
-        for a in range(0, sizes[t], BLOCK):
-            n = min(BLOCK, sizes[t] - a)
+        for a in range(low, min(high, sizes[t]), BLOCK):
+            n = min(BLOCK, min(high, sizes[t]) - a)
             h = states[before + a : before + a + n] if t else zeros[:n]
             rows = slice(start + a, start + a + n)
             gate, inside, d_x = gates[rows], inner[rows], d_projected[rows]
             for i in range(n):
                 row = start + a + i
                 d_p[row], d_q[row] = _move_back(
-                    dh[a + i], d_gate[i], d_c[i], grad[row], gate[i], gate[i, 2 * size :], h[i], p[row], q[row]
+                    dh[a - low + i], d_gate[i], d_c[i], grad[row], gate[i], gate[i, 2 * size :], h[i], p[row], q[row]
                 )
                 d_x[i, 2 * size :] = d_c[i]
                 if reset_after:
@@ -245,14 +251,14 @@ def backward(
                 np.dot(inside.T, d_c[:n], d_candidate_weight)
             for i in range(n):
                 if reset_after:
-                    _add(dh[a + i], back[i])
+                    _add(dh[a - low + i], back[i])
                 else:
-                    _reset_before_back(d_gate[i, size:], dh[a + i], back[i], h[i], gate[i, size : 2 * size])
+                    _reset_before_back(d_gate[i, size:], dh[a - low + i], back[i], h[i], gate[i, size : 2 * size])
                 d_x[i, : 2 * size] = d_gate[i]
             np.dot(d_gate[:n], gate_weight, back[:n])
             np.dot(h.T, d_gate[:n], d_gate_weight)
             for i in range(n):
-                _add(dh[a + i], back[i])
+                _add(dh[a - low + i], back[i])
             _add(sum_gate_weight.ravel(), d_gate_weight.ravel())
             _add(sum_candidate_weight.ravel(), d_candidate_weight.ravel())
     d_weight[:, : 2 * size] = sum_gate_weight

@@ -61,7 +61,7 @@ def test_mlp_attention_is_the_mlp_on_the_four_parts(project: bool) -> None:
         for t in range(LENGTHS[b]):
             k = keys[b, t].numpy()
             hidden = sigmoid(linear(layer.first, np.concatenate([q, k, q - k, q * k])))
-            scores.append(linear(layer.rest[3], sigmoid(linear(layer.rest[1], hidden)))[0])
+            scores.append(linear(layer.last, sigmoid(linear(layer.second, hidden)))[0])
         if scores:
             expected[b, : LENGTHS[b]] = np.exp(scores) / np.exp(scores).sum()
     np.testing.assert_allclose(unpack(layer(target, pack(keys, STEPS), STEPS), STEPS).detach(), expected, atol=1e-5)
@@ -124,7 +124,7 @@ def test_released_auxiliary_loss_counts_padding_as_zero() -> None:
     layer = MLPAuxiliaryLoss(H, H)
     randomise(layer)
     states, clicked, negatives = auxiliary_inputs()
-    norm, first, (_, second, _, last) = layer.normalise, layer.first, layer.rest
+    norm, first, second, last = layer.normalise, layer.first, layer.second, layer.last
 
     def probability(h: torch.Tensor, e: torch.Tensor) -> float:
         x = np.concatenate([h.numpy(), e.numpy()]) / np.sqrt(1.001) * norm.gamma.detach().numpy()

@@ -109,7 +109,7 @@ def score(w: Weights, q: np.ndarray, k: np.ndarray, official: bool) -> float:
     q = linear(w, "attention.project.0", q)
     q = np.where(q > 0, q, w["attention.project.1.weight"] * q)
     hidden = sigmoid(linear(w, "attention.first", np.concatenate([q, k, q - k, q * k])))
-    return float(linear(w, "attention.rest.3", sigmoid(linear(w, "attention.rest.1", hidden)))[0])
+    return float(linear(w, "attention.last", sigmoid(linear(w, "attention.second", hidden)))[0])
 
 
 def slow_logits(name: str, w: Weights, batch: Batch, official: bool) -> np.ndarray:
