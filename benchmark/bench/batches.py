@@ -16,7 +16,7 @@ def measure(workload: Workload, variant: str, batch_size: int, timer: Timer) -> 
         samples.append(sum(len(batch.label) for batch in batches_of(data, workload.window, numbers[-1])))
 
     seconds = timer.interleave({"make": make}, before=numbers.append)["make"]
-    rates = [count / value for count, value in zip(samples[-timer.repeats:], seconds, strict=True)]
+    rates = [count / value for count, value in zip(samples[-timer.repeats :], seconds, strict=True)]
     return {
         "workload": workload.name,
         "batch": batch_size,

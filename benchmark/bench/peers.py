@@ -22,10 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PEERS = ("deepctr-torch", "torch-rechub")
 
 
-class PeerError(Exception):
-    """A peer could not be built or trained; the message is its own."""
-
-
 class PeerProcess:
     """A peer that waits for its turn."""
 
@@ -52,7 +48,8 @@ class PeerProcess:
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        found: dict[str, Any] = json.loads(line) if line else {"error": f"it ended with exit code {self.process.wait()}"}
+        ended = "" if line else f"it ended with exit code {self.process.wait()}"
+        found: dict[str, Any] = {"error": ended} if ended else json.loads(line)
         self.error = found.get("error")
         return found
 
@@ -84,9 +81,9 @@ def measure(
 def _measure(workload: Workload, variant: str, batch_size: int, python: str, timer: Timer) -> list[dict[str, Any]]:
     batches = list(batches_of(workload.training(variant, batch_size, 1), workload.window, 0))
     count, samples = len(batches), sum(len(batch.label) for batch in batches)
-    lengths = {batch.history_items.shape[1] for batch in batches}
-    paddings = {"fixed": max(lengths), "batch": 0} if len(lengths) > 1 else {"fixed": max(lengths)}
     shapes = [Shape.of(batch.lengths) for batch in batches]
+    longest = workload.longest
+    paddings = {"fixed": longest} | ({"batch": 0} if any(shape.steps < longest for shape in shapes) else {})
     products = [product for shape in shapes for product in row_products("dien", variant, shape) or []]
     step = Step(workload.module("dien", variant))
     sides: dict[str, Callable[[], object]] = {"ours": lambda: step.train(batches), "floor": runner(products)}

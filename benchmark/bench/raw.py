@@ -15,7 +15,7 @@ import numpy as np
 CATEGORY = "Generated"
 METADATA_A_ITEM = 8  # items described for one that has reviews
 REVIEWS_AN_ITEM, REVIEWS_A_USER = 27, 9  # Electronics: 26.8 and 8.8
-WORDS_A_REVIEW, WORDS_A_DESCRIPTION = 110, 60
+WORDS_A_REVIEW, WORDS_A_DESCRIPTION = 124, 60
 DAY = 86_400  # seconds
 
 

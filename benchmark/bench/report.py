@@ -35,7 +35,7 @@ def as_table(result: Line) -> Table:
     failed = [line for line in parts.get("peers", []) if line["error"]]
     notes += [f"{line['peer']}, {line['padding']}, {line['workload']}: failed: {line['error']}" for line in failed]
     if load["busy"]:
-        notes.append(f"WARNING: the machine was busy, its load average was not below {BUSY}: read times as upper bounds.")
+        notes.append(f"WARNING: the machine was busy (load average not below {BUSY}): read times as upper bounds.")
     quick = " (quick: tiny sizes, no figures to quote)" if result["settings"]["quick"] else ""
     return Table(f"Speed{quick}", tuple(sections), tuple(notes), ())
 

@@ -10,14 +10,16 @@ from typing import Any, Literal
 
 import torch
 
-from baselines import MODELS
+from baselines import MODELS, load
 from benchmark.bench import batches, kernels, peers, prepare, train, workloads
 from benchmark.bench.report import as_table
 from benchmark.bench.timing import BUSY, Clock, Timer, load_average, machine
 from benchmark.records import write_atomically
 from benchmark.run import commit
 from benchmark.tables import Table
+from datamodules.datasets import get_dataset
 from datamodules.errors import UserError, unknown_name
+from datamodules.protocol import get_protocol
 
 FORMAT = 1  # of bench.json
 PARTS = ("kernels", "train", "batches", "prepare", "peers")
@@ -48,6 +50,11 @@ class BenchConfig:
         for part in self.parts:
             if part not in PARTS:
                 raise unknown_name("measurement", part, PARTS)
+        for model in self.models:
+            load(model)
+        if self.dataset is not None:
+            get_dataset(self.dataset)
+        get_protocol(self.protocol)
         for name in ("threads", "repeats", "batch_size", "reviews"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name.replace('_', ' ')} must be at least 1, got {getattr(self, name)}")

@@ -86,7 +86,7 @@ class Timer:
         for number in range(warm_up + self.repeats):
             if before is not None:
                 before(number)
-            for name in list(sides) if number % 2 == 0 else list(reversed(sides)):
+            for name in list(sides)[:: 1 if number % 2 == 0 else -1]:
                 began = self.now()
                 own = sides[name]()
                 took = self.now() - began

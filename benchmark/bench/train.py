@@ -83,7 +83,7 @@ def measure(workload: Workload, model: str, variant: str, batch_size: int, timer
     if now.operations[0]:
         sides["floor"] = lambda: now.run_products()
     seconds = timer.interleave(sides, now.begin)
-    counted, samples = now.operations[-timer.repeats:], now.samples[-timer.repeats:]
+    counted, samples = now.operations[-timer.repeats :], now.samples[-timer.repeats :]
     trained = [EVALUATE_EVERY / window * value for value in seconds["step_with_batch"]]
     whole = [a + b for a, b in zip(seconds["evaluation"], trained, strict=True)]
     rates = [count / value for count, value in zip(samples, seconds["step_with_batch"], strict=True)]

@@ -1,4 +1,4 @@
-"""A peer's process: `python -m benchmark.peers.driver PEER SAMPLES.npz STEPS THREADS VARIANT`, in the peers' environment.
+"""A peer's process in the peers' environment: `python -m benchmark.peers.driver PEER FILE.npz STEPS THREADS VARIANT`.
 
 STEPS is the length that histories are padded to, 0: each batch to its longest. The process says what it is in one line
 of JSON, checksum of the samples as the model sees them included; then, for every line that it reads, it trains once on
@@ -7,12 +7,12 @@ all batches and answers with a line: seconds and mean loss. It ends with its inp
 Settings are those of our DIEN as far as a peer has them: embedding 18, top MLP 200-80, attention 80-40, auxiliary loss
 with weight 1, Adam 0.001, no other penalty, a user embedding under the official variant as ours. Inputs are tensors
 before the clock starts. What a peer has no setting for, it keeps:
-deepctr-torch  (its import asks the package index for a newer version, with a package it does not name; left out here)
-               weights from N(0, 1e-4), top MLP with PReLU, auxiliary head 100-50-1; packed GRU, loop over time for AUGRU.
-               The length is part of its input's layout, so for batches of several lengths the layout is set batch by
-               batch (`feature_index`), which its own `fit` cannot do.
-torch-rechub   a GRU of 18 for each of the two fields instead of one of 36, the paper's attention and inner-product loss,
-               Dice and batch normalisation in the top MLP; loop over all steps, padded ones too.
+deepctr-torch  Weights from N(0, 1e-4), top MLP with PReLU, auxiliary head 100-50-1; packed GRU, loop over time for
+               AUGRU. The length is part of its input's layout, so for batches of several lengths the layout is set
+               batch by batch (`feature_index`), which its own `fit` cannot do. Its import asks the package index for
+               a newer version, by a package that its requirements do not name: left out here.
+torch-rechub   A GRU of 18 for each of the two fields instead of one of 36, the paper's attention and inner-product
+               loss, Dice and batch normalisation in the top MLP; loop over all steps, padded ones too.
 """
 
 import importlib.metadata
@@ -21,7 +21,6 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -169,7 +168,7 @@ class Rechub:
         return float(self.trainer.train_one_epoch(self.inputs))
 
 
-PEERS: dict[str, Callable[[list[Arrays], dict[str, int], bool], Peer]] = {"deepctr-torch": DeepCTR, "torch-rechub": Rechub}
+PEERS: dict[str, type[DeepCTR] | type[Rechub]] = {"deepctr-torch": DeepCTR, "torch-rechub": Rechub}
 
 
 def _column(values: Any) -> Any:
@@ -189,7 +188,7 @@ def main(name: str, path: str, steps: str, threads: str, variant: str) -> None:
         torch.set_num_threads(int(threads))
         torch.manual_seed(0)
         batches, tables = read_batches(Path(path), int(steps) or None)
-        peer = PEERS[name](batches, tables, variant == "official")
+        peer: Peer = PEERS[name](batches, tables, variant == "official")
         answer(
             version=importlib.metadata.version(name),
             torch=str(torch.__version__),

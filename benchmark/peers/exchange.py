@@ -7,6 +7,7 @@ negatives (B, T) padded with 0 at the end.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def read_batches(path: Path, steps: int | None = None) -> tuple[list[Arrays], di
     samples = np.concatenate([[0], np.cumsum(flat["batch_sizes"])])
     behaviours = np.concatenate([[0], np.cumsum(flat["lengths"])])
     batches = []
-    for first, last in zip(samples[:-1], samples[1:], strict=True):
+    for first, last in pairwise(samples):
         batch = {name: flat[name][first:last] for name in OF_SAMPLE}
         longest = max(int(batch["lengths"].max(initial=0)), 1)
         if steps is not None and longest > steps:
