@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from baselines import MODELS, load
 from baselines.layers.recurrent import reference_recurrence
-from benchmark.bench import prepare_child, workloads
+from benchmark.bench import prepare_child, train, workloads
 from benchmark.bench.floor import ROWS, Product, Shape, operations, recurrence, row_products, runner
 from benchmark.bench.peers import as_arrays
 from benchmark.bench.peers import measure as measure_peers
@@ -41,10 +41,10 @@ def batch_of(lengths: list[int], seed: int = 0) -> Batch:
     """Samples of 9 users, 30 items, 7 categories (row 0 included)."""
     rng = np.random.default_rng(seed)
     real = np.arange(max(*lengths, 1)) < np.array(lengths)[:, None]
-    ids = {name: torch.from_numpy(rng.integers(1, high, len(lengths))) for name, high in zip("uic", (9, 30, 7))}  # noqa: B905
+    ids = [torch.from_numpy(rng.integers(1, high, len(lengths))) for high in (9, 30, 7)]
     histories = [torch.from_numpy(rng.integers(1, high, real.shape) * real) for high in (30, 7, 30, 7)]
     label = torch.arange(len(lengths)).remainder(2).float()
-    return Batch(ids["u"], ids["i"], ids["c"], *histories[:2], torch.tensor(lengths), *histories[2:], label)
+    return Batch(*ids, *histories[:2], torch.tensor(lengths), *histories[2:], label)
 
 
 def test_products_by_hand() -> None:
@@ -173,11 +173,9 @@ def test_the_command_writes_every_figure(tmp_path: Path) -> None:
     assert [(line["workload"], line["model"]) for line in parts["train"]] == [
         (samples, model) for samples in ("electronics", "T=20") for model in ("base-model", "dien")
     ]
-    figures = (
-        "step_ms step_with_batch_ms samples_per_second evaluation_seconds evaluation_share floor_ms step_over_floor"
-    )
+    figures = "step_ms step_with_batch_ms samples_per_second evaluation_seconds floor_ms step_over_floor"
     for line in parts["train"]:
-        assert all(assert_summaries(line[name]) == 1 for name in figures.split())
+        assert all(assert_summaries(line[name]) == 1 for name in [*figures.split(), "evaluation_share"])
         assert line["evaluation_share"]["upper"] < 1
     for line in parts["batches"]:
         assert line["batch_ms"]["median"] * line["samples_per_second"]["median"] == pytest.approx(128e3, rel=0.5)
@@ -192,18 +190,13 @@ def test_the_command_writes_every_figure(tmp_path: Path) -> None:
 
 
 def test_a_model_of_the_users_own_has_no_floor(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("from baselines.base_model import BaseModel\n\n\nclass Mine(BaseModel): ...\n")
+    path = tmp_path / "mine.py"
+    path.write_text("from baselines.base_model import BaseModel\n\n\nclass Mine(BaseModel): ...\n")
     with as_in_a_run(1):
-        line = workloads_line(str(tmp_path / "mine.py") + ":Mine")
+        line = train.measure(workloads.full_histories(quick=True), f"{path}:Mine", "official", 64, Timer(1))
     assert line["model"] == "mine"
     assert line["floor_ms"] is line["step_over_floor"] is line["operations_a_step"] is None
     assert assert_summaries(line["step_ms"]) == 1
-
-
-def workloads_line(model: str) -> dict[str, Any]:
-    from benchmark.bench.train import measure
-
-    return measure(workloads.full_histories(quick=True), model, "official", 64, Timer(1))
 
 
 @pytest.mark.parametrize(
