@@ -237,8 +237,9 @@ def bench(
 ) -> None:
     """Measure speed, and write OUT/bench.json and OUT/bench.md.
 
-    kernels: recurrences alone. train: a step and an evaluation of every row, on samples of Electronics' size and on
-    full histories. batches: making them. prepare: raw files to interactions. peers: DIEN of other packages.
+    kernels: the recurrences alone. train: a step and an evaluation of every row.
+    batches: making them. prepare: raw files to interactions.
+    peers: DIEN of other packages on the same batches (make bench-peers).
 
     Example: dien-bench bench kernels train --models "din dien" --dataset sports
     """

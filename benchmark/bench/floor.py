@@ -41,7 +41,6 @@ class Shape:
 
     samples: int  # B
     behaviours: int  # sum of the lengths
-    steps: int  # longest history, T
     followed: int  # behaviours with one behind them: sum of the lengths less 1, at least 0
 
     @staticmethod
@@ -49,10 +48,10 @@ class Shape:
         """Return the shape of a batch from its lengths (B,).
 
         >>> Shape.of(torch.tensor([3, 0, 1]))
-        Shape(samples=3, behaviours=4, steps=3, followed=2)
+        Shape(samples=3, behaviours=4, followed=2)
         """
         followed = int((lengths - 1).clamp(min=0).sum())
-        return Shape(len(lengths), int(lengths.sum()), int(lengths.max()), followed)
+        return Shape(len(lengths), int(lengths.sum()), followed)
 
 
 def row_products(row: str, variant: str, shape: Shape) -> list[Product] | None:
@@ -81,13 +80,10 @@ def recurrent_layer(inputs: int, hidden: int, shape: Shape) -> list[Product]:
 
 
 def recurrence(hidden: int, shape: Shape) -> list[Product]:
-    """U h of every behaviour but the first, as `steps - 1` products over the samples that are still at it.
-
-    The average number of samples may be no whole number: its fraction makes a product of its own.
-    """
-    times = max(shape.steps - 1, 1)
-    samples, rest = divmod(shape.followed, times)
-    return [Product(m, hidden, 3 * hidden, n) for m, n in ((samples, times), (rest, 1)) if m]
+    """U h of every behaviour but the first, in products over all samples and a rest: as few and large as it can be."""
+    times, rest = divmod(shape.followed, shape.samples)
+    parts = ((shape.samples, times), (rest, 1))
+    return [Product(m, hidden, 3 * hidden, times) for m, times in parts if m and times]
 
 
 def _attention_mlp(query: int, key: int, project: bool, shape: Shape) -> list[Product]:

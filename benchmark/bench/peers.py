@@ -82,8 +82,9 @@ def _measure(workload: Workload, variant: str, batch_size: int, python: str, tim
     batches = list(batches_of(workload.training(variant, batch_size, 1), workload.window, 0))
     count, samples = len(batches), sum(len(batch.label) for batch in batches)
     shapes = [Shape.of(batch.lengths) for batch in batches]
-    longest = workload.longest
-    paddings = {"fixed": longest} | ({"batch": 0} if any(shape.steps < longest for shape in shapes) else {})
+    paddings = {"fixed": workload.longest}
+    if any(batch.history_items.shape[1] < workload.longest for batch in batches):
+        paddings["batch"] = 0
     products = [product for shape in shapes for product in row_products("dien", variant, shape) or []]
     step = Step(workload.module("dien", variant))
     sides: dict[str, Callable[[], object]] = {"ours": lambda: step.train(batches), "floor": runner(products)}
@@ -93,8 +94,7 @@ def _measure(workload: Workload, variant: str, batch_size: int, python: str, tim
         sha256 = write_batches(path, [as_arrays(batch) for batch in batches], workload.sizes.tables)
         for peer in PEERS:
             for padding, steps in paddings.items():
-                command = [python, "-m", "benchmark.peers.driver", peer, str(path), str(steps)]
-                process = stack.enter_context(_process([*command, str(torch.get_num_threads()), variant]))
+                process = stack.enter_context(_process(python, [peer, str(path), str(steps)], variant))
                 started[peer, padding] = PeerProcess(process, timer)
                 sides[f"{peer} {padding}"] = started[peer, padding].train
         seconds = timer.interleave(sides)
@@ -143,13 +143,26 @@ def _line(
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
-    """A process that ends with the block; it is told by the end of its input, and killed where that does not help."""
-    environment = os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": command[-2]}
+def _process(python: str, arguments: list[str], variant: str) -> Iterator["subprocess.Popen[str]"]:
+    """A peer's process; it ends with its input, at the end of the block, and is killed where that does not help."""
+    threads = str(torch.get_num_threads())
+    python = str(Path(python).absolute())  # links are kept: an environment's Python is one
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [
+            Path(python).absolute(),
+            "-m",
+            "benchmark.peers.driver",
+            *arguments,
+            threads,
+            variant,
+        ],  # links kept: a venv is one
+        cwd=ROOT,
+        env=os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": threads},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    ) as process:
         try:
             yield process
         finally:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from baselines import MODELS, load
 from baselines.layers.recurrent import reference_recurrence
-from benchmark.bench import prepare_child, train, workloads
+from benchmark.bench import batches, prepare_child, train, workloads
 from benchmark.bench.floor import ROWS, Product, Shape, operations, recurrence, row_products, runner
 from benchmark.bench.peers import as_arrays
 from benchmark.bench.peers import measure as measure_peers
@@ -49,7 +49,7 @@ def batch_of(lengths: list[int], seed: int = 0) -> Batch:
 
 def test_products_by_hand() -> None:
     assert Product(2, 3, 5, times=7).operations == 3 * 2 * 2 * 3 * 5 * 7
-    shape = Shape(samples=2, behaviours=3, steps=2, followed=1)  # lengths 2 and 1
+    shape = Shape(samples=2, behaviours=3, followed=1)  # lengths 2 and 1
     assert Shape.of(torch.tensor([2, 1])) == shape
     top = 200 * 80 + 80 * 2
     official = {
@@ -155,12 +155,11 @@ def assert_summaries(value: Any) -> int:
 
 
 def test_the_command_writes_every_figure(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     options = ["--quick", "--models", "base-model dien", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, ["bench", *options], catch_exceptions=False)
     assert done.exit_code == 0
-    assert torch.get_num_threads() == threads
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
     found = json.loads((tmp_path / "bench.json").read_text())
     assert set(found) == {"format", "commit", "settings", "machine", "load_average", "seconds", "parts"}
     assert set(found["load_average"]) == {"before", "after", "busy"}
@@ -177,8 +176,7 @@ def test_the_command_writes_every_figure(tmp_path: Path) -> None:
     for line in parts["train"]:
         assert all(assert_summaries(line[name]) == 1 for name in [*figures.split(), "evaluation_share"])
         assert line["evaluation_share"]["upper"] < 1
-    for line in parts["batches"]:
-        assert line["batch_ms"]["median"] * line["samples_per_second"]["median"] == pytest.approx(128e3, rel=0.5)
+    assert [line["workload"] for line in parts["batches"]] == ["electronics", "T=20"]
     (prepared,) = parts["prepare"]
     assert prepared["counts"]["interactions"] == prepared["reviews"] == 2_000
     assert prepared["raw_mb"] > prepared["compressed_mb"] > 0
@@ -187,6 +185,39 @@ def test_the_command_writes_every_figure(tmp_path: Path) -> None:
     shown = (tmp_path / "bench.md").read_text()
     assert all(heading in shown for heading in ("Recurrences alone", "One optimiser step", "Making", "Preparing"))
     assert "median" not in shown.replace("Medians", "").replace("is the median", "")  # no raw dictionary
+
+
+class KnownTimes(Timer):
+    """Runs every side once, and says that it took what is written here."""
+
+    def interleave(self, sides: Any, before: Any = None, warm_up: int = 1) -> dict[str, list[float]]:
+        before(0)
+        for side in sides.values():
+            side()
+        known = {"step": 0.3, "step_with_batch": 0.6, "evaluation": 20.0, "floor": 0.1, "make": 0.06}
+        return {name: [known[name]] for name in sides}
+
+
+def test_figures_follow_from_the_times() -> None:
+    workload = workloads.electronics(quick=True)
+    assert workload.window == 3
+    line = train.measure(workload, "dien", "official", 64, KnownTimes(1))
+    medians = {name: value["median"] for name, value in line.items() if isinstance(value, dict)}
+    assert medians == pytest.approx(
+        {
+            "step_ms": 100,
+            "step_with_batch_ms": 200,
+            "samples_per_second": 320,
+            "evaluation_seconds": 20,
+            "evaluation_share": 0.5,  # 100 steps take as long as the evaluation
+            "floor_ms": 100 / 3,
+            "step_over_floor": 3,
+        }
+    )
+    assert line["matrix_gflops"] == pytest.approx(line["operations_a_step"] * 30 / 1e9, abs=0.006)
+    made = batches.measure(workload, "official", 64, KnownTimes(1))
+    assert made["batch_ms"]["median"] == pytest.approx(20)
+    assert made["samples_per_second"]["median"] == pytest.approx(3200)
 
 
 def test_a_model_of_the_users_own_has_no_floor(tmp_path: Path) -> None:
