@@ -7,7 +7,7 @@ gradients of both factors. Counted are real behaviours only, no padding, and the
 - what depends on h_t alone is multiplied once, not once for the behaviour and once for its negative (auxiliary head);
 - the state before the first step is zero, so a history of L behaviours needs L - 1 products with the state.
 
-Look-ups, element-wise functions and Adam over the tables come on top of the floor: no step reaches it.
+Look-ups, element-wise functions and Adam over the tables come on top of the floor.
 """
 
 from collections.abc import Callable

@@ -67,9 +67,10 @@ def measure(
     timer: Timer,
     report: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
-    """Return a line for each set of samples, peer and padding: `fixed`, the peers' own way, or `batch`, as ours is.
+    """Return a line for each set of samples, peer and way of training it: nearer to ours from one to the next.
 
-    All sides take one step a batch, batches made beforehand. Where all histories are equally long there is one padding.
+    Padding `fixed` and Adam `own` are the peers' own way; padding `batch` is that of our batches, to each one's longest
+    history; Adam `fused` is torch's fused one, as ours. All sides take one step a batch, batches made beforehand.
     """
     lines: list[dict[str, Any]] = []
     for workload in workloads:
@@ -82,21 +83,22 @@ def _measure(workload: Workload, variant: str, batch_size: int, python: str, tim
     batches = list(batches_of(workload.training(variant, batch_size, 1), workload.window, 0))
     count, samples = len(batches), sum(len(batch.label) for batch in batches)
     shapes = [Shape.of(batch.lengths) for batch in batches]
-    paddings = {"fixed": workload.longest}
-    if any(batch.history_items.shape[1] < workload.longest for batch in batches):
-        paddings["batch"] = 0
+    ways = [("fixed", "own"), ("batch", "own"), ("batch", "fused")]
+    if all(batch.history_items.shape[1] == workload.longest for batch in batches):
+        ways = [("fixed", "own"), ("fixed", "fused")]  # both paddings are the same
     products = [product for shape in shapes for product in row_products("dien", variant, shape) or []]
     step = Step(workload.module("dien", variant))
     sides: dict[str, Callable[[], object]] = {"ours": lambda: step.train(batches), "floor": runner(products)}
-    started: dict[tuple[str, str], PeerProcess] = {}
+    started: dict[tuple[str, str, str], PeerProcess] = {}
     with tempfile.TemporaryDirectory(prefix="dien-bench-") as temporary, ExitStack() as stack:
         path = Path(temporary) / "batches.npz"
         sha256 = write_batches(path, [as_arrays(batch) for batch in batches], workload.sizes.tables)
         for peer in PEERS:
-            for padding, steps in paddings.items():
-                process = stack.enter_context(_process(python, [peer, str(path), str(steps)], variant))
-                started[peer, padding] = PeerProcess(process, timer)
-                sides[f"{peer} {padding}"] = started[peer, padding].train
+            for padding, adam in ways:
+                steps = workload.longest if padding == "fixed" else 0
+                process = stack.enter_context(_process(python, [peer, str(path), str(steps), adam], variant))
+                started[peer, padding, adam] = PeerProcess(process, timer)
+                sides[f"{peer} {padding} {adam}"] = started[peer, padding, adam].train
         seconds = timer.interleave(sides)
     parameters = sum(parameter.numel() for parameter in step.module.model.parameters())
     common = {
@@ -111,14 +113,15 @@ def _measure(workload: Workload, variant: str, batch_size: int, python: str, tim
         "floor_ms": summarise(seconds["floor"]).scaled(1e3 / count).as_dict(),
     }
     return [
-        common | _line(peer, padding, process, seconds[f"{peer} {padding}"], seconds["ours"], count, samples, sha256)
-        for (peer, padding), process in started.items()
+        common
+        | {"padding": padding, "adam": adam}
+        | _line(peer, process, seconds[f"{peer} {padding} {adam}"], seconds["ours"], count, samples, sha256)
+        for (peer, padding, adam), process in started.items()
     ]
 
 
 def _line(
     peer: str,
-    padding: str,
     process: PeerProcess,
     seconds: list[float],
     ours: list[float],
@@ -129,7 +132,6 @@ def _line(
     about, failed = process.about, process.error is not None
     return {
         "peer": f"{peer} {about.get('version', '')}".strip(),
-        "padding": padding,
         "peer_torch": about.get("torch"),
         "peer_parameters": about.get("parameters"),
         "peer_sha256": about.get("sha256"),

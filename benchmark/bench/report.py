@@ -14,6 +14,10 @@ NOTES = (
     "floor: the matrix products alone, forward and backward, of real behaviours only, run in the same rounds at the "
     "model's own sizes. Look-ups, element-wise functions and Adam come on top.",
 )
+NOTE_PEERS = (
+    "padding fixed, Adam own: the peer's own way; padding batch: as our batches, to each one's longest history; Adam "
+    "fused: torch's fused one, as ours. The models differ where a peer has no setting: see benchmark/peers/driver.py."
+)
 NOTE_CPU = "Times are processor time, not elapsed time."
 
 
@@ -26,6 +30,8 @@ def as_table(result: Line) -> Table:
         if name in parts
     ]
     notes = list(NOTES)
+    if "peers" in parts:
+        notes.append(NOTE_PEERS)
     if result["settings"]["clock"] == "cpu":
         notes.append(NOTE_CPU)
     notes.append(
@@ -33,7 +39,10 @@ def as_table(result: Line) -> Table:
         f"load average {load['before'][0]} before, {load['after'][0]} after; {result['settings']['repeats']} repeats."
     )
     failed = [line for line in parts.get("peers", []) if line["error"]]
-    notes += [f"{line['peer']}, {line['padding']}, {line['workload']}: failed: {line['error']}" for line in failed]
+    notes += [
+        f"{line['peer']}, {line['padding']}, {line['adam']}, {line['workload']}: failed: {line['error']}"
+        for line in failed
+    ]
     if load["busy"]:
         notes.append(f"WARNING: the machine was busy (load average not below {BUSY}): read times as upper bounds.")
     quick = " (quick: tiny sizes, no figures to quote)" if result["settings"]["quick"] else ""
@@ -124,6 +133,7 @@ PEERS: Columns = {
     "samples": _text("workload"),
     "peer": _text("peer"),
     "padding": _text("padding"),
+    "Adam": _text("adam"),
     "peer, ms a step": _spread("peer_ms"),
     "peer, samples/s": _median("peer_samples_per_second", 0),
     "ours, ms a step": _spread("ours_ms"),

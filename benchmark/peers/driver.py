@@ -1,6 +1,7 @@
-"""A peer's process in the peers' environment: `python -m benchmark.peers.driver PEER FILE.npz STEPS THREADS VARIANT`.
+"""A peer's process in the peers' environment: `python -m benchmark.peers.driver PEER FILE STEPS ADAM THREADS VARIANT`.
 
-STEPS is the length that histories are padded to, 0: each batch to its longest. The process says what it is in one line
+FILE holds batches (`exchange.py`). STEPS is the length that histories are padded to, 0: each batch to its longest. ADAM
+is `own`, as the peer makes it (dense, one tensor after the other), or `fused`, torch's fused one. The process says what it is in one line
 of JSON, checksum of the samples as the model sees them included; then, for every line that it reads, it trains once on
 all batches and answers with a line: seconds and mean loss. It ends with its input.
 
@@ -47,7 +48,7 @@ class Peer(Protocol):
 class DeepCTR:
     """deepctr-torch; its `fit` wants one array of one width, so its inner loop stands here."""
 
-    def __init__(self, batches: list[Arrays], tables: dict[str, int], with_user: bool) -> None:
+    def __init__(self, batches: list[Arrays], tables: dict[str, int], with_user: bool, fused: bool) -> None:
         silent: Any = types.ModuleType("deepctr_torch.utils")  # which holds its question for a newer version, no more
         silent.check_version = lambda version: None
         sys.modules[silent.__name__] = silent
@@ -82,7 +83,8 @@ class DeepCTR:
             att_weight_normalization=True,
             l2_reg_embedding=0,
         )
-        self.model.compile("adam", "binary_crossentropy")
+        adam = torch.optim.Adam(self.model.parameters(), fused=True) if fused else "adam"
+        self.model.compile(adam, "binary_crossentropy")
         self.names = {"user": "user", "item": "item", "category": "category", "length": "lengths", **history}
         self.indices = [build_input_features(columns(batch["history_items"].shape[1])) for batch in batches]
         self.inputs = [
@@ -121,7 +123,7 @@ class DeepCTR:
 class Rechub:
     """torch-rechub, by its own trainer's loop."""
 
-    def __init__(self, batches: list[Arrays], tables: dict[str, int], with_user: bool) -> None:
+    def __init__(self, batches: list[Arrays], tables: dict[str, int], with_user: bool, fused: bool) -> None:
         from torch_rechub.basic.features import SequenceFeature, SparseFeature
         from torch_rechub.models.ranking import DIEN
         from torch_rechub.trainers import CTRTrainer
@@ -144,7 +146,7 @@ class Rechub:
             mlp_params={"dims": list(TOP)},
             alpha=1.0,
         )
-        parameters = {"lr": 1e-3, "weight_decay": 0}
+        parameters = {"lr": 1e-3, "weight_decay": 0} | ({"fused": True} if fused else {})
         self.trainer = CTRTrainer(self.model, optimizer_params=parameters, loss_mode=False)
         self.with_user = with_user
         self.batches = batches
@@ -176,7 +178,7 @@ def _column(values: Any) -> Any:
     return values[:, None] if values.ndim == 1 else values
 
 
-def main(name: str, path: str, steps: str, threads: str, variant: str) -> None:
+def main(name: str, path: str, steps: str, adam: str, threads: str, variant: str) -> None:
     """Answer lines until the input ends; what the peer itself prints goes to the error stream."""
     answers, sys.stdout = sys.stdout, sys.stderr
     warnings.filterwarnings("ignore")
@@ -188,7 +190,7 @@ def main(name: str, path: str, steps: str, threads: str, variant: str) -> None:
         torch.set_num_threads(int(threads))
         torch.manual_seed(0)
         batches, tables = read_batches(Path(path), int(steps) or None)
-        peer: Peer = PEERS[name](batches, tables, variant == "official")
+        peer: Peer = PEERS[name](batches, tables, variant == "official", adam == "fused")
         answer(
             version=importlib.metadata.version(name),
             torch=str(torch.__version__),

@@ -316,9 +316,8 @@ def test_a_changed_sample_has_another_checksum_and_a_damaged_file_is_told(tmp_pa
 class FakePeer:
     """Sees what it is given, and has a loss of a half."""
 
-    def __init__(self, batches: list[exchange.Arrays], tables: dict[str, int], with_user: bool) -> None:
-        assert tables == TABLES
-        assert with_user
+    def __init__(self, batches: list[exchange.Arrays], tables: dict[str, int], with_user: bool, fused: bool) -> None:
+        assert (tables, with_user, fused) == (TABLES, True, True)
         self.model = torch.nn.Linear(2, 3)
         self.batches = batches
 
@@ -336,7 +335,7 @@ def test_a_peer_answers_every_line_with_its_time(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sys, "stdout", answers)
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n\n"))
     monkeypatch.setattr(driver, "PEERS", {"torch": FakePeer})  # its version is torch's
-    driver.main("torch", str(tmp_path / "batches.npz"), "8", str(torch.get_num_threads()), "official")
+    driver.main("torch", str(tmp_path / "batches.npz"), "8", "fused", str(torch.get_num_threads()), "official")
     about, *turns = map(json.loads, answers.getvalue().splitlines())
     assert (about["parameters"], about["sha256"], about["torch"]) == (9, sha256, torch.__version__)
     assert [turn["loss"] for turn in turns] == [0.5, 0.5]
@@ -347,10 +346,8 @@ def test_a_peer_that_fails_is_a_line_and_the_rest_goes_on() -> None:
     """The suite's own environment has no peers: each process says so."""
     workload = workloads.full_histories(quick=True)
     lines = measure_peers([workload], "official", 64, sys.executable, Timer(1), report=lambda line: None)
-    assert [(line["peer"], line["padding"]) for line in lines] == [
-        ("deepctr-torch", "fixed"),
-        ("torch-rechub", "fixed"),
-    ]
+    ways = [(line["peer"], line["padding"], line["adam"]) for line in lines]
+    assert ways == [(peer, "fixed", adam) for peer in ("deepctr-torch", "torch-rechub") for adam in ("own", "fused")]
     for line in lines:
         assert "ModuleNotFoundError" in line["error"]
         assert line["peer_ms"] is line["peer_over_ours"] is None
