@@ -1,9 +1,9 @@
 """A peer's process in the peers' environment: `python -m benchmark.peers.driver PEER FILE STEPS ADAM THREADS VARIANT`.
 
 FILE holds batches (`exchange.py`). STEPS is the length that histories are padded to, 0: each batch to its longest. ADAM
-is `own`, as the peer makes it (dense, one tensor after the other), or `fused`, torch's fused one. The process says what it is in one line
-of JSON, checksum of the samples as the model sees them included; then, for every line that it reads, it trains once on
-all batches and answers with a line: seconds and mean loss. It ends with its input.
+is `own`, as the peer makes it, or `fused`, torch's fused one. The process says what it is in one line of JSON, checksum
+of the samples as the model sees them included; then, for every line that it reads, it trains once on all batches and
+answers with a line: seconds and mean loss. It ends with its input.
 
 Settings are those of our DIEN as far as a peer has them: embedding 18, top MLP 200-80, attention 80-40, auxiliary loss
 with weight 1, Adam 0.001, no other penalty, a user embedding under the official variant as ours. Inputs are tensors
