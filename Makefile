@@ -1,6 +1,7 @@
 # Every target only calls dien-bench, in an environment that is made when it is missing.
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BENCH := $(VENV)/bin/dien-bench
 
 DATASETS ?= electronics books
@@ -17,7 +18,7 @@ SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant
 	--out "$(OUT)" $(if $(MODELS),--models "$(MODELS)") $(if $(STEPS),--steps $(STEPS)) \
 	$(if $(WORKERS),--workers $(WORKERS)) $(if $(filter off,$(WANDB)),--no-wandb)
 
-.PHONY: setup test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard
+.PHONY: setup test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard bench bench-peers
 
 setup: $(VENV)/ready
 
@@ -47,3 +48,14 @@ reproduce-table4: setup
 
 leaderboard: setup
 	$(BENCH) leaderboard
+
+bench: setup
+	$(BENCH) bench --out "$(OUT)"
+
+bench-peers: setup $(PEERS)/ready
+	$(BENCH) bench peers --peers-python $(PEERS)/bin/python --out "$(OUT)/peers"
+
+$(PEERS)/ready: benchmark/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet -r benchmark/peers/requirements.txt
+	touch $@

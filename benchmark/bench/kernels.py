@@ -1,0 +1,91 @@
+"""The recurrences alone, forward and backward: ours, the plain loop, and `torch.nn.GRU` for the plain gate."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from baselines.layers.recurrent import RecurrentLayer, recurrence, reference_recurrence
+from benchmark.bench.floor import HIDDEN, Shape, operations, recurrent_layer, runner
+from benchmark.bench.floor import recurrence as recurrence_products
+from benchmark.bench.timing import Timer, ratio, summarise
+
+BATCH = 128
+
+
+class Gate(NamedTuple):
+    """A gate's name, whether the candidate is the paper's (PyTorch's) or TensorFlow's, and p, q of z = p + q u."""
+
+    name: str
+    reset_after: bool
+    terms: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+GATES = (
+    Gate("gru", True, lambda a: (torch.zeros_like(a), torch.ones_like(a))),
+    Gate("agru", True, lambda a: (a, torch.zeros_like(a))),
+    Gate("augru", True, lambda a: (torch.zeros_like(a), a)),
+    Gate("augru-keep", False, lambda a: (a, 1 - a)),  # released code
+)
+
+
+def measure(quick: bool, timer: Timer) -> list[dict[str, Any]]:
+    """Return a line a gate and length T; times in milliseconds for a batch of 128 full histories, H = 36."""
+    return [_measure(gate, steps, timer) for steps in ((8, 20) if quick else (8, 20, 100)) for gate in GATES]
+
+
+def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
+    torch.manual_seed(0)
+    lengths = torch.full((BATCH,), steps)
+    projected = torch.randn(BATCH, steps, 3 * HIDDEN, requires_grad=True)
+    weight = torch.randn(HIDDEN, 3 * HIDDEN).div_(HIDDEN**0.5).requires_grad_()
+    attention = torch.softmax(torch.randn(BATCH, steps), dim=1).requires_grad_()
+    p, q = (term.detach() for term in gate.terms(attention))
+    p, q = (term.requires_grad_(gate.name != "gru") for term in (p, q))
+    grad = torch.randn(BATCH, steps, HIDDEN)
+    leaves = [projected, weight, p, q]
+    shape = Shape.of(lengths)
+    products = recurrence_products(HIDDEN, shape)
+    sides: dict[str, Callable[[], object]] = {
+        "ours": lambda: _both_ways(recurrence(projected, weight, p, q, lengths, gate.reset_after), grad, leaves),
+        "loop": lambda: _both_ways(reference_recurrence(projected, weight, p, q, gate.reset_after), grad, leaves),
+        "floor": runner(products),
+    }
+    if gate.name == "gru":
+        sides |= _layers(steps, p, q, lengths, grad)
+        sides["layer_floor"] = runner(recurrent_layer(HIDDEN, HIDDEN, shape))
+    seconds = timer.interleave(sides, warm_up=2)
+    count = operations(products)
+    line: dict[str, Any] = {
+        "gate": gate.name,
+        "reset_after": gate.reset_after,
+        "batch": BATCH,
+        "hidden": HIDDEN,
+        "steps": steps,
+        "operations": count,
+        "matrix_gflops": round(count / summarise(seconds["floor"]).median / 1e9, 2),
+        "loop_over_ours": ratio(seconds["loop"], seconds["ours"]).as_dict(),
+        "ours_over_floor": ratio(seconds["ours"], seconds["floor"]).as_dict(),
+        "nn_gru_over_layer": ratio(seconds["nn_gru"], seconds["layer"]).as_dict() if "layer" in seconds else None,
+    }
+    for name in ("ours", "loop", "floor", "layer", "nn_gru", "layer_floor"):
+        line[f"{name}_ms"] = summarise(seconds[name]).scaled(1e3).as_dict() if name in seconds else None
+    return line
+
+
+def _layers(steps: int, p: Tensor, q: Tensor, lengths: Tensor, grad: Tensor) -> dict[str, Callable[[], object]]:
+    """Our layer and torch.nn.GRU, both with the input product, on inputs of 36."""
+    x = torch.randn(BATCH, steps, HIDDEN, requires_grad=True)
+    layer = RecurrentLayer(HIDDEN, HIDDEN, reset_after=True)
+    gru = nn.GRU(HIDDEN, HIDDEN, batch_first=True)
+    ours, theirs = [x, *layer.parameters()], [x, *gru.parameters()]
+    return {
+        "layer": lambda: _both_ways(layer(x, p, q, lengths), grad, ours),
+        "nn_gru": lambda: _both_ways(gru(x)[0], grad, theirs),
+    }
+
+
+def _both_ways(states: Tensor, grad: Tensor, leaves: list[Tensor]) -> None:
+    """Backward from the gradient (B, T, H) of states (B, T, H), to fresh gradients of the leaves."""
+    torch.autograd.grad(states, [leaf for leaf in leaves if leaf.requires_grad], grad, allow_unused=True)

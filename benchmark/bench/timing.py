@@ -1,0 +1,122 @@
+"""How everything here is timed: in turns, with medians and quartiles.
+
+A machine's speed drifts (clock, other processes), so the sides of a comparison take turns in every round, the order
+reversed from round to round, and a ratio is the median of the rounds' own ratios.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+BUSY = 0.5  # load average of the last minute from which on the machine counts as busy
+Clock = Literal[
+    "wall",
+    "cpu",  # processor time of the process, all threads: other programs inflate it less
+]
+SETTINGS = ("OMP_NUM_THREADS", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Median and quartiles of repeated measurements, in the unit of these."""
+
+    median: float
+    lower: float  # quartile
+    upper: float  # quartile
+    repeats: int
+
+    def scaled(self, factor: float) -> "Summary":
+        """Return the summary of the measurements times `factor`, above 0."""
+        return Summary(self.median * factor, self.lower * factor, self.upper * factor, self.repeats)
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the fields, for JSON."""
+        return asdict(self)
+
+
+def summarise(values: list[float]) -> Summary:
+    """Return median and quartiles (linear between values) of at least one value.
+
+    >>> summarise([3.0, 1.0, 2.0])
+    Summary(median=2.0, lower=1.5, upper=2.5, repeats=3)
+    """
+    lower, median, upper = np.percentile(values, [25, 50, 75]).tolist()
+    return Summary(median, lower, upper, len(values))
+
+
+def ratio(numerator: list[float], denominator: list[float]) -> Summary:
+    """Return the summary of the rounds' own ratios.
+
+    >>> ratio([2.0, 9.0], [1.0, 3.0]).median
+    2.5
+    """
+    return summarise([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+@dataclass(frozen=True)
+class Timer:
+    """How often to measure, and by which clock."""
+
+    repeats: int
+    clock: Clock = "wall"
+
+    def now(self) -> float:
+        """Return seconds since some moment."""
+        return time.perf_counter() if self.clock == "wall" else time.process_time()
+
+    def interleave(
+        self,
+        sides: Mapping[str, Callable[[], object]],
+        before: Callable[[int], object] | None = None,
+        warm_up: int = 1,
+    ) -> dict[str, list[float]]:
+        """Return the seconds of each side in each of `repeats` rounds, after `warm_up` rounds that do not count.
+
+        In a round each side runs once. `before` is called with the round's number, warm-up included, and is not timed.
+        A side that returns a float has timed itself, in another process, and its seconds are taken instead.
+        """
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        for number in range(warm_up + self.repeats):
+            if before is not None:
+                before(number)
+            for name in list(sides)[:: 1 if number % 2 == 0 else -1]:
+                began = self.now()
+                own = sides[name]()
+                took = self.now() - began
+                if number >= warm_up:
+                    seconds[name].append(own if isinstance(own, float) else took)
+        return seconds
+
+
+def load_average() -> list[float]:
+    """Return the load averages of the last 1, 5 and 15 minutes."""
+    return [round(value, 2) for value in os.getloadavg()]
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """Return what the figures depend on: processor, cores, threads, versions, allocator settings."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": _processor(),
+        "cores": cores,
+        "threads": threads,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
