@@ -175,8 +175,9 @@ def figure_probes(measured: Probes, out_stem: Path) -> tuple[Path, Path]:
             )
         ax.axvline(0.5, color="black", linewidth=0.8)
         ax.set_yticks(range(len(probes)), [_rule_name(probe) for probe in probes])
+        ax.set_ylabel("the candidate is ...")
         ax.set_xlabel("test AUC, 95 % interval over test users (0.5: chance)")
-        ax.margins(x=0.09)
+        ax.margins(x=0.13)
         ax.set_title(f"Rules on {_plain(measured.dataset)}, protocol {measured.protocol}")
         return save_figure(figure, out_stem)
 

@@ -14,11 +14,12 @@ from filelock import FileLock
 from benchmark import paper
 from benchmark.claims import claims_page
 from benchmark.figures import figure2, figure_auc
-from benchmark.probes import Probes, read_probes
+from benchmark.probes import Probes, overview, read_probes
 from benchmark.records import Record, read_records, run_folder, write_atomically
 from benchmark.render import write_table
 from benchmark.scores import PREDICTIONS, RANKS, read_scores, write_ranks
 from benchmark.tables import table
+from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
 from datamodules.protocol import PROTOCOLS
 
@@ -140,6 +141,7 @@ def build(board: Path) -> list[Path]:
                 short = table(mine, number, datasets, protocol, variant, models, probes, short=True)
                 _show_in(board.parent / "README.md", short.markdown())
         written += _figures(mine, datasets, board, stem, index)
+    index += _probe_overview(board)
     write_atomically(board / "claims.md", claims_page(records, board).encode())
     write_atomically(board / "README.md", "\n".join(index).encode())
     return [*written, board / "claims.md", board / "README.md"]
@@ -148,6 +150,14 @@ def build(board: Path) -> list[Path]:
 def _probes(board: Path, datasets: Sequence[str], protocol: str) -> dict[str, Probes]:
     found = {name: read_probes([board / "probes"], name, protocol) for name in datasets}
     return {name: probes for name, probes in found.items() if probes is not None}
+
+
+def _probe_overview(board: Path) -> list[str]:
+    """Return the lines that show all probes of the board, by data set and protocol."""
+    by_protocol = [_probes(board, sorted(DATASETS, key=_dataset_order), protocol) for protocol in PROTOCOLS]
+    measured = [probes for found in by_protocol for probes in found.values()]
+    measured.sort(key=lambda probes: _dataset_order(probes.dataset))
+    return [overview(measured).markdown().replace("### ", "#### ")] if measured else []
 
 
 def _copy_ranks(source: Path, target: Path) -> None:

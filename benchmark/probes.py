@@ -179,6 +179,21 @@ def probe_table(measured: Probes) -> Table:
     return Table(f"Probes on {measured.dataset}, protocol {measured.protocol}", (section,), notes, tuple(lines))
 
 
+def overview(measured: Sequence[Probes]) -> Table:
+    """Return the AUC of every rule, a section a data set, a column a protocol; the best of a column is in bold."""
+    sections = []
+    for dataset in dict.fromkeys(one.dataset for one in measured):
+        columns = [one for one in measured if one.dataset == dataset]
+        aucs = [{probe.label: probe.auc for probe in one.probes} for one in columns]
+        labels = sorted(aucs[0], key=lambda label: -aucs[0][label])
+        rows = tuple((label, *(f"{auc[label]:.4f}" for auc in aucs)) for label in labels)
+        bold = frozenset((labels.index(one.best.label), j) for j, one in enumerate(columns, start=1))
+        header = ("rule: the candidate is ...", *(one.protocol for one in columns))
+        sections.append(Section(dataset, header, rows, bold))
+    note = "AUC on the protocol's test users; 0.5 is chance, below it the reverse of the rule is better than chance."
+    return Table("Probes: what rules reach without a model", tuple(sections), (note,), ())
+
+
 def file_name(dataset: str, protocol: str) -> str:
     """Name of the file of a measurement."""
     return f"probes-{dataset}-{protocol}.json"
