@@ -26,7 +26,7 @@ from datamodules.samples import Samples, Split
 
 Floats = NDArray[np.float64]
 FITTED_ON = 200_000  # training samples at most: the fit has eight parameters
-PAIRS_AT_ONCE = 20_000_000  # behaviours of histories held in memory together
+SAMPLES_AT_ONCE = 100_000  # whose histories are held in memory together
 
 
 class Rule(NamedTuple):
@@ -238,13 +238,13 @@ def _share(samples: Samples, split: Split, kind: NDArray[Any]) -> Floats:
     lengths = split.end - starts
     shares = np.zeros(len(split))
     wanted = kind[split.item]
-    bounds = np.searchsorted(np.cumsum(lengths), np.arange(0, int(lengths.sum()), PAIRS_AT_ONCE), side="right")
-    for first, end in zip(bounds, [*bounds[1:], len(split)], strict=True):
+    for first in range(0, len(split), SAMPLES_AT_ONCE):
+        end = first + SAMPLES_AT_ONCE
         part = lengths[first:end]
-        sample = np.repeat(np.arange(end - first), part)
+        sample = np.repeat(np.arange(len(part)), part)
         within = np.arange(len(sample)) - np.repeat(np.cumsum(part) - part, part)
         behaviours = samples.items[starts[first:end][sample] + within]
-        hits = np.bincount(sample, weights=kind[behaviours] == wanted[first:end][sample], minlength=end - first)
+        hits = np.bincount(sample, weights=kind[behaviours] == wanted[first:end][sample], minlength=len(part))
         shares[first:end] = hits / np.maximum(part, 1)
     return shares
 
