@@ -43,8 +43,8 @@ def make_run(root: Path, dataset: str, model: str, seed: int, distance: float, p
     pd.DataFrame({"label": label, "score": score, "score_last": score}).to_parquet(path.parent / "predictions.parquet")
     fields = {
         "dataset": dataset, "protocol": protocol, "protocol_hash": "ab", "model": model, "variant": "official",
-        "seed": seed, "selection": "test", "auc": {"last": auc, "validation": None, "test": auc}, "logloss": 0.4, "best_step": 1,
-        "epochs": 1.0, "steps": 1, "parameters": 1, "train_seconds": 1.0, "evaluation_seconds": 1.0,
+        "seed": seed, "selection": "test", "auc": {"last": auc, "validation": None, "test": auc}, "logloss": 0.4,
+        "best_step": 1, "epochs": 1.0, "steps": 1, "parameters": 1, "train_seconds": 1.0, "evaluation_seconds": 1.0,
         "samples_per_second": 1.0, "peak_memory_mb": 1, "device": "cpu", "versions": {}, "commit": None,
         "data_sha256": "ab" * 32, "settings": {"batch_size": 1, "steps": 1, "learning_rate": 0.1}, "status": "finished",
     }  # fmt: skip

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 from benchmark import probes as module
+from benchmark.cli import app
 from benchmark.figures import figure_probes
 from benchmark.probes import FITTED, RULES, Probe, Probes, measure, overview, probe_table, read_probes, write_probes
 from datamodules.errors import UserError
@@ -128,6 +130,17 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
     for path in figure_probes(two_rules(), tmp_path / "probes-sports-clean"):
         assert path.stat().st_size > 5_000
     assert "Rules on sports, protocol clean" in (tmp_path / "probes-sports-clean.svg").read_text()
+
+
+def test_the_command_writes_and_draws(data: Path, tmp_path: Path) -> None:
+    words = ["probe", "--dataset", "generated", "--protocol", "clean", "--figure", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, [*words, "--data-dir", str(data)])
+    assert result.exit_code == 0, result.output
+    assert "logistic regression on the rules" in result.output
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".md", ".png", ".svg"]
+    unknown = CliRunner().invoke(app, ["probe", "--dataset", "sport"])
+    assert isinstance(unknown.exception, UserError)
+    assert "did you mean" in str(unknown.exception)
 
 
 def test_committed_probes_cover_the_board() -> None:
