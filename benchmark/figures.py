@@ -175,7 +175,7 @@ def figure_probes(measured: Probes, out_stem: Path) -> tuple[Path, Path]:
             )
         ax.axvline(0.5, color="black", linewidth=0.8)
         ax.set_yticks(range(len(probes)), [_rule_name(probe) for probe in probes])
-        ax.set_ylabel("the candidate is ...")
+        ax.set_ylabel("rule: the candidate is ...")
         ax.set_xlabel("test AUC, 95 % interval over test users (0.5: chance)")
         ax.margins(x=0.13)
         ax.set_title(f"Rules on {_plain(measured.dataset)}, protocol {measured.protocol}")
@@ -275,7 +275,7 @@ def _name_axes(ax: Axes, quantity: str) -> None:
 
 
 def _rule_name(probe: Probe) -> str:
-    return probe.label if probe.parameters == 0 else f"{probe.label} ({probe.parameters} parameters)"
+    return probe.label if probe.parameters == 0 else f"{probe.title} on these ({probe.parameters} parameters)"
 
 
 def _seeds(count: int) -> str:

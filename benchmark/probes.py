@@ -47,6 +47,11 @@ class Probe:
     low: float
     high: float
 
+    @property
+    def title(self) -> str:
+        """The name as words."""
+        return self.name.replace("-", " ")
+
 
 @dataclass(frozen=True)
 class Probes:
@@ -137,10 +142,10 @@ RULES = {
     "popularity": Rule("popular among training users", popularity),
     "same-category": Rule("in the last behaviour's category", same_category),
     "category-share": Rule("in a frequent category of the history", category_share),
-    "not-in-history": Rule("not in the history", not_in_history),
+    "not-in-history": Rule("new to the user", not_in_history),
 }
-FITTED = "logistic"
-FITTED_LABEL = "logistic regression on the rules"
+FITTED = "logistic-regression"
+FITTED_LABEL = "all of these rules, weighted"
 
 
 def measure(dataset: str, samples: Samples, replicates: int = REPLICATES) -> Probes:
@@ -164,7 +169,12 @@ def probe_table(measured: Probes) -> Table:
     """Return the rules by falling AUC; the best is in bold."""
     ordered = sorted(measured.probes, key=lambda probe: -probe.auc)
     rows = tuple(
-        (probe.label, str(probe.parameters), f"{probe.auc:.4f}", f"{probe.low:.4f} to {probe.high:.4f}")
+        (
+            f"{probe.title}: {probe.label}",
+            str(probe.parameters),
+            f"{probe.auc:.4f}",
+            f"{probe.low:.4f} to {probe.high:.4f}",
+        )
         for probe in ordered
     )
     section = Section(
@@ -184,10 +194,11 @@ def overview(measured: Sequence[Probes]) -> Table:
     sections = []
     for dataset in dict.fromkeys(one.dataset for one in measured):
         columns = [one for one in measured if one.dataset == dataset]
-        aucs = [{probe.label: probe.auc for probe in one.probes} for one in columns]
-        labels = sorted(aucs[0], key=lambda label: -aucs[0][label])
-        rows = tuple((label, *(f"{auc[label]:.4f}" for auc in aucs)) for label in labels)
-        bold = frozenset((labels.index(one.best.label), j) for j, one in enumerate(columns, start=1))
+        aucs = [{probe.name: probe.auc for probe in one.probes} for one in columns]
+        ordered = sorted(columns[0].probes, key=lambda probe: -probe.auc)
+        names = [probe.name for probe in ordered]
+        rows = tuple((f"{p.title}: {p.label}", *(f"{auc[p.name]:.4f}" for auc in aucs)) for p in ordered)
+        bold = frozenset((names.index(one.best.name), j) for j, one in enumerate(columns, start=1))
         header = ("rule: the candidate is ...", *(one.protocol for one in columns))
         sections.append(Section(dataset, header, rows, bold))
     note = "AUC on the protocol's test users; 0.5 is chance, below it the reverse of the rule is better than chance."

