@@ -27,7 +27,8 @@ from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, MLPAuxiliaryLo
 from baselines.layers.embedding import FieldEmbedding
 from baselines.layers.mlp import TopMLP
 from baselines.layers.prediction import Prediction, Variant, check_positive, check_variant
-from baselines.layers.recurrent import Gate, RecurrentLayer, gate_terms, last_state
+from baselines.layers.recurrent import Gate, RecurrentLayer
+from baselines.layers.steps import Steps, last_step, unpack
 from datamodules.batch import Batch
 
 Evolution = Literal[
@@ -84,27 +85,30 @@ class DIEN(nn.Module):
         self.top = TopMLP((7 if official else 2) * embedding_size + hidden_size, official=official, dice=official)
 
     def forward(self, batch: Batch) -> Prediction:
-        """Return logits (B,), auxiliary loss () in training, attention (B, T) and evolving states (B, T, H)."""
+        """Return logits (B,); in training the auxiliary loss (), else attention (B, T), evolving states (B, T, H)."""
         supervised = self.auxiliary is not None and self.training
         e = self.embedding(batch, with_negatives=supervised)
-        p, q = gate_terms("gru", None, e.mask)
-        interests = self.extractor(e.history, p, q, batch.lengths)  # h_t
-        weights = self.attention(e.target, interests, e.mask)  # a_t
-        states = self._evolve(interests, weights, e.mask, batch.lengths)  # h'_t
-        inputs = [e.target, last_state(states)]
+        interests = self.extractor(e.history, e.steps)  # h_t
+        weights = self.attention(e.target, interests, e.steps)  # a_t
+        states = self._evolve(interests, weights, e.steps)  # h'_t
+        inputs = [e.target, last_step(states, e.steps)]
         if e.user is not None:
-            inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum, last_state(states)]
+            inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum, inputs[-1]]
         auxiliary_loss = None
         if self.auxiliary is not None and e.negatives is not None:
-            auxiliary_loss = self.auxiliary(interests, e.history, e.negatives, e.mask)
-        return Prediction(self.top(torch.cat(inputs, dim=1)), auxiliary_loss, weights, states)
+            auxiliary_loss = self.auxiliary(interests, e.history, e.negatives, e.steps)
+        return Prediction(
+            self.top(torch.cat(inputs, dim=1)),
+            auxiliary_loss,
+            attention=None if self.training else unpack(weights, e.steps),
+            states=None if self.training else unpack(states, e.steps),
+        )
 
-    def _evolve(self, interests: Tensor, weights: Tensor, mask: Tensor, lengths: Tensor) -> Tensor:
-        """States h'_t (B, T, H) from h_t (B, T, H) and a_t (B, T)."""
+    def _evolve(self, interests: Tensor, weights: Tensor, steps: Steps) -> Tensor:
+        """States h'_t (R, H) from h_t (R, H) and a_t (R,)."""
+        states: Tensor
         if self.evolution == "aigru":
-            p, q = gate_terms("gru", None, mask)
-            states: Tensor = self.evolver(interests * weights[:, :, None], p, q, lengths)
-            return states
-        p, q = gate_terms("agru" if self.evolution == "agru" else self.augru_gate, weights, mask)
-        states = self.evolver(interests, p, q, lengths)
+            states = self.evolver(interests * weights[:, None], steps)
+        else:
+            states = self.evolver(interests, steps, "agru" if self.evolution == "agru" else self.augru_gate, weights)
         return states

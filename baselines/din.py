@@ -13,6 +13,7 @@ from baselines.layers.attention import MLPAttention, weighted_sum
 from baselines.layers.embedding import FieldEmbedding
 from baselines.layers.mlp import TopMLP
 from baselines.layers.prediction import Prediction, Variant, check_positive, check_variant
+from baselines.layers.steps import unpack
 from datamodules.batch import Batch
 
 
@@ -41,12 +42,13 @@ class DIN(nn.Module):
         self.top = TopMLP((9 if official else 4) * embedding_size, official=official, dice=official)
 
     def forward(self, batch: Batch) -> Prediction:
-        """Return the logits (B,) and attention (B, T) of a batch."""
+        """Return the logits (B,) and, outside training, attention (B, T) of a batch."""
         e = self.embedding(batch)
-        weights = self.attention(e.target, e.history, e.mask)
-        interest = weighted_sum(weights, e.history)
+        weights = self.attention(e.target, e.history, e.steps)
+        interest = weighted_sum(weights, e.history, e.steps)
         if e.user is not None:
             inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum, interest]
         else:
             inputs = [e.target, interest]
-        return Prediction(self.top(torch.cat(inputs, dim=1)), attention=weights)
+        attention = None if self.training else unpack(weights, e.steps)
+        return Prediction(self.top(torch.cat(inputs, dim=1)), attention=attention)

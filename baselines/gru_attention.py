@@ -13,7 +13,8 @@ from baselines.layers.attention import BilinearAttention, MLPAttention, weighted
 from baselines.layers.embedding import FieldEmbedding
 from baselines.layers.mlp import TopMLP
 from baselines.layers.prediction import Prediction, Variant, check_positive, check_variant
-from baselines.layers.recurrent import RecurrentLayer, gate_terms
+from baselines.layers.recurrent import RecurrentLayer
+from baselines.layers.steps import unpack
 from datamodules.batch import Batch
 
 
@@ -53,15 +54,17 @@ class GRUAttention(nn.Module):
         self.top = TopMLP((7 if official else 2) * embedding_size + hidden_size, official=official, dice=official)
 
     def forward(self, batch: Batch) -> Prediction:
-        """Return the logits (B,), attention (B, T) and second-layer states (B, T, H) of a batch."""
+        """Return the logits (B,) and, outside training, attention (B, T) and second-layer states (B, T, H)."""
         e = self.embedding(batch)
-        p, q = gate_terms("gru", None, e.mask)
-        states = self.first(e.history, p, q, batch.lengths)
-        states = self.second(states, p, q, batch.lengths)
-        weights = self.attention(e.target, states, e.mask)
-        interest = weighted_sum(weights, states)
+        states = self.second(self.first(e.history, e.steps), e.steps)
+        weights = self.attention(e.target, states, e.steps)
+        interest = weighted_sum(weights, states, e.steps)
         if e.user is not None:
             inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum, interest]
         else:
             inputs = [e.target, interest]
-        return Prediction(self.top(torch.cat(inputs, dim=1)), attention=weights, states=states)
+        return Prediction(
+            self.top(torch.cat(inputs, dim=1)),
+            attention=None if self.training else unpack(weights, e.steps),
+            states=None if self.training else unpack(states, e.steps),
+        )

@@ -126,7 +126,7 @@ def same_category(samples: Samples, split: Split) -> Floats:
 
 
 def category_share(samples: Samples, split: Split) -> Floats:
-    """(N,) in a frequent category of the history; 0 without a history."""
+    """(N,) share of the history in the candidate's category; 0 without a history."""
     return _share(samples, split, samples.item_category)
 
 

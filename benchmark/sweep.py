@@ -229,7 +229,7 @@ def _end(crew: Sequence[_Worker]) -> None:
 @contextlib.contextmanager
 def _inherited(threads: int) -> Iterator[None]:
     """Set what a new process takes over: numbers of threads, and no Ctrl-C while it still starts."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.pop(name) for name in names if name in os.environ}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.update(dict.fromkeys(names, str(threads)))

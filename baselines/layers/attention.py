@@ -4,12 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers.mlp import dense
-
-
-def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax of scores (B, T) over the steps of mask (B, T); 0 elsewhere, and everywhere in an empty row."""
-    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return torch.softmax(scores, dim=1) * mask
+from baselines.layers.steps import Steps, each_step, softmax_over_steps, sum_over_steps
 
 
 class MLPAttention(nn.Module):
@@ -30,16 +25,17 @@ class MLPAttention(nn.Module):
         self.rest = nn.Sequential(nn.Sigmoid(), dense(80, 40), nn.Sigmoid(), dense(40, 1))
         self.softmax = softmax
 
-    def forward(self, target: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """Return weights (B, T) for target (B, Q), keys (B, T, K), mask (B, T)."""
+    def forward(self, target: Tensor, keys: Tensor, steps: Steps) -> Tensor:
+        """Return weights (R,) for target (B, Q) and keys (R, K)."""
         query = target if self.project is None else self.project(target)
         # [q, k, q - k, q k] W with the parts of W that meet q alone taken out of the steps
-        of_query, of_key, of_difference, of_product = torch.split(self.first.weight, keys.shape[2], dim=1)
+        of_query, of_key, of_difference, of_product = torch.split(self.first.weight, keys.shape[1], dim=1)
         from_query = nn.functional.linear(query, of_query + of_difference, self.first.bias)  # (B, 80)
-        features = torch.cat([keys, query[:, None] * keys], dim=2)  # (B, T, 2K)
+        features = torch.cat([keys, each_step(query, steps) * keys], dim=1)  # (R, 2K)
         weight = torch.cat([of_key - of_difference, of_product], dim=1)
-        scores = self.rest(nn.functional.linear(features, weight) + from_query[:, None]).squeeze(-1)
-        return masked_softmax(scores, mask) if self.softmax else scores * mask
+        hidden = nn.functional.linear(features, weight) + each_step(from_query, steps)
+        scores: Tensor = self.rest(hidden).squeeze(-1)
+        return softmax_over_steps(scores, steps) if self.softmax else scores
 
 
 class BilinearAttention(nn.Module):
@@ -50,12 +46,11 @@ class BilinearAttention(nn.Module):
         self.weight = nn.Parameter(torch.empty(key_size, query_size))
         nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, target: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """Return weights (B, T) for target (B, Q), keys (B, T, K), mask (B, T)."""
-        scores = torch.einsum("btk,bk->bt", keys, target @ self.weight.T)
-        return masked_softmax(scores, mask)
+    def forward(self, target: Tensor, keys: Tensor, steps: Steps) -> Tensor:
+        """Return weights (R,) for target (B, Q) and keys (R, K)."""
+        return softmax_over_steps((keys * each_step(target @ self.weight.T, steps)).sum(dim=1), steps)
 
 
-def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
-    """(B, T) weights and (B, T, H) values to (B, H)."""
-    return torch.einsum("bt,bth->bh", weights, values)
+def weighted_sum(weights: Tensor, values: Tensor, steps: Steps) -> Tensor:
+    """Weights (R,) and values (R, H) to (B, H)."""
+    return sum_over_steps(weights[:, None] * values, steps)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.layers.mlp import FrozenNormalisation, dense, to_logit
+from baselines.layers.steps import Steps
 
 
 class MLPAuxiliaryLoss(nn.Module):
@@ -18,28 +19,25 @@ class MLPAuxiliaryLoss(nn.Module):
     def __init__(self, hidden_size: int, behaviour_size: int) -> None:
         super().__init__()
         inputs = hidden_size + behaviour_size
-        self.net = nn.Sequential(
-            FrozenNormalisation(inputs),
-            dense(inputs, 100),
-            nn.Sigmoid(),
-            dense(100, 50),
-            nn.Sigmoid(),
-            dense(50, 2),
-        )
+        self.normalise, self.first = FrozenNormalisation(inputs), dense(inputs, 100)
+        self.rest = nn.Sequential(nn.Sigmoid(), dense(100, 50), nn.Sigmoid(), dense(50, 2))
 
-    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, mask: Tensor) -> Tensor:
-        """Return the loss () of states (B, T, H) against behaviours and negatives (B, T, 2E), mask (B, T)."""
-        real = mask[:, 1:].reshape(-1).nonzero().squeeze(1)
-        if not len(real):
-            return states.sum() * 0
-        # the R real places alone: padding would add exactly nothing
-        h = states[:, :-1].flatten(0, 1)[real]
-        clicked = torch.cat([h, behaviours[:, 1:].flatten(0, 1)[real]], dim=1)
-        not_clicked = torch.cat([h, negatives[:, 1:].flatten(0, 1)[real]], dim=1)
-        logits = to_logit(self.net(torch.cat([clicked, not_clicked])))  # (2R,)
+    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, steps: Steps) -> Tensor:
+        """Return the loss () of states (R, H) against behaviours (R, 2E) and negatives (R - first, 2E)."""
+        h = states.index_select(0, steps.previous)  # h_t beside e_{t+1}
+        nexts = torch.cat([behaviours[steps.first :], negatives])  # clicked, then not clicked
+        logits = to_logit(self.rest(self._first(h, nexts)))
         signs = torch.ones_like(logits)
-        signs[: len(real)] = -1
-        return F.softplus(logits * signs).sum() / mask[:, 1:].numel()
+        signs[: len(h)] = -1
+        batch, length = steps.shape
+        return F.softplus(logits * signs).sum() / max(batch * (length - 1), 1)
+
+    def _first(self, h: Tensor, nexts: Tensor) -> Tensor:
+        """first(normalise([h, e])) for both halves of e, the product with h computed once."""
+        scale, shift = self.normalise.affine()
+        weight, bias = self.first.weight * scale, self.first.bias + self.first.weight @ shift
+        of_h, of_e = torch.split(weight, [h.shape[1], nexts.shape[1]], dim=1)
+        return F.linear(nexts, of_e) + F.linear(h, of_h, bias).repeat(2, 1)
 
 
 class InnerProductAuxiliaryLoss(nn.Module):
@@ -53,10 +51,9 @@ class InnerProductAuxiliaryLoss(nn.Module):
                 f"got {hidden_size} and {behaviour_size}"
             )
 
-    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, mask: Tensor) -> Tensor:
-        """Return the loss () of states (B, T, H) against behaviours and negatives (B, T, 2E), mask (B, T)."""
-        h, real = states[:, :-1], mask[:, 1:]
-        clicked = (h * behaviours[:, 1:]).sum(-1)  # (B, T - 1)
-        not_clicked = (h * negatives[:, 1:]).sum(-1)
-        loss = F.softplus(-clicked) + F.softplus(not_clicked)
-        return (loss * real).sum() / len(states)
+    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, steps: Steps) -> Tensor:
+        """Return the loss () of states (R, H) against behaviours (R, 2E) and negatives (R - first, 2E)."""
+        h = states.index_select(0, steps.previous)  # h_t beside e_{t+1}
+        clicked = (h * behaviours[steps.first :]).sum(-1)
+        not_clicked = (h * negatives).sum(-1)
+        return (F.softplus(-clicked) + F.softplus(not_clicked)).sum() / len(steps.lengths)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers.prediction import Variant
+from baselines.layers.steps import Steps, pack, steps_of, sum_over_steps
 from datamodules.batch import Batch
 
 
@@ -14,10 +15,10 @@ class Embedded(NamedTuple):
 
     user: Tensor | None  # (B, E) official only
     target: Tensor  # (B, 2E)
-    history: Tensor  # (B, T, 2E)
-    negatives: Tensor | None  # (B, T, 2E)
+    history: Tensor  # (R, 2E) real behaviours, in the order of `steps`
+    negatives: Tensor | None  # (R - first, 2E) beside the behaviours after the first step
     history_sum: Tensor  # (B, 2E)
-    mask: Tensor  # (B, T) bool
+    steps: Steps
 
 
 class FieldEmbedding(nn.Module):
@@ -43,23 +44,23 @@ class FieldEmbedding(nn.Module):
 
     def forward(self, batch: Batch, with_negatives: bool = False) -> Embedded:
         """Look up target, history and, if asked, auxiliary negatives."""
-        steps = batch.history_items.shape[1]
-        items = [batch.item[:, None], batch.history_items]
-        categories = [batch.category[:, None], batch.history_categories]
+        steps = steps_of(batch.lengths, batch.history_items.shape[1])
+        items = [batch.item, batch.item.new_zeros(1), pack(batch.history_items, steps)]
+        categories = [batch.category, batch.category.new_zeros(1), pack(batch.history_categories, steps)]
         if with_negatives:
-            items.append(batch.negative_items)
-            categories.append(batch.negative_categories)
-        # one look-up a table: its backward pass writes one dense gradient instead of three
-        rows = torch.cat(
-            [self.item(torch.cat(items, dim=1)), self.category(torch.cat(categories, dim=1))], dim=-1
-        )  # (B, 1 + T or 1 + 2T, 2E)
-        history, mask = rows[:, 1 : 1 + steps], batch.mask
-        # in the paper variant row 0 is zero and stays zero, so a plain sum is the sum over behaviours
+            items.append(pack(batch.negative_items, steps)[steps.first :])
+            categories.append(pack(batch.negative_categories, steps)[steps.first :])
+        # one look-up a table: its backward pass writes one gradient instead of three
+        rows = torch.cat([self.item(torch.cat(items)), self.category(torch.cat(categories))], dim=1)
+        target, padding, history, *negatives = torch.split(rows, [len(ids) for ids in items])
+        history_sum = sum_over_steps(history, steps)
+        if self.official:
+            history_sum = history_sum + (steps.shape[1] - batch.lengths)[:, None] * padding
         return Embedded(
             user=self.user(batch.user) if self.user is not None else None,
-            target=rows[:, 0],
+            target=target,
             history=history,
-            negatives=rows[:, 1 + steps :] if with_negatives else None,
-            history_sum=history.sum(dim=1),
-            mask=mask,
+            negatives=negatives[0] if with_negatives else None,
+            history_sum=history_sum,
+            steps=steps,
         )

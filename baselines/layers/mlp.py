@@ -35,9 +35,14 @@ class FrozenNormalisation(nn.Module):
         self.gamma = nn.Parameter(torch.ones(features))
         self.beta = nn.Parameter(torch.zeros(features))
 
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Return scale and shift (features,) of the map."""
+        return self.gamma * (1 + 1e-3) ** -0.5, self.beta
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the affine map of x (..., features)."""
-        return torch.addcmul(self.beta, x, self.gamma * (1 + 1e-3) ** -0.5)
+        scale, shift = self.affine()
+        return torch.addcmul(shift, x, scale)
 
 
 def dense(inputs: int, outputs: int) -> nn.Linear:

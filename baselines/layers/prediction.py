@@ -15,8 +15,8 @@ class Prediction(NamedTuple):
 
     logit: Tensor  # (B,) log-odds of a click
     auxiliary_loss: Tensor | None = None  # () mean over the batch; None without one, and outside training
-    attention: Tensor | None = None  # (B, T) weights of the behaviours, 0 at padding
-    states: Tensor | None = None  # (B, T, H) states of the evolving layer
+    attention: Tensor | None = None  # (B, T) weights of the behaviours, 0 at padding; our rows: outside training
+    states: Tensor | None = None  # (B, T, H) states of the evolving layer, 0 at padding; our rows: outside training
 
 
 def check_positive(**sizes: int) -> None:

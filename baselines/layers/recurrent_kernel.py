@@ -1,8 +1,8 @@
 """The recurrence of `recurrent.py` as two compiled loops for float32 on the CPU.
 
-Each sample is walked on its own, over its real steps alone, with its state in the first-level cache; the loops
-over units are what LLVM turns into vector instructions. Numba compiles on first use (some seconds, kept on disk
-afterwards) and asks no compiler of the user.
+Rows stand step after step (`steps.py`), so a step reads and writes blocks of memory, and its matrix products are
+products of a block of samples with the weights, by BLAS; LLVM turns the loops over units into vector instructions.
+Numba compiles on first use (some seconds, kept on disk afterwards) and asks no compiler of the user.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+BLOCK = 64  # samples of one matrix product: small enough for the first-level cache and for one thread of BLAS
 
 _LOG2_E = np.float32(1.4426950408889634)
 _ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds a float32 to a whole number
@@ -65,19 +66,6 @@ def _sigmoid(x: float) -> Any:
 
 
 @_jit
-def _add_product(out: Floats, vector: Floats, matrix: Floats) -> None:
-    """out (n,) += vector (k,) @ matrix (k, n), four rows at a time to spare loads and stores of out."""
-    rows = len(vector)
-    for k in range(0, rows - 3, 4):
-        v0, v1, v2, v3 = vector[k], vector[k + 1], vector[k + 2], vector[k + 3]
-        for j in range(len(out)):
-            out[j] += v0 * matrix[k, j] + v1 * matrix[k + 1, j] + (v2 * matrix[k + 2, j] + v3 * matrix[k + 3, j])
-    for k in range(rows - rows % 4, rows):
-        for j in range(len(out)):
-            out[j] += vector[k] * matrix[k, j]
-
-
-@_jit
 def _sigmoid_of_sum(out: Floats, x: Floats, y: Floats) -> None:
     """out (n,) = sigmoid(x + y)."""
     for j in range(len(out)):
@@ -85,7 +73,28 @@ def _sigmoid_of_sum(out: Floats, x: Floats, y: Floats) -> None:
 
 
 @_jit
-def _step(after: Floats, c: Floats, pre: Floats, u: Floats, h: Floats, p: float, q: float) -> None:
+def _multiply(out: Floats, x: Floats, y: Floats) -> None:
+    """out (n,) = x y."""
+    for j in range(len(out)):
+        out[j] = x[j] * y[j]
+
+
+@_jit
+def _add(out: Floats, x: Floats) -> None:
+    """out (n,) += x."""
+    for j in range(len(out)):
+        out[j] += x[j]
+
+
+@_jit
+def _add_product(out: Floats, x: Floats, y: Floats, z: Floats) -> None:
+    """out (n,) = x + y z."""
+    for j in range(len(out)):
+        out[j] = x[j] + y[j] * z[j]
+
+
+@_jit
+def _move(after: Floats, c: Floats, pre: Floats, u: Floats, h: Floats, p: float, q: float) -> None:
     """c (H,) = tanh(pre), after = h + (p + q u) (c - h)."""
     for j in range(len(after)):
         c[j] = _TWO * _sigmoid(_TWO * pre[j]) - _ONE
@@ -98,64 +107,88 @@ def forward(
     weight: Floats,
     p: Floats,
     q: Floats,
-    lengths: NDArray[np.int64],
+    sizes: NDArray[np.int64],
     reset_after: bool,
     states: Floats,
     gates: Floats,
     inner: Floats,
 ) -> None:
-    """Fill states (B, T + 1, H), gates (B, T, 3H) holding u, r, c, and inner (B, T, H): U h, or r o h.
+    """Fill states (R, H), gates (R, 3H) holding u, r, c, and inner (R, H): U h, or r o h.
 
-    projected (B, T, 3H), weight (H, 3H), p and q (B, T). states[:, 0] must be zero; at padding the state stays,
-    and gates and inner are left alone.
+    projected (R, 3H), weight (H, 3H), p and q (R,), sizes (T,) rows of each step.
     """
-    batch, steps, _ = projected.shape
     size = weight.shape[0]
     gate_weight, candidate_weight = weight[:, : 2 * size].copy(), weight[:, 2 * size :].copy()
-    gate_sum, candidate_sum = np.empty(2 * size, np.float32), np.empty(size, np.float32)
-    for b in range(batch):
-        for t in range(lengths[b]):
-            h, gate, x, inside = states[b, t], gates[b, t], projected[b, t], inner[b, t]
-            r, x_c = gate[size : 2 * size], x[2 * size :]
-            gate_sum[:] = 0
-            _add_product(gate_sum, h, gate_weight)
-            _sigmoid_of_sum(gate[: 2 * size], x, gate_sum)
+    gate_sum, candidate_sum = np.empty((BLOCK, 2 * size), np.float32), np.empty((BLOCK, size), np.float32)
+    zeros = np.zeros((BLOCK, size), np.float32)
+    before, start = 0, 0  # first rows of the step before and of this one
+    for t in range(len(sizes)):
+        for a in range(0, sizes[t], BLOCK):
+            n = min(BLOCK, sizes[t] - a)
+            h = states[before + a : before + a + n] if t else zeros[:n]
+            rows = slice(start + a, start + a + n)
+            x, gate, inside, after = projected[rows], gates[rows], inner[rows], states[rows]
+            np.dot(h, gate_weight, gate_sum[:n])
             if reset_after:
-                inside[:] = 0
-                _add_product(inside, h, candidate_weight)
-                for j in range(size):
-                    candidate_sum[j] = x_c[j] + r[j] * inside[j]
-            else:
-                for j in range(size):
-                    inside[j] = r[j] * h[j]
-                    candidate_sum[j] = x_c[j]
-                _add_product(candidate_sum, inside, candidate_weight)
-            _step(states[b, t + 1], gate[2 * size :], candidate_sum, gate, h, p[b, t], q[b, t])
-        for t in range(lengths[b], steps):
-            states[b, t + 1] = states[b, t]
+                np.dot(h, candidate_weight, inside)
+            for i in range(n):
+                _sigmoid_of_sum(gate[i, : 2 * size], x[i], gate_sum[i])
+                if not reset_after:
+                    _multiply(inside[i], gate[i, size : 2 * size], h[i])
+            if not reset_after:
+                np.dot(inside, candidate_weight, candidate_sum[:n])
+            for i in range(n):
+                if reset_after:
+                    _add_product(candidate_sum[i], x[i, 2 * size :], gate[i, size : 2 * size], inside[i])
+                else:
+                    _add(candidate_sum[i], x[i, 2 * size :])
+                _move(
+                    after[i], gate[i, 2 * size :], candidate_sum[i], gate[i], h[i], p[start + a + i], q[start + a + i]
+                )
+        before, start = start, start + sizes[t]
 
 
-@_jit
-def _unstep(
+# "reassoc" lets the two sums over units be vectorised; there is no rounding trick in here that it could undo
+@njit(cache=True, fastmath={"contract", "reassoc"}, error_model="numpy", nogil=True)
+def _move_back(
     dh: Floats,
     d_u: Floats,
     d_c: Floats,
-    d_z: Floats,
     grad: Floats,
     u: Floats,
     c: Floats,
     h: Floats,
     p: float,
     q: float,
-) -> None:
-    """Take dh (H,) through one step: gradients of both pre-activations and of z, and what goes on to h."""
+) -> tuple[Any, Any]:
+    """Take dh (H,) through `_move`: gradients of both pre-activations, what goes on to h, and return d_p and d_q."""
+    d_p, d_q = np.float32(0), np.float32(0)
     for j in range(len(dh)):
         dh_j = dh[j] + grad[j]
         z = p + q * u[j]
-        d_z[j] = dh_j * (c[j] - h[j])
-        d_u[j] = d_z[j] * q * u[j] * (_ONE - u[j])
+        d_z = dh_j * (c[j] - h[j])
+        d_p += d_z
+        d_q += d_z * u[j]
+        d_u[j] = d_z * q * u[j] * (_ONE - u[j])
         d_c[j] = dh_j * z * (_ONE - c[j] * c[j])
         dh[j] = dh_j * (_ONE - z)
+    return d_p, d_q
+
+
+@_jit
+def _reset_after_back(d_r: Floats, d_inside: Floats, d_c: Floats, inside: Floats, r: Floats) -> None:
+    """Gradients (H,) of r's pre-activation and of U h where the candidate is x + r o (U h)."""
+    for j in range(len(d_r)):
+        d_r[j] = d_c[j] * inside[j] * r[j] * (_ONE - r[j])
+        d_inside[j] = d_c[j] * r[j]
+
+
+@_jit
+def _reset_before_back(d_r: Floats, dh: Floats, d_inside: Floats, h: Floats, r: Floats) -> None:
+    """Gradient (H,) of r's pre-activation, and h's share added to dh, where the candidate is x + U (r o h)."""
+    for j in range(len(d_r)):
+        d_r[j] = d_inside[j] * h[j] * r[j] * (_ONE - r[j])
+        dh[j] += d_inside[j] * r[j]
 
 
 @_jit
@@ -164,53 +197,63 @@ def backward(
     weight: Floats,
     p: Floats,
     q: Floats,
-    lengths: NDArray[np.int64],
+    sizes: NDArray[np.int64],
     reset_after: bool,
     states: Floats,
     gates: Floats,
     inner: Floats,
     d_projected: Floats,
-    d_inner: Floats,
+    d_weight: Floats,
     d_p: Floats,
     d_q: Floats,
 ) -> None:
-    """Fill d_projected (B, T, 3H), d_inner (B, T, H; reset_after only), d_p and d_q (B, T); zero at padding.
+    """Fill d_projected (R, 3H), d_weight (H, 3H), d_p and d_q (R,).
 
-    grad (B, T, H) of the states; the rest as `forward` took and left it.
+    grad (R, H) of the states; the rest as `forward` took and left it.
     """
-    batch, steps, size = grad.shape
+    size = weight.shape[0]
     gate_weight = weight[:, : 2 * size].T.copy()  # (2H, H)
     candidate_weight = weight[:, 2 * size :].T.copy()  # (H, H)
-    dh, d_z, d_rh = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
-    for b in range(batch):
-        dh[:] = 0
-        for t in range(steps - 1, lengths[b] - 1, -1):
-            d_projected[b, t] = 0
+    dh = np.zeros((sizes[0], size), np.float32)
+    d_gate, d_c = np.empty((BLOCK, 2 * size), np.float32), np.empty((BLOCK, size), np.float32)
+    d_inside, back = np.empty((BLOCK, size), np.float32), np.empty((BLOCK, size), np.float32)
+    d_gate_weight, d_candidate_weight = np.empty((size, 2 * size), np.float32), np.empty((size, size), np.float32)
+    sum_gate_weight, sum_candidate_weight = np.zeros_like(d_gate_weight), np.zeros_like(d_candidate_weight)
+    zeros = np.zeros((BLOCK, size), np.float32)
+    start = len(grad)
+    for t in range(len(sizes) - 1, -1, -1):
+        start -= sizes[t]
+        before = start - sizes[t - 1] if t else 0
+        for a in range(0, sizes[t], BLOCK):
+            n = min(BLOCK, sizes[t] - a)
+            h = states[before + a : before + a + n] if t else zeros[:n]
+            rows = slice(start + a, start + a + n)
+            gate, inside, d_x = gates[rows], inner[rows], d_projected[rows]
+            for i in range(n):
+                row = start + a + i
+                d_p[row], d_q[row] = _move_back(
+                    dh[a + i], d_gate[i], d_c[i], grad[row], gate[i], gate[i, 2 * size :], h[i], p[row], q[row]
+                )
+                d_x[i, 2 * size :] = d_c[i]
+                if reset_after:
+                    _reset_after_back(d_gate[i, size:], d_inside[i], d_c[i], inside[i], gate[i, size : 2 * size])
             if reset_after:
-                d_inner[b, t] = 0
-            d_p[b, t] = 0
-            d_q[b, t] = 0
-            for j in range(size):
-                dh[j] += grad[b, t, j]
-        for t in range(lengths[b] - 1, -1, -1):
-            h, gate, inside, d_x = states[b, t], gates[b, t], inner[b, t], d_projected[b, t]
-            r, d_r, d_c = gate[size : 2 * size], d_x[size : 2 * size], d_x[2 * size :]
-            _unstep(dh, d_x, d_c, d_z, grad[b, t], gate, gate[2 * size :], h, p[b, t], q[b, t])
-            sum_p, sum_q = np.float32(0), np.float32(0)
-            for j in range(size):
-                sum_p += d_z[j]
-                sum_q += d_z[j] * gate[j]
-            d_p[b, t], d_q[b, t] = sum_p, sum_q
-            if reset_after:
-                d_inside = d_inner[b, t]
-                for j in range(size):
-                    d_r[j] = d_c[j] * inside[j] * r[j] * (_ONE - r[j])
-                    d_inside[j] = d_c[j] * r[j]
-                _add_product(dh, d_inside, candidate_weight)
+                np.dot(d_inside[:n], candidate_weight, back[:n])
+                np.dot(h.T, d_inside[:n], d_candidate_weight)
             else:
-                d_rh[:] = 0
-                _add_product(d_rh, d_c, candidate_weight)
-                for j in range(size):
-                    d_r[j] = d_rh[j] * h[j] * r[j] * (_ONE - r[j])
-                    dh[j] += d_rh[j] * r[j]
-            _add_product(dh, d_x[: 2 * size], gate_weight)
+                np.dot(d_c[:n], candidate_weight, back[:n])
+                np.dot(inside.T, d_c[:n], d_candidate_weight)
+            for i in range(n):
+                if reset_after:
+                    _add(dh[a + i], back[i])
+                else:
+                    _reset_before_back(d_gate[i, size:], dh[a + i], back[i], h[i], gate[i, size : 2 * size])
+                d_x[i, : 2 * size] = d_gate[i]
+            np.dot(d_gate[:n], gate_weight, back[:n])
+            np.dot(h.T, d_gate[:n], d_gate_weight)
+            for i in range(n):
+                _add(dh[a + i], back[i])
+            _add(sum_gate_weight.ravel(), d_gate_weight.ravel())
+            _add(sum_candidate_weight.ravel(), d_candidate_weight.ravel())
+    d_weight[:, : 2 * size] = sum_gate_weight
+    d_weight[:, 2 * size :] = sum_candidate_weight

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from baselines import MODELS, load
 from baselines.layers.recurrent import gate_terms, recurrence, reference_recurrence
+from baselines.layers.steps import pack, steps_of, unpack
 from datamodules.batch import Batch
 from datamodules.errors import UserError
 
@@ -120,16 +121,14 @@ def test_recurrence_is_the_equations(gate: str, reset_after: bool) -> None:
                 keep = (1 - a) * (1 - u)  # TensorFlow's u is the keep gate 1 - u
                 z = {"gru": u, "agru": a, "augru": a * u, "augru-keep": 1 - keep}[gate]
                 h = (1 - z) * h + z * c
-            expected[b, t] = h
-    mask = torch.arange(steps) < torch.tensor(lengths)[:, None]
+                expected[b, t] = h
+    where = steps_of(torch.tensor(lengths), steps)
     outputs, gradients = [], []
     for compiled in (True, False):
         leaves = [torch.tensor(value, dtype=torch.float32, requires_grad=True) for value in (x, weight, attention)]
-        p, q = gate_terms(gate, leaves[2] * mask, mask)  # type: ignore[arg-type]
-        if compiled:
-            states = recurrence(leaves[0], leaves[1], p, q, torch.tensor(lengths), reset_after)
-        else:
-            states = reference_recurrence(leaves[0], leaves[1], p, q, reset_after)
+        p, q = gate_terms(gate, pack(leaves[2], where))  # type: ignore[arg-type]
+        run = recurrence if compiled else reference_recurrence
+        states = unpack(run(pack(leaves[0], where), leaves[1], p, q, where.sizes, reset_after), where)
         (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
         outputs.append(states.detach())
         gradients.append([leaf.grad for leaf in leaves])

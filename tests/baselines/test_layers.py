@@ -5,14 +5,26 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.layers.attention import BilinearAttention, MLPAttention, masked_softmax
+from baselines.layers.attention import BilinearAttention, MLPAttention, weighted_sum
 from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, MLPAuxiliaryLoss
 from baselines.layers.mlp import Dice, FrozenNormalisation, TopMLP
-from baselines.layers.recurrent import RecurrentLayer, gate_terms, last_state, recurrence, reference_recurrence
+from baselines.layers.recurrent import RecurrentLayer, gate_terms, recurrence, reference_recurrence
+from baselines.layers.steps import (
+    Steps,
+    each_step,
+    last_step,
+    pack,
+    softmax_over_steps,
+    steps_of,
+    sum_over_steps,
+    unpack,
+)
 
 B, T, H = 4, 5, 6
 LENGTHS = [5, 3, 1, 0]
 MASK = torch.arange(T) < torch.tensor(LENGTHS)[:, None]
+STEPS = steps_of(torch.tensor(LENGTHS), T)
+FULL = steps_of(torch.full((B,), T), T)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -52,13 +64,13 @@ def test_mlp_attention_is_the_mlp_on_the_four_parts(project: bool) -> None:
             scores.append(linear(layer.rest[3], sigmoid(linear(layer.rest[1], hidden)))[0])
         if scores:
             expected[b, : LENGTHS[b]] = np.exp(scores) / np.exp(scores).sum()
-    np.testing.assert_allclose(layer(target, keys, MASK).detach(), expected, atol=1e-5)
+    np.testing.assert_allclose(unpack(layer(target, pack(keys, STEPS), STEPS), STEPS).detach(), expected, atol=1e-5)
 
 
 def test_bilinear_attention_is_equation_9() -> None:
     layer = BilinearAttention(3, H)
     target, keys = random(B, 3), random(B, T, H, seed=1)
-    weights = layer(target, keys, MASK).detach().numpy()
+    weights = unpack(layer(target, pack(keys, STEPS), STEPS), STEPS).detach().numpy()
     for b in range(B):
         scores = [keys[b, t].numpy() @ layer.weight.detach().numpy() @ target[b].numpy() for t in range(LENGTHS[b])]
         np.testing.assert_allclose(weights[b, : LENGTHS[b]], np.exp(scores) / np.exp(scores).sum(), atol=1e-5)
@@ -66,7 +78,7 @@ def test_bilinear_attention_is_equation_9() -> None:
 
 
 def test_softmax_over_one_step_and_over_none() -> None:
-    weights = masked_softmax(random(B, T), MASK)
+    weights = unpack(softmax_over_steps(pack(random(B, T), STEPS), STEPS), STEPS)
     assert weights[2].tolist() == [1, 0, 0, 0, 0]
     assert weights[3].tolist() == [0] * 5
 
@@ -97,14 +109,22 @@ def test_top_is_normalisation_then_200_80_2() -> None:
 
 
 def auxiliary_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """States, behaviours and negatives (B, T, H)."""
     return random(B, T, H), random(B, T, H, seed=1), random(B, T, H, seed=2)
+
+
+def auxiliary_loss(layer: nn.Module, inputs: list[torch.Tensor], steps: Steps = STEPS) -> torch.Tensor:
+    """The loss of padded inputs (B, T, H)."""
+    states, behaviours, negatives = (pack(x, steps) for x in inputs)
+    loss: torch.Tensor = layer(states, behaviours, negatives[steps.first :], steps)
+    return loss
 
 
 def test_released_auxiliary_loss_counts_padding_as_zero() -> None:
     layer = MLPAuxiliaryLoss(H, H)
     randomise(layer)
     states, clicked, negatives = auxiliary_inputs()
-    norm, first, _, second, _, last = layer.net
+    norm, first, (_, second, _, last) = layer.normalise, layer.first, layer.rest
 
     def probability(h: torch.Tensor, e: torch.Tensor) -> float:
         x = np.concatenate([h.numpy(), e.numpy()]) / np.sqrt(1.001) * norm.gamma.detach().numpy()
@@ -118,7 +138,7 @@ def test_released_auxiliary_loss_counts_padding_as_zero() -> None:
             if t + 1 < LENGTHS[b]:
                 total -= np.log(probability(states[b, t], clicked[b, t + 1]))
                 total -= np.log(1 - probability(states[b, t], negatives[b, t + 1]))
-    loss = layer(states, clicked, negatives, MASK)
+    loss = auxiliary_loss(layer, [states, clicked, negatives])
     assert loss.item() == pytest.approx(total / (B * (T - 1)), rel=1e-4)
 
 
@@ -129,16 +149,16 @@ def test_auxiliary_loss_of_equation_7() -> None:
         for t in range(LENGTHS[b] - 1):
             total += np.log(sigmoid(states[b, t].numpy() @ clicked[b, t + 1].numpy()))
             total += np.log(1 - sigmoid(states[b, t].numpy() @ negatives[b, t + 1].numpy()))
-    loss = InnerProductAuxiliaryLoss(H, H)(states, clicked, negatives, MASK)
+    loss = auxiliary_loss(InnerProductAuxiliaryLoss(H, H), [states, clicked, negatives])
     assert loss.item() == pytest.approx(-total / B, rel=1e-5)
 
 
 @pytest.mark.parametrize("layer", [MLPAuxiliaryLoss(H, H), InnerProductAuxiliaryLoss(H, H)])
 def test_auxiliary_loss_at_its_edges(layer: nn.Module) -> None:
     one = [x[:, :1] for x in auxiliary_inputs()]
-    assert layer(*one, MASK[:, :1]).item() == 0  # nobody has a next behaviour
+    assert auxiliary_loss(layer, one, steps_of(torch.tensor([1, 1, 1, 0]), 1)).item() == 0  # nobody has a next one
     huge = [1e4 * x.requires_grad_() for x in auxiliary_inputs()]
-    loss = layer(*huge, MASK)
+    loss = auxiliary_loss(layer, huge)
     loss.backward()
     assert torch.isfinite(loss)
 
@@ -155,25 +175,23 @@ def test_plain_gru_is_torchs() -> None:
         oracle.bias_ih_l0.copy_(torch.cat([layer.bias[reset], -layer.bias[update], layer.bias[candidate]]))
         oracle.bias_hh_l0.zero_()
     x = random(B, T, 3)
-    lengths = torch.full((B,), T)
-    p, q = gate_terms("gru", None, torch.ones(B, T, dtype=torch.bool))
-    torch.testing.assert_close(layer(x, p, q, lengths), oracle(x)[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(unpack(layer(pack(x, FULL), FULL), FULL), oracle(x)[0], atol=1e-5, rtol=1e-5)
 
 
 def test_gates_at_their_ends() -> None:
     """At a = 0 AGRU and the paper's AUGRU keep the state, TensorFlow's takes an ordinary step; at a = 1 all move."""
     layer = RecurrentLayer(3, H, reset_after=False)
     randomise(layer)
-    x, lengths, mask = random(B, T, 3), torch.full((B,), T), torch.ones(B, T, dtype=torch.bool)
-    zero, one = torch.zeros(B, T), torch.ones(B, T)
-    gru = layer(x, *gate_terms("gru", None, mask), lengths)
+    x = pack(random(B, T, 3), FULL)
+    zero, one = torch.zeros(B * T), torch.ones(B * T)
+    gru = layer(x, FULL)
     for gate in ("agru", "augru"):
-        assert not layer(x, *gate_terms(gate, zero, mask), lengths).any()  # type: ignore[arg-type]
-    torch.testing.assert_close(layer(x, *gate_terms("augru-keep", zero, mask), lengths), gru)
-    torch.testing.assert_close(layer(x, *gate_terms("augru", one, mask), lengths), gru)
-    torch.testing.assert_close(
-        layer(x, *gate_terms("augru-keep", one, mask), lengths), layer(x, *gate_terms("agru", one, mask), lengths)
-    )
+        assert not layer(x, FULL, gate, zero).any()
+    torch.testing.assert_close(layer(x, FULL, "augru-keep", zero), gru)
+    torch.testing.assert_close(layer(x, FULL, "augru", one), gru)
+    torch.testing.assert_close(layer(x, FULL, "augru-keep", one), layer(x, FULL, "agru", one))
+    with pytest.raises(ValueError, match="needs attention weights"):
+        layer(x, FULL, "augru")
 
 
 def test_activation_unit_without_a_softmax() -> None:
@@ -181,35 +199,71 @@ def test_activation_unit_without_a_softmax() -> None:
     raw, normalised = MLPAttention(H, H, project_query=False, softmax=False), MLPAttention(H, H, project_query=False)
     randomise(raw)
     normalised.load_state_dict(raw.state_dict())
-    target, keys = random(B, H), random(B, T, H, seed=1)
-    scores = raw(target, keys, MASK)
-    assert not scores[~MASK].any()
-    torch.testing.assert_close(masked_softmax(scores, MASK), normalised(target, keys, MASK))
+    target, keys = random(B, H), pack(random(B, T, H, seed=1), STEPS)
+    torch.testing.assert_close(
+        softmax_over_steps(raw(target, keys, STEPS), STEPS), normalised(target, keys, STEPS), atol=0, rtol=0
+    )
 
 
-def test_softmax_is_blind_to_what_stands_at_padding() -> None:
-    scores = random(B, T)
-    wild = torch.where(MASK, scores, 1e30)
-    torch.testing.assert_close(masked_softmax(wild, MASK), masked_softmax(scores, MASK), atol=0, rtol=0)
-    shifted = masked_softmax(scores + 1000, MASK)
-    torch.testing.assert_close(shifted, masked_softmax(scores, MASK), atol=1e-3, rtol=0)
+def test_softmax_of_large_scores() -> None:
+    scores = pack(random(B, T), STEPS)
+    expected = softmax_over_steps(scores, STEPS)
+    torch.testing.assert_close(softmax_over_steps(scores + 1000, STEPS), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("lengths", [[5, 3, 1, 0], [0, 2, 5, 5, 1, 2], [0, 0], [1], [5, 5]])
+def test_steps_against_loops(lengths: list[int]) -> None:
+    """Every tensor function over steps against the padded tensor, sample by sample."""
+    padded, values = random(len(lengths), T, 3), random(len(lengths), 3, seed=1)
+    steps = steps_of(torch.tensor(lengths), T)
+    rows = pack(padded, steps)
+    by_length = sorted(range(len(lengths)), key=lambda b: -lengths[b])  # sorted() keeps the order of equals
+    expected = [(b, t) for t in range(T) for b in by_length if t < lengths[b]]
+    assert steps.sample.tolist() == [b for b, _ in expected]
+    assert [row.tolist() for row in rows] == [padded[b, t].tolist() for b, t in expected]
+    assert steps.previous.tolist() == [expected.index((b, t - 1)) for b, t in expected if t]
+    assert steps.sizes.tolist() == [sum(t < length for length in lengths) for t in range(T)]
+    assert each_step(values, steps).tolist() == [values[b].tolist() for b, _ in expected]
+    for b, length in enumerate(lengths):
+        own, zero = padded[b, :length], torch.zeros(3)
+        torch.testing.assert_close(unpack(rows, steps)[b], torch.cat([own, torch.zeros(T - length, 3)]))
+        torch.testing.assert_close(sum_over_steps(rows, steps)[b], own.sum(0))
+        torch.testing.assert_close(weighted_sum(rows[:, 0], rows, steps)[b], (own[:, :1] * own).sum(0))
+        torch.testing.assert_close(last_step(rows, steps)[b], own[-1] if length else zero)
+        softmax = unpack(softmax_over_steps(rows[:, 0], steps), steps)[b]
+        torch.testing.assert_close(softmax[:length], torch.softmax(own[:, 0], 0))
 
 
 @pytest.mark.parametrize("reset_after", [False, True])
 @pytest.mark.parametrize("size", [1, 3, 4, 36])
 def test_compiled_recurrence_at_its_edges(size: int, reset_after: bool) -> None:
-    """Widths around the kernel's blocks of four, gates driven into saturation, strided inputs, empty batches."""
-    projected, weight = 30 * random(3 * size, T, B).permute(2, 1, 0), random(size, 3 * size, seed=1)
-    p, q = gate_terms("augru-keep", torch.rand(B, T, generator=torch.Generator().manual_seed(0)) * MASK, MASK)
-    lengths = torch.tensor(LENGTHS)
-    found = recurrence(projected, weight, p, q, lengths, reset_after)
-    exact = reference_recurrence(*(x.double() for x in (projected, weight, p, q)), reset_after)
+    """Widths around a vector's, gates driven into saturation, strided inputs, no rows at all."""
+    projected = 30 * random(3 * size, len(STEPS.sample)).T
+    weight = random(size, 3 * size, seed=1)
+    p, q = gate_terms("augru-keep", torch.rand(len(projected), generator=torch.Generator().manual_seed(0)))
+    found = recurrence(projected, weight, p, q, STEPS.sizes, reset_after)
+    exact = reference_recurrence(*(x.double() for x in (projected, weight, p, q)), STEPS.sizes, reset_after)
     torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=0)
-    for b, length in enumerate(LENGTHS):  # the last column holds the last real state
-        expected = found[b, length - 1] if length else torch.zeros(size)
-        torch.testing.assert_close(last_state(found)[b], expected, atol=0, rtol=0)
-    none = recurrence(projected[:0], weight, p[:0], q[:0], lengths[:0], reset_after)
-    assert none.shape == (0, T, size)
+    nobody = steps_of(torch.zeros(2, dtype=torch.int64), 1)
+    none = recurrence(projected[:0], weight, p[:0], q[:0], nobody.sizes, reset_after)
+    assert none.shape == (0, size)
+
+
+@pytest.mark.parametrize("reset_after", [False, True])
+def test_compiled_recurrence_over_several_blocks(reset_after: bool) -> None:
+    """More samples than one matrix product of the kernel takes, gradients included, against the plain loop."""
+    lengths = torch.from_numpy(np.random.default_rng(0).integers(0, 9, 150))
+    steps, size = steps_of(lengths, 9), 7
+    rows = len(steps.sample)
+    leaves = [random(rows, 3 * size), random(size, 3 * size, seed=1), random(rows, seed=2), random(rows, seed=3)]
+    gradients = []
+    for run, number in ((recurrence, torch.float32), (reference_recurrence, torch.float64)):
+        inputs = [leaf.to(number, copy=True).requires_grad_() for leaf in leaves]
+        states = run(*inputs[:2], inputs[2].sigmoid(), inputs[3].sigmoid(), steps.sizes, reset_after)  # type: ignore[operator]
+        (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
+        gradients.append([states.detach().double(), *(leaf.grad.double() for leaf in inputs)])
+    for ours, exact in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, exact, atol=1e-3, rtol=1e-3)
 
 
 def test_gate_biases_start_as_tensorflows() -> None:
