@@ -18,6 +18,7 @@ BOARD = Path(__file__).parents[2] / "leaderboards"
 ONE = Path("sports", "arxiv-v1", "dien-official", "seed-0")
 
 
+@pytest.mark.timeout(600)  # it grows with the board
 def test_pages_are_not_stale(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards"
     for name in ("records", "probes"):

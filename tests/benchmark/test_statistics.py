@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
-from benchmark.bootstrap import _auc, _walk, bootstrap_interval
+from benchmark.bootstrap import _aucs, _walk, bootstrap_interval
 from benchmark.scores import Scores
 from benchmark.statistics import _t_test, compare, estimate, holm, placements, user_terms
 
@@ -78,11 +78,10 @@ def test_variance_over_users_is_that_of_the_jackknife() -> None:
 
 def test_a_bootstrap_replicate_is_the_auc_of_the_repeated_users() -> None:
     scores = draw(4, 60)
-    for seed in range(5):
-        drawn = np.random.default_rng(seed).integers(60, size=60)
-        counts = np.bincount(drawn, minlength=60).astype(np.int32)
-        slow = sklearn_auc(scores.negative[drawn], scores.positive[drawn])
-        assert _auc(counts, *_walk(scores)) == pytest.approx(slow, abs=1e-12)
+    drawn = np.random.default_rng(0).integers(60, size=(5, 60))
+    counts = np.stack([np.bincount(users, minlength=60) for users in drawn], axis=1).astype(np.int32)
+    slow = [sklearn_auc(scores.negative[users], scores.positive[users]) for users in drawn]
+    assert _aucs(counts, *_walk(scores)) == pytest.approx(slow, abs=1e-12)
 
 
 def test_bootstrap_interval_agrees_with_the_variance_over_users() -> None:
@@ -92,7 +91,6 @@ def test_bootstrap_interval_agrees_with_the_variance_over_users() -> None:
     mean = np.mean([scores.auc for scores in seeds])
     assert low == pytest.approx(mean - 1.96 * error, abs=0.15 * error)
     assert high == pytest.approx(mean + 1.96 * error, abs=0.15 * error)
-    assert bootstrap_interval(seeds) == (low, high)
 
 
 def test_without_spread_over_users_the_test_is_that_of_welch() -> None:
