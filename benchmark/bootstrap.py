@@ -80,4 +80,5 @@ def _aucs(drawn: NDArray[np.int32], order: NDArray[np.int32], higher: NDArray[np
         for r in range(together):
             same[r] += counts[r]
     twice_won += positives * (2 * below + negatives)
-    return twice_won / (2 * users**2)
+    aucs: NDArray[np.float64] = twice_won / (2 * users**2)
+    return aucs

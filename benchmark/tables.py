@@ -60,18 +60,19 @@ def table(
     ]
     used.sort(key=lambda record: (record.model, record.seed, str(record.path)))
     shown = [record for record in used if record.model in labels]
-    _check_one_selection(used)
+    _check_one_selection(shown)
     sections: list[Section] = []
     notes = [NOTE_MEAN]
     lines = [tuple(f"{CSV_HEADER},{MORE_COLUMNS}".split(","))]
     for dataset in datasets:
-        mine = [record for record in used if record.dataset == dataset]
+        mine = [record for record in shown if record.dataset == dataset]
         _check_comparable(mine)
+        seeds = len({record.seed for record in mine})
+        mine += _hidden_references(mine, [r for r in used if r.dataset == dataset and r.model not in labels])
         rows = {model: summarise(mine, model, label) for model, label in labels.items()}
         references = [rows.get(model) or summarise(mine, model, paper.LABELS[model]) for model in REFERENCES]
         tested = differences(list(rows.values()), references)
         result = Result(dataset, protocol, list(rows.values()), tested, _fitting(probes, dataset, mine))
-        seeds = len({record.seed for record in shown if record.dataset == dataset})
         new_sections, new_notes = sections_of(result, seeds, short)
         sections += new_sections
         notes += new_notes
@@ -135,6 +136,16 @@ def _check_comparable(records: Sequence[Record]) -> None:
         for name, other in (("steps", records[0]), ("batch_size", first), ("learning_rate", first)):
             if record.settings[name] != other.settings[name]:
                 raise _mixed(other, record, name, other.settings[name], record.settings[name])
+
+
+def _hidden_references(shown: Sequence[Record], others: Sequence[Record]) -> list[Record]:
+    """Return runs of rows that are compared with and not shown, none where they do not go with those shown."""
+    try:
+        _check_one_selection([*shown, *others])
+        _check_comparable([*shown, *others])
+    except UserError:
+        return []
+    return list(others)
 
 
 def _mixed(first: Record, second: Record, name: str, first_value: object, second_value: object) -> UserError:

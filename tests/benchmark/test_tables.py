@@ -237,6 +237,14 @@ def test_the_csv_has_intervals_and_corrected_p_values(scored: list[Record]) -> N
     assert float(lines["augru"]["p_din"]) == pytest.approx(expected["din", "augru"], rel=0.01)
 
 
+def test_a_row_that_is_not_shown_does_no_harm(scored: list[Record]) -> None:
+    other_steps = [replace(r, settings=settings(steps=100)) if r.model == "din" else r for r in scored]
+    made = table(other_steps, "4", ["sports"], "arxiv-v1", "official")
+    assert made.sections[1].header == ("model", "minus BaseModel", "minus the row above")
+    with pytest.raises(UserError, match="steps is"):
+        table(other_steps, "2", ["sports"], "arxiv-v1", "official")
+
+
 def test_predictions_of_other_users_are_refused(scored: list[Record]) -> None:
     folder = scored[0].path.parent
     pd.read_parquet(folder / "predictions.parquet").iloc[:-2].to_parquet(folder / "predictions.parquet")
