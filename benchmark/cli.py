@@ -12,6 +12,7 @@ from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import UserError, unknown_name
 from datamodules.protocol import get_protocol
 
+PROBES = Path("leaderboards/probes")  # what `probe` found on the data sets of the leaderboard
 Variant = Literal["official", "paper"]
 
 app = typer.Typer(
@@ -195,18 +196,58 @@ def figure(
 
 
 @app.command()
+def probe(
+    datasets: Annotated[str, typer.Option("--dataset", "--datasets", help="Names, separated by spaces.")],
+    protocol: ProtocolName = "arxiv-v1",
+    draw: Annotated[bool, typer.Option("--figure", help="Draw the rules too, as PNG and SVG.")] = False,
+    out: Out = Path("runs"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Score rules with few parameters or none on a protocol's test samples: what an AUC there is worth.
+
+    Example: dien-bench probe --dataset tafeng --protocol clean --figure
+    """
+    get_protocol(protocol)
+    for name in datasets.split():
+        get_dataset(name)
+    from benchmark.probes import measure, probe_table, write_probes
+    from datamodules.samples import prepare_samples
+
+    for name in datasets.split():
+        prepare_interactions(name, data_dir, report=screen.print)
+        measured = measure(name, prepare_samples(name, protocol, data_dir))
+        screen.print(probe_table(measured))
+        written = list(write_probes(measured, out))
+        if draw:
+            from benchmark.figures import figure_probes
+
+            written += figure_probes(measured, written[0].with_suffix(""))
+        for path in written:
+            screen.print(str(path), highlight=False)
+
+
+@app.command()
 def leaderboard(
     runs: Annotated[
         Path | None, typer.Argument(help="Folder of runs to add; none: make tables and figures anew.")
     ] = None,
     board: Annotated[Path, typer.Option(help="The leaderboard's folder.")] = Path("leaderboards"),
+    check: Annotated[
+        bool, typer.Option("--verify", help="Only recompute every AUC from the committed ranks; change nothing.")
+    ] = False,
 ) -> None:
     """Add runs to the leaderboard, and make its tables and figures from all of its records.
 
     Example: dien-bench leaderboard runs
     """
-    from benchmark.leaderboard import add_runs, build
+    from benchmark.leaderboard import add_runs, build, verify
 
+    if check:
+        agreeing, without = verify(board)
+        for path in without:
+            screen.print(f"{path}: no predictions, its AUC cannot be recomputed", highlight=False)
+        screen.print(f"{agreeing} runs give the AUC of their records, {len(without)} have no predictions")
+        return
     if runs is not None:
         added, kept = add_runs(runs, board)
         screen.print(f"{added} runs added, {kept} were there already")
@@ -288,11 +329,13 @@ def _seeds(text: str) -> list[int]:
 def _show_table(
     number: str, datasets: list[str], protocol: str, variant: str, models: list[str], records: Path, out: Path
 ) -> None:
+    from benchmark.probes import read_probes
     from benchmark.records import read_records
+    from benchmark.render import write_table
     from benchmark.tables import table as make_table
-    from benchmark.tables import write_table
 
-    made = make_table(read_records(records), number, datasets, protocol, variant, models)
+    probes = {name: found for name in datasets if (found := read_probes([out, PROBES], name, protocol))}
+    made = make_table(read_records(records), number, datasets, protocol, variant, models, probes)
     screen.print(made)
     for path in write_table(made, out, f"table{number}"):
         screen.print(str(path), highlight=False)
@@ -300,7 +343,8 @@ def _show_table(
 
 def _show_table1(datasets: list[str], data_dir: Path, out: Path) -> None:
     from benchmark.paper import Statistics
-    from benchmark.tables import table1, write_table
+    from benchmark.render import write_table
+    from benchmark.tables import table1
     from datamodules.interactions import load_interactions
 
     measured = {}

@@ -19,8 +19,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from benchmark import paper
+from benchmark.probes import Probe, Probes
 from benchmark.records import write_atomically
-from benchmark.tables import one_line
+from benchmark.render import one_line
 from datamodules.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -120,7 +121,7 @@ def figure2(
         legend = figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=len(labels))
         if any(len(paths) > 1 for paths in runs.values()):
             legend.set_title(f"{LINE}, {BAND}")
-        return _save(figure, out_stem)
+        return save_figure(figure, out_stem)
 
 
 def figure_auc(runs: Mapping[str, Sequence[Path]], out_stem: Path, *, dataset: str) -> tuple[Path, Path]:
@@ -156,7 +157,29 @@ def figure_auc(runs: Mapping[str, Sequence[Path]], out_stem: Path, *, dataset: s
         ax.set_title(f"Test AUC on {_plain(dataset)}")
         legend = figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", alignment="left")
         legend.set_title(f"{LINE}\n{BAND}\n\nrow (seeds)")
-        return _save(figure, out_stem)
+        return save_figure(figure, out_stem)
+
+
+def figure_probes(measured: Probes, out_stem: Path) -> tuple[Path, Path]:
+    """Draw the AUC of each rule with its 95 % interval, best on top; return the paths of PNG and SVG."""
+    probes = sorted(measured.probes, key=lambda probe: probe.auc)
+    with style.context(["default", SETTINGS, {"axes.grid.axis": "x"}]):
+        figure = Figure(figsize=(8.2, 0.36 * len(probes) + 1.3), layout="constrained")
+        ax = figure.subplots()
+        for place, probe in enumerate(probes):
+            colour = "#0072B2" if probe.parameters == 0 else "#D55E00"
+            ax.barh(place, probe.auc - 0.5, left=0.5, height=0.62, color=colour)
+            ax.plot([probe.low, probe.high], [place, place], color="black", linewidth=1.2)
+            ax.annotate(
+                f"{probe.auc:.3f}", (max(probe.high, 0.5), place), (4, 0), textcoords="offset points", va="center"
+            )
+        ax.axvline(0.5, color="black", linewidth=0.8)
+        ax.set_yticks(range(len(probes)), [_rule_name(probe) for probe in probes])
+        ax.set_ylabel("rule: the candidate is ...")
+        ax.set_xlabel("test AUC, 95 % interval over test users (0.5: chance)")
+        ax.margins(x=0.13)
+        ax.set_title(f"Rules on {_plain(measured.dataset)}, protocol {measured.protocol}")
+        return save_figure(figure, out_stem)
 
 
 def read_curve(path: Path, column: str) -> Curve:
@@ -251,6 +274,10 @@ def _name_axes(ax: Axes, quantity: str) -> None:
     ax.margins(x=0.02)
 
 
+def _rule_name(probe: Probe) -> str:
+    return probe.label if probe.parameters == 0 else f"{probe.title} on these ({probe.parameters} parameters)"
+
+
 def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
@@ -261,7 +288,7 @@ def _plain(name: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write both formats, each in one step; the name is extended, as `with_suffix` would cut it at a dot."""
     png, svg = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})

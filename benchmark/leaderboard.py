@@ -1,39 +1,43 @@
 """The leaderboard: committed records, and the tables and figures that are made from them and from nothing else.
 
-leaderboards/records/ holds record.json, metrics.csv and predictions.parquet of every run in the layout of a run
-folder. Predictions number users at random and name no item: they let anybody recompute the AUC, and give no row of
-the data back.
+leaderboards/records/ holds record.json, metrics.csv and ranks.parquet of every run in the layout of a run folder.
+Ranks of its predictions let anybody recompute the AUC and test two rows against each other, and name neither users nor
+items. leaderboards/probes/ holds what simple rules reach on the same test samples.
 """
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from filelock import FileLock
-from torch import from_numpy
-from torchmetrics.functional.classification import binary_auroc
 
 from benchmark import paper
+from benchmark.claims import claims_page
 from benchmark.figures import figure2, figure_auc
+from benchmark.probes import Probes, overview, read_probes
 from benchmark.records import Record, read_records, run_folder, write_atomically
-from benchmark.tables import table, write_table
+from benchmark.render import write_table
+from benchmark.scores import PREDICTIONS, RANKS, read_scores, write_ranks
+from benchmark.tables import table
+from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
 from datamodules.protocol import PROTOCOLS
 
-FILES = ("record.json", "metrics.csv", "predictions.parquet")
+FILES = ("record.json", "metrics.csv")  # copied as they are; predictions are kept as ranks
+TOLERANCE = 1e-6  # between a claimed AUC and that of the ranks
 
 
 def add_runs(runs: Path, board: Path) -> tuple[int, int]:
     """Copy the finished runs under `runs` to the board; return how many were added, and how many were there.
 
-    Raises `UserError`, with nothing copied, where a run's predictions do not give the AUC that it claims, its
-    protocol is not the one of that name here, or another run stands in its place.
+    A run that is there already without its ranks gets them. Raises `UserError`, with nothing copied, where a run's
+    predictions are missing or do not give the AUC that it claims, its protocol is not the one of that name here, or
+    another run stands in its place.
     """
     found = [record for record in read_records(runs) if record.status == "finished"]
     if not found:
         raise UserError(f"{runs} holds no finished run; train some first: dien-bench run --datasets tafeng")
-    new = []
+    new, kept = [], []
     for record in found:
         check_run(record)
         target = _place(board, record)
@@ -43,6 +47,8 @@ def add_runs(runs: Path, board: Path) -> tuple[int, int]:
             raise UserError(
                 f"{target} holds another run than {record.path.parent}; remove the one that is not to count"
             )
+        else:
+            kept.append((record, target))
     board.mkdir(parents=True, exist_ok=True)
     with FileLock(board / ".lock"):
         for record, target in new:
@@ -51,7 +57,12 @@ def add_runs(runs: Path, board: Path) -> tuple[int, int]:
             partial.mkdir(parents=True)
             for name in FILES:
                 shutil.copyfile(record.path.parent / name, partial / name)
+            _copy_ranks(record.path.parent, partial)
             partial.rename(target)
+        for record, target in kept:
+            if not (target / RANKS).exists():
+                _copy_ranks(record.path.parent, target)
+                (target / PREDICTIONS).unlink(missing_ok=True)
     (board / ".lock").unlink(missing_ok=True)
     return len(new), len(found) - len(new)
 
@@ -65,12 +76,36 @@ def check_run(record: Record) -> None:
         raise UserError(f"{folder} was run under {record.protocol} of hash {record.protocol_hash}, here is {expected}")
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise UserError(f"{folder} lacks {missing[0]}, expected {', '.join(FILES)}")
-    predictions = pd.read_parquet(folder / "predictions.parquet")
-    labels = from_numpy(predictions["label"].to_numpy().astype("int64"))
-    for column, claimed in (("score", record.reported_auc), ("score_last", record.auc.last)):
-        auc = float(binary_auroc(from_numpy(predictions[column].to_numpy().astype("float64")), labels))
-        if claimed is None or abs(auc - claimed) > 1e-6:
-            raise UserError(f"{folder}: column {column} of the predictions gives AUC {auc:.6f}, claimed is {claimed}")
+    if not check_auc(record):
+        raise UserError(f"{folder} lacks {PREDICTIONS}, expected it beside the record. Train the run again.")
+
+
+def check_auc(record: Record) -> bool:
+    """Compare a finished run's reported and last AUC with those of its predictions; False where it has none.
+
+    Raises `UserError` where they differ by more than 1e-6.
+    """
+    scores = read_scores(record.path.parent)
+    if scores is None:
+        return False
+    claims = {"reported": record.reported_auc, "last": record.auc.last}
+    for (name, claimed), checkpoint in zip(claims.items(), scores, strict=True):
+        if claimed is None or abs(checkpoint.auc - claimed) > TOLERANCE:
+            raise UserError(
+                f"{record.path}: the predictions of the {name} checkpoint give AUC {checkpoint.auc:.6f}, claimed is "
+                f"{claimed}. One of the two files is not of this run: train it again."
+            )
+    return True
+
+
+def verify(board: Path) -> tuple[int, list[Path]]:
+    """Recompute the AUC of every run on the board; return how many agree, and the folders without predictions.
+
+    Raises `UserError` for the first run whose record claims another AUC.
+    """
+    finished = [record for record in read_records(board / "records") if record.status == "finished"]
+    without = [record.path.parent for record in finished if not check_auc(record)]
+    return len(finished) - len(without), without
 
 
 def build(board: Path) -> list[Path]:
@@ -82,7 +117,8 @@ def build(board: Path) -> list[Path]:
     index = [
         "# Leaderboard",
         "",
-        "Made by `make leaderboard` from the records in `records/`; not to be edited.",
+        "Made by `make leaderboard` from the records in `records/` and the rules in `probes/`; not to be edited.",
+        "`dien-bench leaderboard --verify` recomputes every AUC. Printed figures one by one: [claims](claims.md).",
         "",
     ]
     for protocol, variant in sorted({(record.protocol, record.variant) for record in records}, key=_order):
@@ -90,22 +126,45 @@ def build(board: Path) -> list[Path]:
         datasets = sorted({record.dataset for record in mine}, key=_dataset_order)
         own = sorted({record.model for record in mine} - set(paper.LABELS))
         stem = f"{protocol}-{variant}"
+        probes = _probes(board, datasets, protocol)
         index += [f"## Protocol {protocol}, variant {variant}", ""]
         for number, rows in paper.TABLES.items():
             models = [row.model for row in rows if any(record.model == row.model for record in mine)] + own
             if len(models) < 2:
                 continue
-            made = table(mine, number, datasets, protocol, variant, models)
+            made = table(mine, number, datasets, protocol, variant, models, probes)
             paths = write_table(made, board, f"table{number}-{stem}")
             written += paths
             index += [paths[0].read_text().replace("## ", "#### ").replace("##### ", "#### "), ""]
             index += [f"As [CSV]({paths[1].name}).", ""]
+            if (number, stem) == ("4", "arxiv-v1-official"):
+                short = table(mine, number, datasets, protocol, variant, models, probes, short=True)
+                _show_in(board.parent / "README.md", short.markdown())
         written += _figures(mine, datasets, board, stem, index)
+    index += _probe_overview(board)
+    write_atomically(board / "claims.md", claims_page(records, board).encode())
     write_atomically(board / "README.md", "\n".join(index).encode())
-    first = board / "table4-arxiv-v1-official.md"
-    if first in written:
-        _show_in(board.parent / "README.md", first.read_text())
-    return [*written, board / "README.md"]
+    return [*written, board / "claims.md", board / "README.md"]
+
+
+def _probes(board: Path, datasets: Sequence[str], protocol: str) -> dict[str, Probes]:
+    found = {name: read_probes([board / "probes"], name, protocol) for name in datasets}
+    return {name: probes for name, probes in found.items() if probes is not None}
+
+
+def _probe_overview(board: Path) -> list[str]:
+    """Return the lines that show all probes of the board, by data set and protocol."""
+    by_protocol = [_probes(board, sorted(DATASETS, key=_dataset_order), protocol) for protocol in PROTOCOLS]
+    measured = [probes for found in by_protocol for probes in found.values()]
+    measured.sort(key=lambda probes: _dataset_order(probes.dataset))
+    return [overview(measured).markdown().replace("### ", "#### ")] if measured else []
+
+
+def _copy_ranks(source: Path, target: Path) -> None:
+    """Write the ranks of a run whose scores have been checked."""
+    scores = read_scores(source)
+    assert scores is not None
+    write_ranks(scores, target / RANKS)
 
 
 def _show_in(readme: Path, markdown: str) -> None:

@@ -7,7 +7,7 @@ gradients of both factors. Counted are real behaviours only, no padding, and the
 - what depends on h_t alone is multiplied once, not once for the behaviour and once for its negative (auxiliary head);
 - the state before the first step is zero, so a history of L behaviours needs L - 1 products with the state.
 
-Look-ups, element-wise functions and Adam over the tables come on top of the floor.
+Look-ups, element-wise functions, sums over steps and Adam over the tables come on top of the floor.
 """
 
 from collections.abc import Callable
@@ -65,13 +65,12 @@ def row_products(row: str, variant: str, shape: Shape) -> list[Product] | None:
         return [*_top(inputs.get(row, 4 * e), official, shape), *wide]
     if row == "din":
         top = _top((9 if official else 4) * e, official, shape)
-        return [*_attention_mlp(2 * e, 2 * e, False, shape), _weighted_sum(2 * e, shape), *top]
+        return [*_attention_mlp(2 * e, 2 * e, False, shape), *top]
     attention = _attention_mlp(2 * e, h, True, shape) if official else _attention_bilinear(2 * e, h, shape)
     top = _top((7 if official else 2) * e + h, official, shape)
     layers = [*recurrent_layer(2 * e, h, shape), *recurrent_layer(h, h, shape)]
-    pooled = [_weighted_sum(h, shape)] if row == "gru-attention" else []
     auxiliary = _auxiliary_mlp(h, 2 * e, shape) if row == "dien" and official else []
-    return [*layers, *attention, *pooled, *auxiliary, *top]
+    return [*layers, *attention, *auxiliary, *top]
 
 
 def recurrent_layer(inputs: int, hidden: int, shape: Shape) -> list[Product]:
@@ -95,20 +94,15 @@ def _attention_mlp(query: int, key: int, project: bool, shape: Shape) -> list[Pr
 
 
 def _attention_bilinear(query: int, key: int, shape: Shape) -> list[Product]:
-    """h W e: W e once a sample, then an inner product a behaviour."""
-    return [Product(shape.samples, query, key), _weighted_sum(key, shape)]
-
-
-def _weighted_sum(width: int, shape: Shape) -> Product:
-    """(1, L) and (L, width) a sample, here as one for all."""
-    return Product(1, shape.behaviours, width)
+    """h W e: W e once a sample; the inner product with h is element-wise."""
+    return [Product(shape.samples, query, key)]
 
 
 def _auxiliary_mlp(hidden: int, behaviour: int, shape: Shape) -> list[Product]:
-    """100-50-2 on [h, e] of behaviours and negatives."""
+    """100-50-1 on [h, e] of behaviours and negatives: of two outputs the difference alone counts."""
     both = 2 * shape.followed
     first = [Product(shape.followed, hidden, 100), Product(both, behaviour, 100)]
-    return [*first, Product(both, 100, 50), Product(both, 50, 2)]
+    return [*first, Product(both, 100, 50), Product(both, 50, 1)]
 
 
 def _top(inputs: int, official: bool, shape: Shape) -> list[Product]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers.recurrent import RecurrentLayer, recurrence, reference_recurrence
+from baselines.layers.steps import steps_of
 from benchmark.bench.floor import HIDDEN, Shape, operations, recurrent_layer, runner
 from benchmark.bench.floor import recurrence as recurrence_products
 from benchmark.bench.timing import Timer, ratio, summarise
@@ -38,22 +39,25 @@ def measure(quick: bool, timer: Timer) -> list[dict[str, Any]]:
 def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
     torch.manual_seed(0)
     lengths = torch.full((BATCH,), steps)
-    projected = torch.randn(BATCH, steps, 3 * HIDDEN, requires_grad=True)
+    sizes = steps_of(lengths, steps).sizes
+    projected = torch.randn(steps * BATCH, 3 * HIDDEN, requires_grad=True)  # rows step after step
     weight = torch.randn(HIDDEN, 3 * HIDDEN).div_(HIDDEN**0.5).requires_grad_()
-    attention = torch.softmax(torch.randn(BATCH, steps), dim=1).requires_grad_()
+    attention = torch.softmax(torch.randn(steps, BATCH), dim=0).flatten()
     p, q = (term.detach() for term in gate.terms(attention))
     p, q = (term.requires_grad_(gate.name != "gru") for term in (p, q))
-    grad = torch.randn(BATCH, steps, HIDDEN)
+    grad = torch.randn(steps * BATCH, HIDDEN)
     leaves = [projected, weight, p, q]
     shape = Shape.of(lengths)
     products = recurrence_products(HIDDEN, shape)
     sides: dict[str, Callable[[], object]] = {
-        "ours": lambda: _both_ways(recurrence(projected, weight, p, q, lengths, gate.reset_after), grad, leaves),
-        "loop": lambda: _both_ways(reference_recurrence(projected, weight, p, q, gate.reset_after), grad, leaves),
+        "ours": lambda: _both_ways(recurrence(projected, weight, p, q, sizes, gate.reset_after), grad, leaves),
+        "loop": lambda: _both_ways(
+            reference_recurrence(projected, weight, p, q, sizes, gate.reset_after), grad, leaves
+        ),
         "floor": runner(products),
     }
     if gate.name == "gru":
-        sides |= _layers(steps, p, q, lengths, grad)
+        sides |= _layers(lengths, steps)
         sides["layer_floor"] = runner(recurrent_layer(HIDDEN, HIDDEN, shape))
     seconds = timer.interleave(sides, warm_up=2)
     count = operations(products)
@@ -74,18 +78,20 @@ def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
     return line
 
 
-def _layers(steps: int, p: Tensor, q: Tensor, lengths: Tensor, grad: Tensor) -> dict[str, Callable[[], object]]:
+def _layers(lengths: Tensor, steps: int) -> dict[str, Callable[[], object]]:
     """Our layer and torch.nn.GRU, both with the input product, on inputs of 36."""
-    x = torch.randn(BATCH, steps, HIDDEN, requires_grad=True)
+    where = steps_of(lengths, steps)
+    x, grad = torch.randn(steps, BATCH, HIDDEN, requires_grad=True), torch.randn(steps, BATCH, HIDDEN)
+    rows, grad_rows = x.detach().flatten(0, 1).requires_grad_(), grad.flatten(0, 1)
     layer = RecurrentLayer(HIDDEN, HIDDEN, reset_after=True)
-    gru = nn.GRU(HIDDEN, HIDDEN, batch_first=True)
-    ours, theirs = [x, *layer.parameters()], [x, *gru.parameters()]
+    gru = nn.GRU(HIDDEN, HIDDEN)
+    ours, theirs = [rows, *layer.parameters()], [x, *gru.parameters()]
     return {
-        "layer": lambda: _both_ways(layer(x, p, q, lengths), grad, ours),
+        "layer": lambda: _both_ways(layer(rows, where), grad_rows, ours),
         "nn_gru": lambda: _both_ways(gru(x)[0], grad, theirs),
     }
 
 
 def _both_ways(states: Tensor, grad: Tensor, leaves: list[Tensor]) -> None:
-    """Backward from the gradient (B, T, H) of states (B, T, H), to fresh gradients of the leaves."""
+    """Backward from the gradient of states, in their shape, to fresh gradients of the leaves."""
     torch.autograd.grad(states, [leaf for leaf in leaves if leaf.requires_grad], grad, allow_unused=True)

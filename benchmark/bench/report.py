@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmark.bench.timing import BUSY
-from benchmark.tables import Section, Table
+from benchmark.render import Section, Table
 
 Line = Mapping[str, Any]
 Columns = dict[str, Callable[[Line], str]]

@@ -15,8 +15,8 @@ from benchmark.bench import batches, kernels, peers, prepare, train, workloads
 from benchmark.bench.report import as_table
 from benchmark.bench.timing import BUSY, Clock, Timer, load_average, machine
 from benchmark.records import write_atomically
+from benchmark.render import Table
 from benchmark.run import commit
-from benchmark.tables import Table
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError, unknown_name
 from datamodules.protocol import get_protocol

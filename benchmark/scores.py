@@ -1,0 +1,100 @@
+"""What a run says of its test users, kept small: ranks of its scores, which give every AUC and every test.
+
+predictions.parquet of a run folder holds probabilities in float64. AUC and all that is built on it depend on their
+order alone, so a committed record holds ranks.parquet: a line a test user, in the order of the protocol's test
+split, with the dense ranks (ties share one) of the user's negative and positive. It is exact, some 25 kB for 3,560
+users, and names neither users nor items.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from datamodules.errors import UserError
+
+PREDICTIONS, RANKS = "predictions.parquet", "ranks.parquet"
+CHECKPOINTS = {"reported": "score", "last": "score_last"}  # name here -> column of predictions.parquet
+_COLUMNS = tuple(f"{kind}_{name}" for name in CHECKPOINTS for kind in ("negative", "positive"))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of one checkpoint for U test users, each with one negative and one positive; only order counts."""
+
+    negative: NDArray[np.float64]  # (U,)
+    positive: NDArray[np.float64]  # (U,)
+
+    def __len__(self) -> int:
+        return len(self.positive)
+
+    @property
+    def auc(self) -> float:
+        """Chance that a user's positive scores above a user's negative, a tie counting one half, in [0, 1]."""
+        users = len(self)
+        ranks = rankdata(np.concatenate([self.positive, self.negative]))[:users]
+        return float((ranks.sum() - users * (users + 1) / 2) / users**2)
+
+
+class RunScores(NamedTuple):
+    """Scores of the checkpoint whose AUC is reported, and of the last one."""
+
+    reported: Scores
+    last: Scores
+
+
+def pair_scores(label: NDArray[np.int8], score: NDArray[np.float64]) -> Scores:
+    """Return scores (N,) of samples in the order of a test split as scores of its N / 2 users.
+
+    Raises ValueError where the labels are not 0, 1, 0, 1, ..., as every protocol makes them.
+    """
+    if len(label) % 2 or np.any(label[::2] != 0) or np.any(label[1::2] != 1):
+        raise ValueError("labels are not one negative and one positive a user, side by side")
+    return Scores(score[::2].astype(np.float64), score[1::2].astype(np.float64))
+
+
+def read_scores(folder: Path) -> RunScores | None:
+    """Return the scores of the run in `folder` from its ranks or predictions; None where it has neither.
+
+    Raises UserError where the file is damaged or does not hold one negative and one positive a user.
+    """
+    path = folder / (RANKS if (folder / RANKS).exists() else PREDICTIONS)
+    if not path.exists():
+        return None
+    try:
+        if path.name == RANKS:
+            table = pd.read_parquet(path, columns=list(_COLUMNS))
+            if table.isna().to_numpy().any():
+                raise ValueError("it has empty cells")
+            return RunScores(*(_checkpoint(table, name) for name in CHECKPOINTS))
+        table = pd.read_parquet(path, columns=["label", *CHECKPOINTS.values()])
+        label = table["label"].to_numpy()
+        return RunScores(*(pair_scores(label, table[column].to_numpy()) for column in CHECKPOINTS.values()))
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise UserError(
+            f"{path} does not hold the scores of a run: {error}. Restore it, or train the run again."
+        ) from error
+
+
+def write_ranks(scores: RunScores, path: Path) -> None:
+    """Write ranks.parquet: `read_scores` of it gives the same AUC to the last bit."""
+    columns: dict[str, NDArray[np.int32]] = {}
+    for name, checkpoint in zip(CHECKPOINTS, scores, strict=True):
+        ranks = rankdata(np.concatenate([checkpoint.negative, checkpoint.positive]), method="dense")
+        negative, positive = np.split(ranks.astype(np.int32), 2)
+        columns |= {f"negative_{name}": negative, f"positive_{name}": positive}
+    # Ranks are a permutation, so that bytes split by place are all that a compressor can use.
+    pq.write_table(
+        pa.table(columns), path, compression="zstd", use_dictionary=False, column_encoding="BYTE_STREAM_SPLIT"
+    )
+
+
+def _checkpoint(table: pd.DataFrame, name: str) -> Scores:
+    negative, positive = (table[f"{kind}_{name}"].to_numpy(np.float64) for kind in ("negative", "positive"))
+    return Scores(negative, positive)

@@ -1,0 +1,80 @@
+"""Ranks of predictions: the same AUC to the last bit, a small file, and clear words about a damaged one."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from benchmark.scores import RANKS, pair_scores, read_scores, write_ranks
+from benchmark.statistics import placements
+from datamodules.errors import UserError
+
+
+def predictions(users: int) -> pd.DataFrame:
+    """Probabilities as sure models give them: many within 1e-9 of 0 and 1, and some ties."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=2 * users) * 12 + np.tile([-5, 5], users)
+    score = 1 / (1 + np.exp(-logits))
+    score[: users // 2] = np.round(score[: users // 2], 2)
+    return pd.DataFrame(
+        {
+            "user": np.repeat(rng.permutation(users), 2),
+            "label": np.tile([0, 1], users),
+            "score": score,
+            "score_last": score**2,
+        }
+    )
+
+
+def test_ranks_give_what_predictions_give(tmp_path: Path) -> None:
+    table = predictions(500)
+    table.to_parquet(tmp_path / "predictions.parquet")
+    exact = read_scores(tmp_path)
+    assert exact is not None
+    assert exact.reported.auc == pytest.approx(roc_auc_score(table.label, table.score), abs=1e-12)
+    write_ranks(exact, tmp_path / RANKS)
+    (tmp_path / "predictions.parquet").unlink()
+    ranks = read_scores(tmp_path)
+    assert ranks is not None
+    for before, after in zip(exact, ranks, strict=True):
+        assert after.auc == before.auc
+        for one, other in zip(placements(before), placements(after), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_file_of_the_size_of_sports_has_less_than_thirty_kilobytes_and_no_user(tmp_path: Path) -> None:
+    predictions(3560).to_parquet(tmp_path / "predictions.parquet")
+    scores = read_scores(tmp_path)
+    assert scores is not None
+    write_ranks(scores, tmp_path / RANKS)
+    assert (tmp_path / RANKS).stat().st_size < 30_000
+    names = pq.read_schema(tmp_path / RANKS).names
+    assert names == ["negative_reported", "positive_reported", "negative_last", "positive_last"]
+
+
+def test_no_predictions_are_no_error(tmp_path: Path) -> None:
+    assert read_scores(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", RANKS])
+def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PAR1 and no more")
+    with pytest.raises(UserError, match=name):
+        read_scores(tmp_path)
+    pd.DataFrame({"label": [0, 1]}).to_parquet(tmp_path / name)
+    with pytest.raises(UserError, match="does not hold the scores of a run"):
+        read_scores(tmp_path)
+
+
+def test_labels_must_be_pairs(tmp_path: Path) -> None:
+    assert pair_scores(np.array([0, 1, 0, 1], np.int8), np.arange(4.0)).positive.tolist() == [1.0, 3.0]
+    for labels in ([1, 0], [0, 1, 0], [0, 0]):
+        with pytest.raises(ValueError, match="one negative and one positive"):
+            pair_scores(np.array(labels, np.int8), np.zeros(len(labels)))
+    table = predictions(4)
+    table.iloc[::-1].to_parquet(tmp_path / "predictions.parquet")
+    with pytest.raises(UserError, match="one negative and one positive"):
+        read_scores(tmp_path)
