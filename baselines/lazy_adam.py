@@ -98,8 +98,8 @@ class LazyAdam(torch.optim.Adam):
                 raise ValueError("the weight of a table must be among params")
             self._start_history(weight, groups[id(weight)])
             table.register_forward_pre_hook(self._before_look_up, with_kwargs=True)
-            table.register_state_dict_pre_hook(self._before_all_is_read)
-            table.register_load_state_dict_pre_hook(self._before_all_is_read)
+            table.register_state_dict_pre_hook(self._before_all_is_read)  # type: ignore[no-untyped-call]
+            table.register_load_state_dict_pre_hook(self._before_all_is_read)  # type: ignore[no-untyped-call]
 
     def _start_history(self, weight: Tensor, group: dict[str, Any]) -> None:
         """Begin anew at the present step, every row being current."""
@@ -126,22 +126,20 @@ class LazyAdam(torch.optim.Adam):
 
     def catch_up(self, weight: Tensor, ids: Tensor) -> None:
         """Bring the rows `ids` (any shape) of a table's weight up to date."""
-        self._catch_up(weight, ids)
+        self._catch_up(weight, ids.reshape(-1).long().numpy())
 
     def catch_up_all(self) -> None:
         """Bring every row of every table up to date."""
         for weight in self.histories:
             self._catch_up(weight, None)
 
-    @torch.no_grad()
-    def _catch_up(self, weight: Tensor, ids: Tensor | None) -> None:
-        """Bring `ids`, or every row, up to date."""
+    def _catch_up(self, weight: Tensor, rows: NDArray[np.int64] | None) -> None:
+        """Bring `rows` (K,), or every row, up to date."""
         history = self.histories.get(weight)
         if history is None or history.settled:
             return
-        rows = np.arange(len(weight)) if ids is None else ids.reshape(-1).long().numpy()
         catch_up(
-            rows,
+            np.arange(len(weight)) if rows is None else rows,
             *self._arrays(weight),
             history.current,
             history.moments,
@@ -153,7 +151,7 @@ class LazyAdam(torch.optim.Adam):
             history.reach,
             history.eps,
         )
-        history.settled = ids is None
+        history.settled = rows is None
 
     def _arrays(self, weight: Tensor) -> tuple[NDArray[np.float32], ...]:
         """Weight, m and v of a table, sharing memory with the tensors."""
@@ -161,7 +159,7 @@ class LazyAdam(torch.optim.Adam):
         return weight.detach().numpy(), state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Do one step of Adam; return what `closure` returns, which is called first where it is given."""
         loss = None
         if closure is not None:
@@ -173,7 +171,7 @@ class LazyAdam(torch.optim.Adam):
                 if parameter.grad is not None and parameter.grad.is_sparse:
                     self._sparse_step(parameter, group)
                 elif parameter.grad is not None:
-                    self._catch_up(parameter, None)  # only a table has anything to catch up
+                    self._catch_up(parameter, None)  # a table whose rows are also read past its module
                     dense.append(parameter)
             self._dense_step(dense, group)
         return loss
@@ -198,7 +196,7 @@ class LazyAdam(torch.optim.Adam):
             maximize=False,
         )
         for parameter in parameters:
-            if parameter in self.histories:  # a look-up through something else than its module made it dense
+            if parameter in self.histories:  # dense Adam has moved every row
                 self._start_history(parameter, group)
 
     def _sparse_step(self, weight: Tensor, group: dict[str, Any]) -> None:
@@ -218,7 +216,7 @@ class LazyAdam(torch.optim.Adam):
         limit = min(len(ids), len(weight))
         rows, sums = np.empty(limit, np.int64), np.empty((limit, weight.shape[1]), np.float32)
         count = sum_by_row(ids, values, history.slots, rows, sums)
-        self._catch_up(weight, torch.from_numpy(rows[:count]))
+        self._catch_up(weight, rows[:count])
         history.add_step(float(group["lr"]))
         self.state[weight]["step"] += 1
         at = history.steps

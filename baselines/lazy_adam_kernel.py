@@ -34,7 +34,9 @@ _jit = njit(cache=True, fastmath={"contract"}, error_model="numpy", nogil=True)
 
 
 @_jit
-def summarise(moments: Doubles, rate: Doubles, root: Doubles, steps: int, reach: int, beta1: float, beta2: float) -> None:
+def summarise(
+    moments: Doubles, rate: Doubles, root: Doubles, steps: int, reach: int, beta1: float, beta2: float
+) -> None:
     """Fill moments[t] = (A, r, c2, c3, c4) for the rows current to t, the newest `reach` t before n = `steps`.
 
     rate[s] = rate_s / (1 - beta1^s), root[s] = 1 / sqrt(1 - beta2^s). r is 0 where the expansion does not hold.
@@ -80,19 +82,10 @@ def _move_at_once(p: Floats, m: Floats, v: Floats, moments: Floats, decay1: floa
 
 
 @_jit
-def _move(sums: Floats, m: Floats, v: Floats, a: float, r: float, eps: float) -> None:
-    """sums (E,) += the movement of one missed step."""
+def _add_move(sums: Floats, m: Floats, deviation: Floats, a: float, r: float, eps: float) -> None:
+    """sums += the movement of one missed step; deviation is the root of v. All of a length that fills vectors."""
     for j in range(len(sums)):
-        sums[j] += a * m[j] / (np.sqrt(v[j]) * r + eps)
-
-
-@_jit
-def _decay(p: Floats, m: Floats, v: Floats, sums: Floats, decay1: float, decay2: float) -> None:
-    """p -= sums, and m and v (E,) decay."""
-    for j in range(len(p)):
-        p[j] -= sums[j]
-        m[j] *= decay1
-        v[j] *= decay2
+        sums[j] += a * m[j] / (deviation[j] * r + eps)
 
 
 @_jit
@@ -116,28 +109,45 @@ def catch_up(
     weight, m, v (N, E); current (N,); the others by step, with decay1[k] = beta1^k and decay2[k] = beta2^k.
     """
     epsilon = np.float32(eps)
-    sums = np.empty(weight.shape[1], np.float32)
+    size = weight.shape[1]
+    sums, old_m, deviation = np.zeros((3, -(-size // 32) * 32), np.float32)
     for row in rows:
         if row < 0 or row >= len(current):  # the look-up itself raises
             continue
-        t = np.int64(current[row])
+        t = int(current[row])
         if t >= steps:
             continue
         current[row] = steps
+        p_row, m_row, v_row = weight[row], m[row], v[row]
         d1, d2 = np.float32(decay1[steps - t]), np.float32(decay2[steps - t])
         if moments[t, 1] > 0:
-            _move_at_once(weight[row], m[row], v[row], moments[t], d1, d2, epsilon)
+            _move_at_once(p_row, m_row, v_row, moments[t], d1, d2, epsilon)
             continue
         sums[:] = 0
-        for s in range(t + 1, min(steps, t + reach) + 1):
+        for j in range(size):
+            old_m[j], deviation[j] = m_row[j], np.sqrt(v_row[j])
+        last = min(steps, t + reach)
+        for s in range(t + 1, last + 1):
             a, r = rate[s] * decay1[s - t], root[s] * np.sqrt(decay2[s - t])
-            _move(sums, m[row], v[row], np.float32(a), np.float32(r), epsilon)
-        _decay(weight[row], m[row], v[row], sums, d1, d2)
+            _add_move(sums, old_m, deviation, np.float32(a), np.float32(r), epsilon)
+        for j in range(size):
+            p_row[j] -= sums[j]
+            m_row[j] *= d1
+            v_row[j] *= d2
 
 
 @_jit
 def _update(
-    p: Floats, m: Floats, v: Floats, g: Floats, new1: float, beta2: float, new2: float, rate: float, root: float, eps: float
+    p: Floats,
+    m: Floats,
+    v: Floats,
+    g: Floats,
+    new1: float,
+    beta2: float,
+    new2: float,
+    rate: float,
+    root: float,
+    eps: float,
 ) -> None:
     """One step of Adam on p (E,) with gradient g, in the order of operations of torch's."""
     for j in range(len(p)):
@@ -147,9 +157,7 @@ def _update(
 
 
 @_jit
-def sum_by_row(
-    ids: NDArray[np.int64], values: Floats, slots: Ints, rows: NDArray[np.int64], sums: Floats
-) -> Any:
+def sum_by_row(ids: NDArray[np.int64], values: Floats, slots: Ints, rows: NDArray[np.int64], sums: Floats) -> Any:
     """Sum values (K, E) by ids (K,) into sums[:U], in the order of K, rows[:U] the ids without repetition; return U.
 
     slots (N,) must be -1 and is left so.
