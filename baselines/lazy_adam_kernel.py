@@ -127,7 +127,7 @@ def catch_up(
         for j in range(size):
             old_m[j], deviation[j] = m_row[j], np.sqrt(v_row[j])
         last = min(steps, t + reach)
-        for s in range(t + 1, last + 1):
+        for s in range(last, t, -1):  # the smallest first, for the sake of rounding
             a, r = rate[s] * decay1[s - t], root[s] * np.sqrt(decay2[s - t])
             _add_move(sums, old_m, deviation, np.float32(a), np.float32(r), epsilon)
         for j in range(size):

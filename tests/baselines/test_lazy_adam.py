@@ -3,7 +3,7 @@
 import copy
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer, SparseAdam
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from baselines import lightning_module
@@ -31,9 +31,9 @@ def dense(table: nn.Embedding, **settings: float) -> Adam:
     return Adam(table.parameters(), fused=True, **settings)  # type: ignore[arg-type]
 
 
-def make_table(dtype: torch.dtype = torch.float32, padding_idx: int | None = None) -> nn.Embedding:
+def make_table(dtype: torch.dtype = torch.float32) -> nn.Embedding:
     torch.manual_seed(0)
-    table = nn.Embedding(ROWS, SIZE, padding_idx=padding_idx)
+    table = nn.Embedding(ROWS, SIZE)
     with torch.no_grad():
         table.weight *= 0.05
     return table.to(dtype)
@@ -73,8 +73,8 @@ def assert_equal_to_rounding(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("padding_idx", [None, 0])
-def test_as_near_to_exact_adam_as_dense_adam_is(padding_idx: int | None) -> None:
+@pytest.mark.timeout(600)  # thousands of steps, three times
+def test_as_near_to_exact_adam_as_dense_adam_is() -> None:
     steps = 3300
     batches = draw(steps)
     last, longest = np.zeros(ROWS), np.zeros(ROWS)
@@ -83,16 +83,9 @@ def test_as_near_to_exact_adam_as_dense_adam_is(padding_idx: int | None) -> None
         longest[read] = np.maximum(longest[read], (step - last[read]) * (last[read] > 0))
         last[read] = step
     assert (longest > 1000).sum() > 10
-    tables = [make_table(dtype, padding_idx) for dtype in (torch.float64, torch.float32, torch.float32, torch.float32)]
-    tables[3].sparse = True
-    optimizers = [
-        Adam(tables[0].parameters()),
-        dense(tables[1]),
-        lazy(tables[2]),
-        SparseAdam(list(tables[3].parameters())),
-    ]
+    tables = [make_table(torch.float64), make_table(), make_table()]
+    optimizers = [Adam(tables[0].parameters()), dense(tables[1]), lazy(tables[2])]
     schedules = [LambdaLR(optimizer, lambda step: 0.5 ** min(3 * step // steps, 2)) for optimizer in optimizers]
-    read_on_the_way = []
     for step, (ids, target) in enumerate(batches):
         for table, optimizer, schedule in zip(tables, optimizers, schedules, strict=True):
             train(table, optimizer, [(ids, target)])
@@ -100,23 +93,17 @@ def test_as_near_to_exact_adam_as_dense_adam_is(padding_idx: int | None) -> None
         if step % 700 == 650:
             some = torch.arange(step % 7, ROWS, 7)
             with torch.inference_mode():
-                read_on_the_way.append([table(some).double() for table in tables])
+                exact, by_dense, by_lazy = (table(some).double() for table in tables)
+            assert (by_lazy - exact).norm() < 1.5 * (by_dense - exact).norm()
     assert optimizers[2].param_groups[0]["lr"] == 0.25e-3
-    for exact, by_dense, by_lazy, _ in read_on_the_way:
-        assert (by_lazy - exact).square().mean() < 1.5 * (by_dense - exact).square().mean()
-
-    def distances(values: list[Tensor]) -> tuple[list[float], list[float]]:
-        off = [(value.double() - values[0]).abs() for value in values[1:]]
-        return [float(x.square().mean().sqrt()) for x in off], [float(x.max()) for x in off]
-
-    for off in distances([weights(table, optimizer) for table, optimizer in zip(tables, optimizers, strict=True)]):
-        of_dense, of_lazy, of_sparse = off
-        assert of_lazy < 1.5 * of_dense
-        assert of_sparse > 1000 * of_lazy  # the missed steps do matter here
+    before = tables[2].weight.detach().clone()
+    exact, by_dense, by_lazy = (weights(*both).double() for both in zip(tables, optimizers, strict=True))
+    assert (by_lazy - exact).norm() < 1.5 * (by_dense - exact).norm()
+    assert (by_lazy - exact).abs().max() < 1.5 * (by_dense - exact).abs().max()
+    assert (by_lazy - before).norm() > 1000 * (by_lazy - exact).norm()  # rows did have something to catch up
     for name in ("exp_avg", "exp_avg_sq"):
-        moments = [o.state[t.weight][name] for o, t in zip(optimizers, tables, strict=True)]
-        (of_dense, of_lazy, _), _ = distances(moments)
-        assert of_lazy < 1.5 * of_dense
+        exact, by_dense, by_lazy = (o.state[t.weight][name].double() for o, t in zip(optimizers, tables, strict=True))
+        assert (by_lazy - exact).norm() < 1.5 * (by_dense - exact).norm()
 
 
 @pytest.mark.parametrize("done", [1, 12, 150, 540, 620, 3000, 30000])
@@ -214,6 +201,11 @@ def clip(table: nn.Embedding, step: int, ids: Tensor, target: Tensor) -> None:
     gradient.mul_(torch.clamp(3e-5 / norm, max=1))
 
 
+def leave_padding(table: nn.Embedding, step: int, ids: Tensor, target: Tensor) -> None:
+    table.padding_idx = 0
+    backward(table, ids, target)
+
+
 def pause(table: nn.Embedding, step: int, ids: Tensor, target: Tensor) -> None:
     if step % 3:  # torch's Adam skips a parameter without gradient
         backward(table, ids if step % 5 else ids[:0], target if step % 5 else target[:0])
@@ -225,7 +217,7 @@ def read_past_the_module(table: nn.Embedding, step: int, ids: Tensor, target: Te
         (1e-6 * F.embedding(ids, table.weight).square().sum()).backward()
 
 
-@pytest.mark.parametrize("use", [accumulate, look_up_twice, clip, pause, read_past_the_module])
+@pytest.mark.parametrize("use", [accumulate, look_up_twice, clip, leave_padding, pause, read_past_the_module])
 def test_uses_of_a_table(use: Callable[[nn.Embedding, int, Tensor, Tensor], None]) -> None:
     tables = [make_table(), make_table()]
     optimizers: list[Optimizer] = [lazy(tables[0]), dense(tables[1])]
@@ -276,7 +268,7 @@ def test_other_parameters_get_torch_adam_to_the_bit_and_closures_work() -> None:
             loss.backward()
             return loss
 
-        losses = [float(optimizer.step(closure)) for _ in range(20)]
+        losses = [optimizer.step(closure).item() for _ in range(20)]
         results.append((losses, layer.weight.detach().clone()))
     assert results[0][0] == results[1][0]
     assert results[0][0][-1] < results[0][0][0]
@@ -316,8 +308,8 @@ def test_mistakes() -> None:
         LazyAdam(table.parameters(), [table], eps=0.0)
     with pytest.raises(ValueError, match="among params"):
         LazyAdam(make_table().parameters(), [table])
-    with pytest.raises(ValueError, match="got sparse=True, torch.float64"):
-        LazyAdam([], [nn.Embedding(3, 2, sparse=True, dtype=torch.float64)])
+    with pytest.raises(ValueError, match=r"got sparse=True, torch\.float64"):
+        LazyAdam(table.parameters(), [nn.Embedding(3, 2, sparse=True, dtype=torch.float64)])
     forgotten = LazyAdam(table.parameters())
     table(torch.tensor([1])).sum().backward()
     with pytest.raises(ValueError, match=rf"shape \({ROWS}, {SIZE}\) that is no table"):
@@ -329,17 +321,20 @@ def test_mistakes() -> None:
             table(torch.tensor([1, wrong]))
 
 
+@pytest.mark.timeout(600)
 def test_a_whole_model_learns_the_same_with_large_tables_and_small_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     curves, tables = [], []
+
+    class Counting(LazyAdam):
+        def __init__(self, params: Iterable[Tensor], of: list[nn.Embedding], lr: float) -> None:
+            tables.append(len(of))
+            super().__init__(params, of, lr=lr)
+
+    monkeypatch.setattr(lightning_module, "LazyAdam", Counting)
     for size in (1, 10**12):
         monkeypatch.setattr(lightning_module, "LAZY_SIZE", size)
-        monkeypatch.setattr(
-            lightning_module,
-            "LazyAdam",
-            lambda params, of, lr: tables.append(len(of)) or LazyAdam(params, of, lr=lr),  # type: ignore[func-returns-value]
-        )
         config = RunConfig(
             "generated", "arxiv-v1", "dien", "official", 0, 300, data_dir=str(tmp_path), out=str(tmp_path / str(size))
         )
