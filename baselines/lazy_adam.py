@@ -22,7 +22,7 @@ class _History:
     """What has happened to one table: the steps, and the step to which each row is current."""
 
     def __init__(self, rows: int, betas: tuple[float, float], eps: float, step: int) -> None:
-        self.betas, self.eps = betas, eps
+        self.betas, self.eps = (betas[0], betas[1]), eps  # a tuple, whatever a checkpoint made of it
         self.first = step  # Adam's count of steps where this history begins
         self.steps = 0
         self.settled = True  # no row has anything to catch up

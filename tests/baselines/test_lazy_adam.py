@@ -3,7 +3,7 @@
 import copy
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,15 @@ from baselines.lazy_adam import LazyAdam
 from benchmark.run import RunConfig, train_run
 
 ROWS, SIZE = 400, 18
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tables gain nothing from threads, and lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def lazy(table: nn.Embedding, **settings: float) -> LazyAdam:
@@ -345,4 +354,4 @@ def test_a_whole_model_learns_the_same_with_large_tables_and_small_ones(
         ours, theirs = curves[0][column].dropna(), curves[1][column].dropna()
         assert len(ours) >= 3
         assert not math.isclose(ours.iloc[0], ours.iloc[-1], rel_tol=1e-3)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)  # SparseAdam's rows would give 0.5 of the target loss
