@@ -56,7 +56,8 @@ class CTRModule(pl.LightningModule):
         self.metrics = (BinaryAUROC(), BinaryAUROC())  # test, validation
         self.logits: list[list[Tensor]] = [[], []]
         self.labels: list[list[Tensor]] = [[], []]
-        self.sums = torch.zeros(3, dtype=torch.float64)  # whole, target, auxiliary loss since the last log
+        self.sums: Tensor  # (3,) whole, target, auxiliary loss since the last log
+        self.register_buffer("sums", torch.zeros(3, dtype=torch.float64), persistent=False)
         self.summed = 0
         self.pending: dict[str, float] = {}  # a training row that waits for the evaluation of the same step
         self.evaluation_seconds = 0.0

@@ -71,7 +71,10 @@ def run(
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
-    workers: Annotated[int | None, typer.Option(help="Runs side by side; by cores and memory if not given.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Runs side by side; by GPUs, or by cores and memory.")] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
+    ] = "auto",
     number: Annotated[
         str | None, typer.Option("--table", help="Train the rows of this table, and print it: 2 or 4.")
     ] = None,
@@ -88,6 +91,7 @@ def run(
         raise unknown_name("table", number, paper.TABLES)
     names, rows = datasets.split(), _rows(models, number)
     from baselines import model_label
+    from benchmark.device import visible_gpus
     from benchmark.run import RunConfig
     from benchmark.sweep import choose_workers, sweep
     from datamodules.samples import prepare_samples
@@ -104,6 +108,7 @@ def run(
             data_dir=str(data_dir),
             out=str(out),
             logger="wandb" if wandb else "csv",
+            device=device,
         )
         for seed in _seeds(seeds)
         for name in names
@@ -116,8 +121,9 @@ def run(
     for name in dict.fromkeys(names):
         prepare_interactions(name, data_dir, report=screen.print)
         prepare_samples(name, protocol, data_dir)
-    count, threads = choose_workers(workers)
-    result = sweep(configs, workers=count, threads=threads, quiet=quiet)
+    gpus = visible_gpus(device)
+    count, threads = choose_workers(workers, len(gpus))
+    result = sweep(configs, workers=count, threads=threads, gpus=gpus, quiet=quiet)
     if number is not None:
         _show_table(number, names, protocol, variant, [model_label(row) for row in rows], out, out)
     else:

@@ -23,6 +23,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from baselines import load, model_label
 from baselines.lightning_module import CTRModule, Evaluation
+from benchmark.device import Device, check_device, describe, triton_version, uses_gpu
 from benchmark.records import write_record
 from datamodules.batches import EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
@@ -40,7 +41,11 @@ warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides a run's numbers (identity and settings), and where things lie."""
+    """All that decides a run's numbers (identity and settings), and where things lie.
+
+    The device is no part of either: it changes rounding alone, the record names it, and a run that was finished on
+    one device counts as finished on another.
+    """
 
     dataset: str
     protocol: str
@@ -53,6 +58,7 @@ class RunConfig:
     data_dir: str = "data"
     out: str = "runs"
     logger: Literal["wandb", "csv"] = "csv"
+    device: Device = "auto"
 
     def check(self) -> None:
         """Raise `UserError` unless every name is known and every number possible."""
@@ -66,6 +72,7 @@ class RunConfig:
                 raise UserError(f"{name} must be at least 1, got {value}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed must be between 0 and 2**32 - 1, got {self.seed}")
+        check_device(self.device)
 
     @property
     def row(self) -> str:
@@ -132,7 +139,7 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
 def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
     """Train one run, write its folder, and return its record, written last.
 
-    Two calls with equal arguments give equal numbers, to the bit, on one machine with one number of threads.
+    Two calls with equal arguments give equal numbers, to the bit, on one machine and device with one number of threads.
     """
     config.check()
     folder = config.folder()
@@ -142,6 +149,7 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("highest")  # no TF32, even where an environment turns it on
     data = InteractionsDataModule(
         config.dataset,
         config.protocol,
@@ -167,7 +175,7 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
         log_every=LOG_EVERY,
     )
     trainer = pl.Trainer(
-        accelerator="cpu",
+        accelerator="cuda" if uses_gpu(config.device) else "cpu",
         devices=1,
         max_epochs=1,
         val_check_interval=min(EVALUATE_EVERY, steps),
@@ -198,12 +206,13 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
 
 def _evaluate_last(module: CTRModule, data: InteractionsDataModule, trainer: pl.Trainer) -> None:
     """Evaluate after the last step too, where the interval does not divide the budget."""
-    module.eval()
+    device = trainer.strategy.root_device  # which Lightning has taken the weights from
+    module.to(device).eval()
     with torch.inference_mode():
         module.on_validation_epoch_start()
         for loader, batches in enumerate(data.val_dataloader()):
             for number, batch in enumerate(batches):
-                module.validation_step(batch, number, loader)
+                module.validation_step(module.transfer_batch_to_device(batch, device, loader), number, loader)
         module.on_validation_epoch_end()
 
 
@@ -243,10 +252,11 @@ def _record(
         "evaluation_seconds": round(module.evaluation_seconds, 3),
         "samples_per_second": round(seen / training_seconds, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "device": f"cpu, {torch.get_num_threads()} thread(s), {platform.machine()}",
+        "device": describe(config.device),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "numpy", "numba")},
+            **triton_version(config.device),
         },
         "commit": commit(),
         "data_sha256": samples.sha256,

@@ -48,10 +48,11 @@ class SweepResult:
     skipped: int
 
 
-def choose_workers(requested: int | None) -> tuple[int, int]:
+def choose_workers(requested: int | None, gpus: int = 0) -> tuple[int, int]:
     """Return how many runs go side by side, and the threads of each.
 
-    Without a request: one a core, as far as the free memory carries them (1.5 GB a run), between 1 and 8.
+    Without a request: one a GPU where runs are on `gpus` of them; else one a core, as far as the free memory carries
+    them (1.5 GB a run), between 1 and 8.
     A run has one thread however many go side by side: its steps are too small to gain from a second one,
     and sums in another order would make results depend on the machine. UserError for fewer than 1.
     """
@@ -59,6 +60,8 @@ def choose_workers(requested: int | None) -> tuple[int, int]:
         if requested < 1:
             raise UserError(f"the number of workers must be 1 or more, got {requested}; leave it out to choose")
         return requested, 1
+    if gpus:
+        return gpus, 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     available = _available_bytes(Path("/proc/meminfo"))
     fitting = cores if available is None else int(available // BYTES_PER_RUN)
@@ -76,6 +79,7 @@ def sweep(
     *,
     workers: int,
     threads: int,
+    gpus: Sequence[str] = (),
     train: Train | None = None,
     finished: Callable[[RunConfig], Record | None] | None = None,
     quiet: bool = False,
@@ -83,7 +87,8 @@ def sweep(
     """Train the runs of `configs` in their order, `workers` at a time with `threads` threads each.
 
     `finished` returns the record of a run that is already there, and such a run is kept as it is; `train`
-    trains one, and must be importable by name. They are those of `benchmark.run` when not given. An
+    trains one, and must be importable by name. Each worker sees one of `gpus`, named as CUDA_VISIBLE_DEVICES
+    does, in turn. They are those of `benchmark.run` when not given. An
     exception in a run or the death of its process fails that run alone, with the details in `error.txt`
     of its folder.
 
@@ -112,7 +117,7 @@ def sweep(
         crew: list[_Worker] = []
         try:
             for number in range(workers):
-                crew.append(_Worker(number, train, threads, Path(outputs)))
+                crew.append(_Worker(number, train, threads, Path(outputs), gpus[number % len(gpus)] if gpus else None))
             for worker, message in _messages(crew, waiting, display):
                 match message:
                     case "progress", progress:
@@ -159,8 +164,8 @@ def _messages(
 class _Worker:
     """A process that trains one run after another, the run that it holds, and a new process where it died."""
 
-    def __init__(self, number: int, train: Train, threads: int, outputs: Path) -> None:
-        self.number, self._train, self._threads = number, train, threads
+    def __init__(self, number: int, train: Train, threads: int, outputs: Path, gpu: str | None = None) -> None:
+        self.number, self._train, self._threads, self._gpu = number, train, threads, gpu
         self._output = outputs / f"{number}.txt"
         self.config: RunConfig | None = None
         self._start()
@@ -169,7 +174,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, far_end = context.Pipe()
         self.process = context.Process(target=_work, args=(far_end, self._threads, self._output), daemon=True)
-        with _inherited(self._threads):
+        with _inherited(self._threads, self._gpu):
             self.process.start()
         far_end.close()  # or the death of the worker would not be the end of the pipe
         self._send(self._train)
@@ -227,16 +232,17 @@ def _end(crew: Sequence[_Worker]) -> None:
 
 
 @contextlib.contextmanager
-def _inherited(threads: int) -> Iterator[None]:
-    """Set what a new process takes over: numbers of threads, and no Ctrl-C while it still starts."""
+def _inherited(threads: int, gpu: str | None) -> Iterator[None]:
+    """Set what a new process takes over: numbers of threads, its GPU, and no Ctrl-C while it still starts."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    values = dict.fromkeys(names, str(threads)) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+    before = {name: os.environ.pop(name) for name in values if name in os.environ}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(dict.fromkeys(names, str(threads)))
+    os.environ.update(values)
     try:
         yield
     finally:
-        for name in names:
+        for name in values:
             del os.environ[name]
         os.environ.update(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -12,6 +12,8 @@ tanh(W i + r o (U h) + b) in the paper (eq. 5, PyTorch's form) and tanh(W i + U 
 (facts 6).
 """
 
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -83,14 +85,30 @@ class RecurrentLayer(nn.Module):
 def recurrence(
     projected: Tensor, weight: Tensor, p: Tensor, q: Tensor, sizes: NDArray[np.int64], reset_after: bool
 ) -> Tensor:
-    """The recurrence by the compiled kernel where it applies (float32 on the CPU), else by the plain loop.
+    """The recurrence in float32 by a kernel, on the CPU or by Triton on a GPU; else by the plain loop.
 
     projected (R, 3H), weight (H, 3H), p and q (R,), sizes (T,) rows of each step as in `Steps`; states (R, H).
     """
-    if projected.device.type == "cpu" and projected.dtype == torch.float32:
-        states: Tensor = CompiledRecurrence.apply(projected, weight, p, q, sizes, reset_after)  # type: ignore[no-untyped-call]
+    states: Tensor
+    if projected.dtype == torch.float32 and projected.device.type == "cpu":
+        states = CompiledRecurrence.apply(projected, weight, p, q, sizes, reset_after)  # type: ignore[no-untyped-call]
+        return states
+    if projected.dtype == torch.float32 and triton_takes(projected.device, len(weight)):
+        from baselines.layers.recurrent_triton import TritonRecurrence
+
+        states = TritonRecurrence.apply(projected, weight, p, q, sizes, reset_after)  # type: ignore[no-untyped-call]
         return states
     return reference_recurrence(projected, weight, p, q, sizes, reset_after)
+
+
+@cache
+def triton_takes(device: torch.device, hidden_size: int) -> bool:
+    """Whether `recurrent_triton` computes on a device; Triton comes with torch's builds for GPUs."""
+    if device.type != "cuda" or find_spec("triton") is None:
+        return False
+    from baselines.layers import recurrent_triton
+
+    return hidden_size <= recurrent_triton.LARGEST and recurrent_triton.works_on(device)
 
 
 def reference_recurrence(

@@ -72,6 +72,7 @@ def test_a_finished_run_is_found_and_another_is_not_taken_for_it(tmp_path: Path,
     assert finished_record(done) is None
     record = train_run(done)
     assert finished_record(done) == json.loads(json.dumps(record))
+    assert finished_record(replace(done, device="gpu")) == json.loads(json.dumps(record))
     with pytest.raises(UserError, match="steps = 20, asked for was 30"):
         finished_record(replace(done, steps=30))
     with pytest.raises(UserError, match="the default"):
@@ -98,6 +99,7 @@ def test_wandb_offline_keeps_every_series(tmp_path: Path, data_dir: str, monkeyp
         ({"variant": "mine"}, "official, paper"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"seed": -1}, "seed must be"),
+        ({"device": "cuda"}, "auto, cpu, gpu"),
     ],
 )
 def test_mistakes(tmp_path: Path, data_dir: str, changes: dict[str, object], message: str) -> None:

@@ -79,6 +79,7 @@ def train(config, on_progress):
         "selection": "test",
         "process": os.getpid(),
         "threads": threads,
+        "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "torch": "torch" in sys.modules,
         "at": time.monotonic(),
     }
@@ -355,6 +356,15 @@ def test_live_view_shows_all_runs_and_each_worker():
     assert "failed generated/clean/dien-official/seed-0: out of [memory]" in stream.getvalue()
 
 
+def test_each_worker_sees_a_gpu_in_turn(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7f")
+    configs = [Config("din", seed, str(tmp_path)) for seed in range(3)]
+    for gpus, expected in ((("4", "GPU-7f"), ["4", "GPU-7f", "4"]), ((), ["4,GPU-7f"] * 3)):
+        result = sweep(configs, workers=3, threads=1, gpus=gpus, train=train, finished=nothing_finished, quiet=True)
+        assert [record["gpu"] for record in result.records] == expected
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,GPU-7f"
+
+
 @pytest.mark.parametrize(
     ("cores", "gigabytes", "workers"), [(4, 100, 4), (4, 3.1, 2), (4, 0.5, 1), (64, 100, 8), (4, None, 4)]
 )
@@ -364,6 +374,8 @@ def test_workers_by_cores_and_memory(monkeypatch, cores, gigabytes, workers):
     monkeypatch.setattr(sweep_module, "_available_bytes", lambda _: available)
     assert choose_workers(None) == (workers, 1)
     assert choose_workers(3) == (3, 1)
+    assert choose_workers(None, gpus=2) == (2, 1)
+    assert choose_workers(3, gpus=2) == (3, 1)
 
 
 def test_workers_asked_for_must_be_some():

@@ -1,0 +1,56 @@
+"""Where runs are computed: on the CPU, or on NVIDIA GPUs where torch sees any."""
+
+import os
+import platform
+import sys
+from typing import Literal
+
+import torch
+
+from baselines.layers.recurrent import triton_takes
+from datamodules.errors import UserError
+
+Device = Literal[
+    "auto",  # a GPU where torch sees one, else the CPU
+    "cpu",
+    "gpu",
+]
+
+
+def check_device(device: str) -> None:
+    """Raise `UserError` for an unknown device, and for "gpu" where torch sees none."""
+    if device not in ("auto", "cpu", "gpu"):
+        raise UserError(f"unknown device '{device}'. Known: auto, cpu, gpu")
+    if device == "gpu" and not torch.cuda.is_available():
+        found = "built for the CPU" if torch.version.cuda is None else f"built for CUDA {torch.version.cuda}"
+        raise UserError(
+            f"torch {torch.__version__}, {found}, sees no GPU, and --device gpu asks for one: "
+            "use --device cpu or auto; or check that nvidia-smi lists the card, that CUDA_VISIBLE_DEVICES does not "
+            "hide it, and that torch is a build for CUDA (pytorch.org/get-started)"
+        )
+
+
+def uses_gpu(device: str) -> bool:
+    """Whether runs with this device are computed on a GPU, here and now."""
+    return device != "cpu" and torch.cuda.is_available()
+
+
+def visible_gpus(device: str) -> list[str]:
+    """The GPUs that runs are spread over, as CUDA_VISIBLE_DEVICES names them; none for runs on the CPU."""
+    if not uses_gpu(device):
+        return []
+    count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(number) for number in range(count)] if given is None else given.split(",")
+    return [name.strip() for name in names[:count]]
+
+
+def describe(device: str) -> str:
+    """What a record says of the hardware: "cpu, 1 thread(s), x86_64" or "gpu, NVIDIA H200, 1 thread(s), x86_64"."""
+    host = f"{torch.get_num_threads()} thread(s), {platform.machine()}"
+    return f"gpu, {torch.cuda.get_device_name()}, {host}" if uses_gpu(device) else f"cpu, {host}"
+
+
+def triton_version(device: str) -> dict[str, str]:
+    """The version of Triton where it computes the recurrences of runs on a GPU; empty where nothing or a loop does."""
+    takes = uses_gpu(device) and triton_takes(torch.device("cuda", torch.cuda.current_device()), 1)
+    return {"triton": str(sys.modules["triton"].__version__)} if takes else {}

@@ -1,0 +1,116 @@
+"""Every row off the CPU: nothing is made on the wrong device, nothing is read back; on a GPU, the same numbers."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.utilities import move_data_to_device
+from torch import Tensor
+
+from baselines import MODELS, load
+from baselines.layers import embedding
+from baselines.layers.steps import Steps, steps_of
+from baselines.lightning_module import CTRModule
+from datamodules.batch import Batch
+
+LENGTHS, T = torch.tensor([5, 3, 1, 0, 4, 2]), 5
+SIZES = {"users": 9, "items": 30, "categories": 7}
+
+every_row = pytest.mark.parametrize(
+    ("name", "variant"), [(name, variant) for name in MODELS for variant in ("official", "paper")]
+)
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+
+
+def make_batch() -> Batch:
+    random = torch.Generator().manual_seed(0)
+    mask = torch.arange(T) < LENGTHS[:, None]
+
+    def ids(high: int, *shape: int) -> Tensor:
+        numbers = torch.randint(1, high, (len(LENGTHS), *shape), generator=random)
+        return numbers * mask if shape else numbers
+
+    return Batch(
+        ids(9), ids(30), ids(7), ids(30, T), ids(7, T), LENGTHS, ids(30, T), ids(7, T), (torch.arange(6) % 2).float()
+    )
+
+
+def module_for(name: str, variant: str) -> CTRModule:
+    torch.manual_seed(0)
+    return CTRModule(model=name, variant=variant, **SIZES, steps=3)
+
+
+def on_meta(lengths: Tensor, steps: int) -> Steps:
+    """`steps_of`, which alone reads a tensor's numbers, with everything it gives moved to torch's device of shapes."""
+    numbers = steps_of(LENGTHS, steps)
+    return Steps(*(value.to("meta") if isinstance(value, Tensor) else value for value in numbers))
+
+
+@every_row
+def test_a_training_step_stays_on_its_device(name: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device holds shapes alone: an operation with a CPU tensor, or reading a number, is an error."""
+    monkeypatch.setattr(embedding, "steps_of", on_meta)
+    module, batch = module_for(name, variant).to("meta"), move_data_to_device(make_batch(), torch.device("meta"))
+    assert isinstance(batch, Batch)
+    loss = module.training_step(batch, 0)
+    loss.backward()
+    assert loss.device.type == module.sums.device.type == "meta"
+    for key, parameter in module.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.device.type == "meta", key
+    module.eval()
+    with torch.inference_mode():
+        assert module.model(batch).logit.shape == (6,)
+
+
+def test_sums_are_no_part_of_a_checkpoint() -> None:
+    assert not [key for key in module_for("dien", "official").state_dict() if not key.startswith("model.")]
+
+
+def three_steps(name: str, variant: str, device: str) -> tuple[list[Tensor], Any]:
+    """Loss, first gradients and parameters after three steps; and the optimiser."""
+    module, batch = module_for(name, variant).to(device), move_data_to_device(make_batch(), torch.device(device))
+    optimizer = module.configure_optimizers()["optimizer"]
+    found = []
+    for step in range(3):
+        optimizer.zero_grad()
+        loss = module.training_step(batch, step)
+        loss.backward()
+        if step == 0:
+            found = [loss.detach(), *(parameter.grad.clone() for parameter in module.parameters())]
+        optimizer.step()
+    return [*found, *(parameter.detach() for parameter in module.parameters())], optimizer
+
+
+@on_a_gpu
+@every_row
+def test_a_gpu_computes_what_the_cpu_does(name: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        (cpu, _), (gpu, optimizer), (again, _) = (three_steps(name, variant, d) for d in ("cpu", "cuda", "cuda"))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    gradients = 1 + len(list(module_for(name, variant).parameters()))
+    for ours, expected in zip(gpu[:gradients], cpu[:gradients], strict=True):
+        torch.testing.assert_close(ours.cpu(), expected, atol=1e-5, rtol=1e-3)
+    assert all(torch.equal(first, second) for first, second in zip(gpu, again, strict=True))
+    assert optimizer.param_groups[0]["fused"]
+    assert all(state["step"].is_cuda for state in optimizer.state.values())
+
+
+@on_a_gpu
+def test_embeddings_of_a_gpu_are_dense(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("baselines.lightning_module.LAZY_SIZE", 1)
+    module = module_for("dien", "official").to("cuda")
+    assert not module.configure_optimizers()["optimizer"].histories
+
+
+def test_scoring_is_the_same_in_float64() -> None:
+    """The loops that a device without a kernel takes, against the kernels of the CPU."""
+    for name in MODELS:
+        model = load(name)(**SIZES, variant="official").eval()
+        with torch.inference_mode():
+            compiled = model(make_batch()).logit
+            torch.testing.assert_close(F.sigmoid(model.double()(make_batch()).logit).float(), F.sigmoid(compiled))
