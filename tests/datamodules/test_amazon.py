@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from datamodules import amazon
-from datamodules.amazon import CATEGORIES, LONGEST_LINE, read_amazon
+from datamodules.amazon import CATEGORIES, read_amazon
 from datamodules.errors import UserError
+from datamodules.gzip_blocks import LONGEST_LINE, read_blocks
 from datamodules.interactions import Counts
 
 REVIEWS, METADATA = "reviews_Baby_5.json.gz", "meta_Baby.json.gz"
@@ -227,7 +228,8 @@ def corrupt_stream(content: bytes) -> bytes:
         (lambda content: content[:5], "is cut short"),
         (corrupt_checksum, "is corrupted: CRC check failed"),
         (corrupt_stream, "is corrupted|malformed"),
-        (lambda content: content + b"more", "is corrupted"),
+        (lambda content: content + b"more than a gzip header", "is corrupted"),
+        (lambda content: content + b"more", "is cut short"),  # the header of a second stream could begin so
         (lambda content: b"<html>404</html>", "begins with b'<htm"),
         (gzip.decompress, """begins with b['"]{"""),
         (lambda content: b"", "0 bytes"),
@@ -251,9 +253,9 @@ def test_a_wrong_file_is_noticed_by_the_reader_too(tmp_path: Path, content: byte
     path = tmp_path / REVIEWS
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"{REVIEWS} {reason}.* Delete"):
-        list(amazon._read_lines(path))
+        list(read_blocks(path))
     with pytest.raises(UserError, match=f"{METADATA} cannot be read: No such file"):
-        list(amazon._read_lines(tmp_path / METADATA))
+        list(read_blocks(tmp_path / METADATA))
 
 
 def test_no_reviews_at_all(mirror: Path, tmp_path: Path) -> None:
