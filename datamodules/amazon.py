@@ -128,9 +128,10 @@ def read_amazon(category: str, data_dir: Path) -> RawInteractions:
         notes = bad_reviews.notes()
         if not table.num_rows:
             raise UserError(f"{reviews} holds no reviews. {mend(reviews)}")
-        user, users = _numbered(table["user"])
+        numbered_users = thread.submit(_numbered, table["user"])
         item, items = _numbered(table["item"])
         category_of, bad_metadata = _read_metadata(metadata, set(items))
+        user, users = numbered_users.result()
     notes += bad_metadata.notes()
     missing = [asin for asin in items if asin not in category_of]
     category_of.update(dict.fromkeys(missing, UNKNOWN_CATEGORY))

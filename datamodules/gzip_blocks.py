@@ -38,7 +38,7 @@ def read_blocks(path: Path) -> Iterator[bytes]:
             for block in blocks:
                 end = block.rfind(b"\n") + 1
                 if end:
-                    yield rest + block[:end]
+                    yield b"".join((rest, memoryview(block)[:end]))
                     rest = block[end:]
                 else:
                     rest = (rest + block)[:LONGEST_LINE]

@@ -26,7 +26,7 @@ Bytes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int64]
 Language = Literal["json", "python"]
 
-_NONE, _BACKSLASH, _FIRST, _LAST = np.frombuffer(b"\0\\ ~", np.uint8)
+_BACKSLASH, _FIRST, _LAST = np.frombuffer(b"\\ ~", np.uint8)  # of one byte each, as the loops need them
 _jit = njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -73,13 +73,13 @@ def find_fields(block: bytes, names: tuple[str, ...], language: Language) -> Lin
     """Find the fields `names` of the top level in each line of a block, whose last byte must be a newline."""
     if not block.endswith(b"\n"):
         raise ValueError("the block does not end with a newline")
-    count = block.count(b"\n")
+    content = np.frombuffer(block, np.uint8)
+    count = np.count_nonzero(content == ord("\n"))
     ends = np.empty(count, np.int64)
     kinds = np.empty((count, len(names)), np.uint8)
     field_begins, field_ends = np.zeros((2, count, len(names)), np.int64)
     wanted = np.frombuffer("".join(names).encode(), np.uint8)
     bounds = np.cumsum([0, *map(len, names)])
-    content = np.frombuffer(block, np.uint8)
     _find(content, QUOTES[language], ESCAPES[language], wanted, bounds, ends, kinds, field_begins, field_ends)
     begins = np.concatenate([[0], ends[:-1] + 1])
     return Lines(block, begins, ends, kinds, field_begins, field_ends)
@@ -208,10 +208,10 @@ def _which(block: Bytes, begin: int, end: int, wanted: Bytes, bounds: Positions)
     for field in range(len(bounds) - 1):
         first = bounds[field]
         if bounds[field + 1] - first == end - begin:
-            same = True
-            for i in range(end - begin):
-                same &= _byte(block, begin + i) == wanted[first + i]
-            if same:
+            i = 0
+            while i < end - begin and _byte(block, begin + i) == _byte(wanted, first + i):
+                i += 1
+            if i == end - begin:
                 return field
     return -1
 
@@ -225,10 +225,10 @@ def _read_text(block: Bytes, at: int, quotes: tuple[int, int], escapes: Bytes) -
         return at, False, escaped
     at += 1
     while True:
-        while at + STEP <= len(block) and _is_ordinary(block, at, quote):
-            at += STEP
-        while _byte(block, at) != quote and _byte(block, at) != ord("\\") and ord(" ") <= _byte(block, at) <= ord("~"):
-            at += 1
+        ordinary = STEP
+        while ordinary == STEP:
+            ordinary = _count_ordinary(block, at, quote)
+            at += ordinary
         if _byte(block, at) == quote:
             return at + 1, True, escaped
         if _byte(block, at) != ord("\\"):
@@ -247,13 +247,24 @@ def _read_text(block: Bytes, at: int, quotes: tuple[int, int], escapes: Bytes) -
 
 
 @_jit
-def _is_ordinary(block: Bytes, at: int, quote: int) -> bool:
-    """Return whether none of the next `STEP` bytes ends a text, escapes or is not ASCII; made for vector instructions."""
-    special = _NONE
-    for i in range(STEP):
+def _count_ordinary(block: Bytes, at: int, quote: int) -> Any:
+    """Return how many of the next `STEP` bytes come before one that ends a text, escapes or is not printable ASCII."""
+    if at + STEP > len(block):
+        count = 0
+        while _byte(block, at + count) != quote and not _is_special(_byte(block, at + count)):
+            count += 1  # at most to the newline at the block's end
+        return count
+    first = np.uint8(STEP)
+    for i in range(STEP):  # no early end: this way it becomes vector instructions
         byte = _byte(block, at + i)
-        special |= np.uint8(byte == quote) | np.uint8(byte == _BACKSLASH) | np.uint8(byte < _FIRST) | np.uint8(byte > _LAST)
-    return special == _NONE
+        special = (byte == quote) | (byte == _BACKSLASH) | (byte < _FIRST) | (byte > _LAST)
+        first = min(first, np.uint8(i) if special else np.uint8(STEP))
+    return np.int64(first)
+
+
+@_jit
+def _is_special(byte: int) -> bool:
+    return byte == ord("\\") or byte < ord(" ") or byte > ord("~")
 
 
 @_jit
