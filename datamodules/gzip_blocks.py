@@ -1,8 +1,9 @@
 """Reads gzip files in blocks of whole lines, decompressing one block while the last is worked on."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from gzip import BadGzipFile
 from pathlib import Path
 from typing import IO
 
@@ -33,7 +34,7 @@ def read_blocks(path: Path) -> Iterator[bytes]:
             raise UserError(f"{path} is empty (0 bytes), expected a gzip file. {mend(path)}")
         if head != b"\x1f\x8b":
             raise UserError(f"{path} is not a gzip file: it begins with {head!r}, expected b'\\x1f\\x8b'. {mend(path)}")
-        with igzip.open(path, "rb") as content, closing(_read_ahead(content)) as blocks:
+        with igzip.IGzipFile(path, "rb") as content, closing(_read_ahead(content)) as blocks:
             rest = b""
             for block in blocks:
                 end = block.rfind(b"\n") + 1
@@ -46,13 +47,13 @@ def read_blocks(path: Path) -> Iterator[bytes]:
                 yield rest + b"\n"
     except EOFError:
         raise UserError(f"{path} is cut short: the gzip stream ends too early. {mend(path)}") from None
-    except (igzip.BadGzipFile, isal_zlib.error) as error:
+    except (BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]  # isal's stub gives no class
         raise UserError(f"{path} is corrupted: {error}. {mend(path)}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _read_ahead(file: IO[bytes]) -> Iterator[bytes]:
+def _read_ahead(file: IO[bytes]) -> Generator[bytes, None, None]:
     """Yield the blocks of a file; a second thread reads the next one. isal decompresses without Python's lock."""
     with ThreadPoolExecutor(1) as thread:
         ahead = thread.submit(file.read, BLOCK)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules import amazon
-from datamodules.amazon import CATEGORIES, read_amazon
+from datamodules import amazon, gzip_blocks
+from datamodules.amazon import CATEGORIES, LATEST_TIME, read_amazon
 from datamodules.errors import UserError
 from datamodules.gzip_blocks import LONGEST_LINE, read_blocks
 from datamodules.interactions import Counts
@@ -182,6 +182,56 @@ def test_metadata_is_never_executed(mirror: Path, tmp_path: Path) -> None:
 def test_strange_escapes_do_not_warn(mirror: Path, tmp_path: Path) -> None:
     put(mirror, [review()], [rb"{'asin': 'B1', 'title': '\d \/', 'categories': [['Baby']]}"])
     assert read_amazon("Baby", tmp_path).category_of == {"B1": "Baby"}
+
+
+ODD_REVIEWS = [
+    *(b"", b" \t", b"{", review("é", "B00", 1), review("u1", 'B"', 2), review("u1", "B00", LATEST_TIME)),
+    *(b'{"asin": "B00"}', review("\u2019"), b'{"x": 1e9, ' + review("u7")[1:], review("u1", "B00", LATEST_TIME - 1)),
+    review(time=-1),
+]
+ODD_PRODUCTS = [
+    *(b"", b"{'asin': 'B01'", "{'asin': 'B02', 'categories': [['é']]}".encode(), b"{'asin': 'B03', 'categories': ''}"),
+    *(b"{'asin': 'B04', 'categories': [[1]]}", b"{'asin': 'Z', 'categories': [[1]]}", b"{'asin': 'B05'}", b"{'x': 1}"),
+    *(b"{'asin': 'B06', 'categories': [['a', 'b\\x41']]}", b"{'asin': 'B06', 'categories': [[]]}", b"{'asin': ''}"),
+    b"{'asin': 'B07', 'categories': [['old']], 'categories': [['new']]}",
+]
+
+
+@pytest.mark.parametrize("block", [50, 3_000, 1 << 22])
+def test_plain_and_other_lines_give_what_full_parsing_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(gzip_blocks, "BLOCK", block)
+    path = tmp_path / "x.gz"
+    plain_reviews = [review(f"u{n % 7}", f"B0{n % 9}", n, reviewText="x\n" * n) for n in range(len(ODD_REVIEWS))]
+    lines = [line for pair in zip(ODD_REVIEWS, plain_reviews, strict=True) for line in pair]
+    expected, bad = [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            expected += [] if (line + b"\n").isspace() else [amazon._parse_review(line)]
+        except ValueError as error:
+            bad.append(f"  line {number}: {error}")
+    path.write_bytes(gzip.compress(b"\n".join([*lines, b"", b" ", b""])))
+    table, malformed = amazon._read_reviews(path)
+    assert [tuple(row.values()) for row in table.to_pylist()] == expected
+    assert (malformed.lines, malformed.count) == (len(lines), len(bad))
+    assert [shown[:20] for shown in malformed.shown] == [shown[:20] for shown in bad[:5]]
+
+    items = {f"B0{n}" for n in range(9)}
+    lines = [line for pair in zip(ODD_PRODUCTS, PRODUCTS, strict=False) for line in pair]
+    category_of, bad = {}, []
+    for number, line in enumerate(lines, 1):
+        try:
+            item, category = amazon._parse_metadata(line + b"\n", items)
+        except ValueError as error:
+            bad.append(f"  line {number}: {error}")
+            continue
+        if category:
+            category_of[item] = category
+    path.write_bytes(gzip.compress(b"\n".join(lines)))
+    found, malformed = amazon._read_metadata(path, items)
+    assert found == category_of
+    assert (malformed.lines, malformed.count, malformed.shown) == (len(lines), len(bad), bad[:5])
 
 
 def test_more_than_one_malformed_review_in_1000_stops(mirror: Path, tmp_path: Path) -> None:

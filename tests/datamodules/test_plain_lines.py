@@ -61,7 +61,30 @@ values = st.recursive(
 )
 pairs = st.lists(st.tuples(keys, values), max_size=6)  # a key may come twice
 ends = st.sampled_from(["", "\r", " ", "\t", "  \r", ",", "}", "x"])
-SYNTAX = ["{", "}", "[", "]", ":", ",", '"', "'", "\\", " ", "-", ".", "0", "1", "e", "u", "x", "d8", "00", "a", "\r", "\t"]
+SYNTAX = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    '"',
+    "'",
+    "\\",
+    " ",
+    "-",
+    ".",
+    "0",
+    "1",
+    "e",
+    "u",
+    "x",
+    "d8",
+    "00",
+    "a",
+    "\r",
+    "\t",
+]
 pieces = st.lists(st.sampled_from([*SYNTAX, '"asin"', "'time'", '"\\u00e9"', "é", "\0", "\x7f"]), max_size=12)
 
 
@@ -118,7 +141,10 @@ PLAIN = [
     ('{"asin":"B1","time":0}\r', {"asin": "B1", "time": 0}),
     ('{ "x" : { "asin" : "no" , "l": [ [ ] , { } ] } , "asin" : "B1" } ', {"asin": "B1"}),
     ('{"asin": "old", "asin": "B1", "time": 1, "time": [2, {"time": 3}]}', {"asin": "B1", "time": [2, {"time": 3}]}),
-    ('{"asin": "", "time": -1, "categories": [["a", "b"], []]}', {"asin": "", "time": -1, "categories": [["a", "b"], []]}),
+    (
+        '{"asin": "", "time": -1, "categories": [["a", "b"], []]}',
+        {"asin": "", "time": -1, "categories": [["a", "b"], []]},
+    ),
     ('{"asin": "tab\\t", "time": 1.50, "x": 123456789012345678}', {"asin": "tab\t", "time": 1.5}),
     ('{"x": "' + "y" * 5 * STEP + '\\\\", "asin": "B' + "1" * STEP + '"}', {"asin": "B" + "1" * STEP}),
 ]
@@ -142,14 +168,36 @@ def test_escapes_of_each_language() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"", b"  ", b"[1]", b"{", b'{"asin": "B1"', b'{"asin": "B1}', b'{"asin": "B1",}', b'{"asin": "B1"}}',
-        b'{"asin": "B1", "x": 01}', b'{"asin": "B1", "x": 1.}', b'{"asin": "B1", "x": .5}', b'{"asin": "B1", "x": -}',
-        b'{"asin": "B1", "x": 1e5}', b'{"asin": "B1", "x": 1234567890123456789}', b'{"asin": "B1", "x": nan}',
-        b'{"asin": "B1", "x": "\xc3\xa9"}', b'{"asin": "B1", "x": "\\ud83d\\ude00"}', b'{"\\u0061sin": "B2", "asin": "B1"}',
-        b'{"asin": "B1", "x": "\\q"}', b'{"asin": "B1", "x": "\\u12g4"}', b'{"asin": "B1", "x": "\x00"}', b'{"asin" "B1"}',
-        b'{"asin": "B1" "C"}', b'{"asin": [1, 2}}', b'{"asin": {"a": 1]}', b'{"asin": {"a"}}', b"\xef\xbb\xbf{}", b' {"asin": 1}',
+        b"",
+        b"  ",
+        b"[1]",
+        b"{",
+        b'{"asin": "B1"',
+        b'{"asin": "B1}',
+        b'{"asin": "B1",}',
+        b'{"asin": "B1"}}',
+        b'{"asin": "B1", "x": 01}',
+        b'{"asin": "B1", "x": 1.}',
+        b'{"asin": "B1", "x": .5}',
+        b'{"asin": "B1", "x": -}',
+        b'{"asin": "B1", "x": 1e5}',
+        b'{"asin": "B1", "x": 1234567890123456789}',
+        b'{"asin": "B1", "x": nan}',
+        b'{"asin": "B1", "x": "\xc3\xa9"}',
+        b'{"asin": "B1", "x": "\\ud83d\\ude00"}',
+        b'{"\\u0061sin": "B2", "asin": "B1"}',
+        b'{"asin": "B1", "x": "\\q"}',
+        b'{"asin": "B1", "x": "\\u12g4"}',
+        b'{"asin": "B1", "x": "\x00"}',
+        b'{"asin" "B1"}',
+        b'{"asin": "B1" "C"}',
+        b'{"asin": [1, 2}}',
+        b'{"asin": {"a": 1]}',
+        b'{"asin": {"a"}}',
+        b"\xef\xbb\xbf{}",
+        b' {"asin": 1}',
     ],
-)  # fmt: skip
+)
 def test_other_lines_are_left_to_a_full_parser(line: bytes) -> None:
     assert found(line) is None
     assert found(line, "python") is None
