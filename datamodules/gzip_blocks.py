@@ -34,7 +34,8 @@ def read_blocks(path: Path) -> Iterator[bytes]:
             raise UserError(f"{path} is empty (0 bytes), expected a gzip file. {mend(path)}")
         if head != b"\x1f\x8b":
             raise UserError(f"{path} is not a gzip file: it begins with {head!r}, expected b'\\x1f\\x8b'. {mend(path)}")
-        with igzip.IGzipFile(path, "rb") as content, closing(_read_ahead(content)) as blocks:
+        content = igzip.open(path, "rb")  # type: ignore[no-untyped-call]
+        with content, closing(_read_ahead(content)) as blocks:
             rest = b""
             for block in blocks:
                 end = block.rfind(b"\n") + 1
