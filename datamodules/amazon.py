@@ -8,32 +8,33 @@ metadata files are lines of Python literals. The category of an item is the last
 """
 
 import ast
-import gzip
-import io
 import os
 import re
 import warnings
-import zlib
-from array import array
-from collections.abc import Iterator
+from collections.abc import Container
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import numpy.typing as npt
 import orjson
+import pyarrow as pa
 
 from datamodules.download import fetch
 from datamodules.errors import UserError
+from datamodules.gzip_blocks import LONGEST_LINE, mend, read_blocks
 from datamodules.interactions import UNKNOWN_CATEGORY, Counts, RawInteractions, file_sha256
+from datamodules.plain_lines import INTEGER, OTHER, TEXT, Lines, find_fields
 
 MIRRORS = (
     "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
     "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
 )
 LICENCE = "published for research by J. McAuley, UCSD; no licence stated, not redistributed here"
-LONGEST_LINE = 1 << 20  # bytes; real lines stay far below, and a parser needs hundreds of bytes a byte
 LATEST_TIME = 1 << 32  # seconds, the year 2106: anything later is in another unit
 TOLERATED = 1000  # one malformed line among so many is counted and reported, more stop the preparation
 SHOWN = 5
@@ -68,6 +69,10 @@ CATEGORIES = {
 }
 SIZES = {"reviews_Electronics_5.json.gz": 495_854_086}  # bytes, of the public files
 
+REVIEW_FIELDS = ("reviewerID", "asin", "unixReviewTime")
+METADATA_FIELDS = ("asin", "categories")
+REVIEWS = pa.schema({"user": pa.string(), "item": pa.string(), "time": pa.int64()})
+
 _ASIN = re.compile(rb"""['"]asin['"]\s*:\s*['"]([^'"]+)['"]""")
 
 
@@ -76,15 +81,24 @@ class Malformed:
     """Lines of one file that could not be used: how many, and the first few with their reason."""
 
     path: Path
-    lines: int = 0
+    lines: int = 0  # up to the last one that is not blank
     count: int = 0
     shown: list[str] = field(default_factory=list)
+    before: int = 0  # lines in front of those at work
 
-    def add(self, number: int, reason: str) -> None:
-        """Count line `number` (from 1)."""
+    def add(self, row: int, reason: str) -> None:
+        """Count row `row` (from 0) of the lines at work, after all rows before it."""
         self.count += 1
         if len(self.shown) < SHOWN:
-            self.shown.append(f"  line {number:,}: {reason}")
+            self.shown.append(f"  line {self.before + row + 1:,}: {reason}")
+
+    def passed(self, found: Lines) -> None:
+        """Leave the lines at work behind."""
+        count = len(found.ends)
+        filled = next((row for row in reversed(range(count)) if not found.line(row).isspace()), None)
+        if filled is not None:
+            self.lines = self.before + filled + 1
+        self.before += count
 
     def notes(self) -> list[str]:
         """Return the lines to report; raises `UserError` where more than one line in 1,000 is malformed."""
@@ -95,7 +109,7 @@ class Malformed:
             first = "\n".join(self.shown)
             raise UserError(
                 f"{what}, more than 1 in {TOLERATED:,}; the first are\n{first}\n"
-                f"This is not the file of the 2014 release, or it is damaged. {_mend(self.path)}"
+                f"This is not the file of the 2014 release, or it is damaged. {mend(self.path)}"
             )
         return [f"{what}; the first are", *self.shown]
 
@@ -108,11 +122,16 @@ def read_amazon(category: str, data_dir: Path) -> RawInteractions:
     folder = data_dir / "raw" / "amazon"
     reviews = _obtain(f"reviews_{category}_5.json.gz", folder)
     metadata = _obtain(f"meta_{category}.json.gz", folder)
-    user, item, time, users, items, bad_reviews = _read_reviews(reviews)
-    notes = bad_reviews.notes()
-    if not len(time):
-        raise UserError(f"{reviews} holds no reviews. {_mend(reviews)}")
-    category_of, bad_metadata = _read_metadata(metadata, items)
+    with ThreadPoolExecutor(1) as thread:
+        inputs = thread.map(_describe, (reviews, metadata))  # their checksums take as long as half the reading
+        table, bad_reviews = _read_reviews(reviews)
+        notes = bad_reviews.notes()
+        if not table.num_rows:
+            raise UserError(f"{reviews} holds no reviews. {mend(reviews)}")
+        numbered_users = thread.submit(_numbered, table["user"])
+        item, items = _numbered(table["item"])
+        category_of, bad_metadata = _read_metadata(metadata, set(items))
+        user, users = numbered_users.result()
     notes += bad_metadata.notes()
     missing = [asin for asin in items if asin not in category_of]
     category_of.update(dict.fromkeys(missing, UNKNOWN_CATEGORY))
@@ -122,13 +141,13 @@ def read_amazon(category: str, data_dir: Path) -> RawInteractions:
             f"they get the category '{UNKNOWN_CATEGORY}'"
         )
     return RawInteractions(
-        user=np.frombuffer(user, np.int32),
-        item=np.frombuffer(item, np.int32),
-        time=np.frombuffer(time, np.int64),
-        user_ids=list(users),
-        item_ids=list(items),
+        user=user,
+        item=item,
+        time=table["time"].to_numpy(),
+        user_ids=users,
+        item_ids=items,
         category_of=category_of,
-        inputs=[_describe(path) for path in (reviews, metadata)],
+        inputs=list(inputs),
         malformed=bad_reviews.count + bad_metadata.count,
         missing_categories=len(missing),
         notes=tuple(notes),
@@ -159,66 +178,57 @@ def _describe(path: Path) -> dict[str, Any]:
     return {"file": path.name, "url": url, "sha256": file_sha256(path), "bytes": path.stat().st_size}
 
 
-def _mend(path: Path) -> str:
-    return f"Delete {path} and run the command again, or put a sound copy in its place."
-
-
-def _read_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """Yield number (from 1) and content of each line of a gzip file; None for a line that is absurdly long.
-
-    Raises `UserError` for a file that is empty, no gzip file, cut short or corrupted.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(2)
-        if not head:
-            raise UserError(f"{path} is empty (0 bytes), expected a gzip file. {_mend(path)}")
-        if head != b"\x1f\x8b":
-            raise UserError(
-                f"{path} is not a gzip file: it begins with {head!r}, expected b'\\x1f\\x8b'. {_mend(path)}"
-            )
-        number = 0
-        # The buffer halves the time that lines take.
-        with gzip.open(path, "rb") as content, io.BufferedReader(content, 1 << 20) as lines:
-            while line := lines.readline(LONGEST_LINE):
-                number += 1
-                whole = len(line) < LONGEST_LINE or line.endswith(b"\n")
-                while line and not line.endswith(b"\n") and not whole:
-                    line = lines.readline(LONGEST_LINE)
-                if not line.isspace():
-                    yield number, line if whole else None
-    except EOFError:
-        raise UserError(f"{path} is cut short: the gzip stream ends too early. {_mend(path)}") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path} is corrupted: {error}. {_mend(path)}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _read_reviews(
-    path: Path,
-) -> tuple["array[int]", "array[int]", "array[int]", dict[str, int], dict[str, int], Malformed]:
-    """Return user, item and time of each review, the positions of the raw ids, and what was left out."""
-    user_codes, item_codes, times = array("i"), array("i"), array("q")
-    users: dict[str, int] = {}
-    items: dict[str, int] = {}
+def _read_reviews(path: Path) -> tuple[pa.Table, Malformed]:
+    """Return user, item and time of each review, and what was left out."""
     malformed = Malformed(path)
-    for number, line in _read_lines(path):
-        malformed.lines = number
-        try:
-            user, item, time = _parse_review(line)
-        except ValueError as error:
-            malformed.add(number, str(error))
+    tables = [REVIEWS.empty_table()]
+    for block in read_blocks(path):
+        tables.append(_reviews_of(find_fields(block, REVIEW_FIELDS, "json"), malformed))
+    return pa.concat_tables(tables), malformed
+
+
+def _reviews_of(found: Lines, malformed: Malformed) -> pa.Table:
+    """Return the reviews of the next lines of a file, in order; what is not plain is parsed in full."""
+    expected = (found.kinds == (TEXT, TEXT, INTEGER)).all(axis=1)
+    rows = np.flatnonzero(expected & (found.ends - found.begins < LONGEST_LINE))
+    time = found.texts(2, rows).cast(pa.int64()).to_numpy()
+    rows, time = rows[time < LATEST_TIME], time[time < LATEST_TIME]
+    table = pa.Table.from_arrays([found.texts(0, rows), found.texts(1, rows), pa.array(time)], schema=REVIEWS)
+
+    others, reviews = [], []
+    for row in _all_but(rows, len(found.ends)):
+        line = found.line(row)
+        if line.isspace():
             continue
-        user_codes.append(users.setdefault(user, len(users)))
-        item_codes.append(items.setdefault(item, len(items)))
-        times.append(time)
-    return user_codes, item_codes, times, users, items, malformed
+        try:
+            reviews.append(_parse_review(line))
+            others.append(row)
+        except ValueError as error:
+            malformed.add(row, str(error))
+    malformed.passed(found)
+    if not others:
+        return table
+    columns = [pa.array(column, field.type) for column, field in zip(zip(*reviews, strict=True), REVIEWS, strict=True)]
+    table = pa.concat_tables([table, pa.Table.from_arrays(columns, schema=REVIEWS)])
+    return table.take(np.argsort(np.concatenate([rows, others])))
 
 
-def _parse_review(line: bytes | None) -> tuple[str, str, int]:
+def _all_but(rows: npt.NDArray[np.intp], count: int) -> list[int]:
+    """Return the numbers below `count` that are not among `rows`."""
+    left = np.ones(count, np.bool_)
+    left[rows] = False
+    return np.flatnonzero(left).tolist()
+
+
+def _numbered(ids: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """Return each row's position in the list of different ids, and that list, in the order of first occurrence."""
+    encoded = ids.dictionary_encode().combine_chunks()
+    return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+
+
+def _parse_review(line: bytes) -> tuple[str, str, int]:
     """Return reviewer, item and time in seconds; raises ValueError with the reason if the line has none."""
-    if line is None:
+    if len(line) > LONGEST_LINE:
         raise ValueError(f"longer than {LONGEST_LINE:,} bytes")
     try:
         review = orjson.loads(line)
@@ -236,37 +246,60 @@ def _parse_review(line: bytes | None) -> tuple[str, str, int]:
     return user, item, time
 
 
-def _read_metadata(path: Path, items: dict[str, int]) -> tuple[dict[str, str], Malformed]:
+def _read_metadata(path: Path, items: Container[str]) -> tuple[dict[str, str], Malformed]:
     """Return the categories of those `items` that have one, and what was left out."""
     category_of: dict[str, str] = {}
     malformed = Malformed(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of escapes in somebody's product description
-        for number, line in _read_lines(path):
-            malformed.lines = number
-            try:
-                found = _parse_metadata(line, items)
-            except ValueError as error:
-                malformed.add(number, str(error))
-                continue
-            if found:
-                category_of[found[0]] = found[1]  # of two lines about one item the last counts, as in the code
+        for block in read_blocks(path):
+            # Of two lines about one item the last counts, as in the released code.
+            category_of |= _categories_of(find_fields(block, METADATA_FIELDS, "python"), items, malformed)
     return category_of, malformed
 
 
-def _parse_metadata(line: bytes | None, items: dict[str, int]) -> tuple[str, str] | None:
-    """Return item and category; None if the line is about another item or names no category.
+def _categories_of(found: Lines, items: Container[str], malformed: Malformed) -> dict[str, str]:
+    """Return what the next lines of a file tell about `items`; what is not plain is parsed in full."""
+    expected = (found.kinds == (TEXT, OTHER)).all(axis=1)
+    rows = np.flatnonzero(expected & (found.ends - found.begins < LONGEST_LINE))
+    others = _all_but(rows, len(found.ends))
+    asins = found.texts(0, rows).to_pylist()
+    ours = [n for n, asin in enumerate(asins) if asin in items]
+    literals = found.texts(1, rows[ours]).to_pylist()
+    plain = {row: (asins[n], text) for row, n, text in zip(rows[ours].tolist(), ours, literals, strict=True)}
+
+    category_of = {}
+    for row in sorted([*plain, *others]):
+        try:
+            if row in plain:
+                item, category = plain[row][0], _category_in(plain[row][1])
+            else:
+                item, category = _parse_metadata(found.line(row), items)
+        except ValueError as error:
+            malformed.add(row, str(error))
+            continue
+        if category:
+            category_of[item] = category
+    malformed.passed(found)
+    return category_of
+
+
+def _parse_metadata(line: bytes, items: Container[str]) -> tuple[str, str | None]:
+    """Return item and category, None if the line is blank, is about another item or names no category.
 
     Parsing a literal takes long, and the full files describe many more items than have reviews: the line is
     searched for the item first. Raises ValueError with the reason if the line does not hold what it should.
     """
-    if line is None:
+    nothing = "", None
+    if line.isspace():
+        return nothing
+    if len(line) > LONGEST_LINE:
         raise ValueError(f"longer than {LONGEST_LINE:,} bytes")
     asins = _ASIN.findall(line)
     if not asins:
         raise ValueError("no 'asin'")
     if not any(asin.decode("utf-8", "replace") in items for asin in asins):
-        return None
+        return nothing
     try:
         product = ast.literal_eval(line.decode("utf-8").strip())
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
@@ -274,8 +307,19 @@ def _parse_metadata(line: bytes | None, items: dict[str, int]) -> tuple[str, str
     if not isinstance(product, dict) or not isinstance(product.get("asin"), str):
         raise ValueError("expected a dictionary with a text 'asin'")
     if product["asin"] not in items:
-        return None
-    paths = product.get("categories") or [[]]
+        return nothing
+    return product["asin"], _category(product.get("categories"))
+
+
+@lru_cache(1 << 16)
+def _category_in(literal: str) -> str | None:
+    """Return the category that a plain literal names; the same paths stand in many lines."""
+    return _category(ast.literal_eval(literal))
+
+
+def _category(paths: object) -> str | None:
+    """Return the last element of the first path, None if there is none; raises ValueError if it is no text."""
+    paths = paths or [[]]
     if not isinstance(paths, list) or not isinstance(paths[0], list):
         raise ValueError(f"'categories' must be a list of lists, got {paths!r:.40}")
     if not paths[0]:
@@ -283,4 +327,4 @@ def _parse_metadata(line: bytes | None, items: dict[str, int]) -> tuple[str, str
     category = paths[0][-1]
     if not isinstance(category, str) or not category:
         raise ValueError(f"a category must be text, got {category!r:.40}")
-    return product["asin"], category
+    return category

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules import amazon
-from datamodules.amazon import CATEGORIES, LONGEST_LINE, read_amazon
+from datamodules import amazon, gzip_blocks
+from datamodules.amazon import CATEGORIES, LATEST_TIME, read_amazon
 from datamodules.errors import UserError
+from datamodules.gzip_blocks import LONGEST_LINE, read_blocks
 from datamodules.interactions import Counts
 
 REVIEWS, METADATA = "reviews_Baby_5.json.gz", "meta_Baby.json.gz"
@@ -183,6 +184,56 @@ def test_strange_escapes_do_not_warn(mirror: Path, tmp_path: Path) -> None:
     assert read_amazon("Baby", tmp_path).category_of == {"B1": "Baby"}
 
 
+ODD_REVIEWS = [
+    *(b"", b" \t", b"{", review("é", "B00", 1), review("u1", 'B"', 2), review("u1", "B00", LATEST_TIME)),
+    *(b'{"asin": "B00"}', review("\u2019"), b'{"x": 1e9, ' + review("u7")[1:], review("u1", "B00", LATEST_TIME - 1)),
+    review(time=-1),
+]
+ODD_PRODUCTS = [
+    *(b"", b"{'asin': 'B01'", "{'asin': 'B02', 'categories': [['é']]}".encode(), b"{'asin': 'B03', 'categories': ''}"),
+    *(b"{'asin': 'B04', 'categories': [[1]]}", b"{'asin': 'Z', 'categories': [[1]]}", b"{'asin': 'B05'}", b"{'x': 1}"),
+    *(b"{'asin': 'B06', 'categories': [['a', 'b\\x41']]}", b"{'asin': 'B06', 'categories': [[]]}", b"{'asin': ''}"),
+    b"{'asin': 'B07', 'categories': [['old']], 'categories': [['new']]}",
+]
+
+
+@pytest.mark.parametrize("block", [50, 3_000, 1 << 22])
+def test_plain_and_other_lines_give_what_full_parsing_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(gzip_blocks, "BLOCK", block)
+    path = tmp_path / "x.gz"
+    plain_reviews = [review(f"u{n % 7}", f"B0{n % 9}", n, reviewText="x\n" * n) for n in range(len(ODD_REVIEWS))]
+    lines = [line for pair in zip(ODD_REVIEWS, plain_reviews, strict=True) for line in pair]
+    expected, bad = [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            expected += [] if (line + b"\n").isspace() else [amazon._parse_review(line)]
+        except ValueError as error:
+            bad.append(f"  line {number}: {error}")
+    path.write_bytes(gzip.compress(b"\n".join([*lines, b"", b" ", b""])))
+    table, malformed = amazon._read_reviews(path)
+    assert [tuple(row.values()) for row in table.to_pylist()] == expected
+    assert (malformed.lines, malformed.count) == (len(lines), len(bad))
+    assert [shown[:20] for shown in malformed.shown] == [shown[:20] for shown in bad[:5]]
+
+    items = {f"B0{n}" for n in range(9)}
+    lines = [line for pair in zip(ODD_PRODUCTS, PRODUCTS, strict=False) for line in pair]
+    category_of, bad = {}, []
+    for number, line in enumerate(lines, 1):
+        try:
+            item, category = amazon._parse_metadata(line + b"\n", items)
+        except ValueError as error:
+            bad.append(f"  line {number}: {error}")
+            continue
+        if category:
+            category_of[item] = category
+    path.write_bytes(gzip.compress(b"\n".join(lines)))
+    found, malformed = amazon._read_metadata(path, items)
+    assert found == category_of
+    assert (malformed.lines, malformed.count, malformed.shown) == (len(lines), len(bad), bad[:5])
+
+
 def test_more_than_one_malformed_review_in_1000_stops(mirror: Path, tmp_path: Path) -> None:
     put(mirror, [b"{"] * 7 + MANY)
     with pytest.raises(UserError) as caught:
@@ -227,7 +278,8 @@ def corrupt_stream(content: bytes) -> bytes:
         (lambda content: content[:5], "is cut short"),
         (corrupt_checksum, "is corrupted: CRC check failed"),
         (corrupt_stream, "is corrupted|malformed"),
-        (lambda content: content + b"more", "is corrupted"),
+        (lambda content: content + b"more than a gzip header", "is corrupted"),
+        (lambda content: content + b"more", "is cut short"),  # the header of a second stream could begin so
         (lambda content: b"<html>404</html>", "begins with b'<htm"),
         (gzip.decompress, """begins with b['"]{"""),
         (lambda content: b"", "0 bytes"),
@@ -251,9 +303,9 @@ def test_a_wrong_file_is_noticed_by_the_reader_too(tmp_path: Path, content: byte
     path = tmp_path / REVIEWS
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"{REVIEWS} {reason}.* Delete"):
-        list(amazon._read_lines(path))
+        list(read_blocks(path))
     with pytest.raises(UserError, match=f"{METADATA} cannot be read: No such file"):
-        list(amazon._read_lines(tmp_path / METADATA))
+        list(read_blocks(tmp_path / METADATA))
 
 
 def test_no_reviews_at_all(mirror: Path, tmp_path: Path) -> None:

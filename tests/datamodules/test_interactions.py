@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from datamodules.interactions import (
     TABLE,
     Counts,
     RawInteractions,
+    _sort,
     file_sha256,
     load_interactions,
     number_ids,
@@ -82,6 +84,23 @@ def test_numbers_are_a_fixed_permutation_that_tells_nothing_about_the_catalogue(
     assert abs(np.corrcoef(rank, number)[0, 1]) < 0.05
     assert number[:6].tolist() == [1329, 4451, 3245, 2530, 4401, 458]  # a change needs a new READER_VERSION
     assert not np.array_equal(number, number_ids(ids, stream=2)[1])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        range(0, 86_400 * 30, 86_400),  # days: one number a row
+        range(1, 2**60, 2**56 + 1),  # beyond 63 bits
+        [5],
+        [-3, 4],
+    ],
+)
+def test_rows_are_sorted_by_user_time_and_item(times: Sequence[int]) -> None:
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, 20, (2, 3_000)).astype(np.int32)
+    time = rng.choice(np.array(times, np.int64), 3_000)
+    rows = np.stack([user, time, item], 1)
+    assert rows[_sort(user, time, item)].tolist() == sorted(rows.tolist())
 
 
 def test_the_table_does_not_depend_on_the_order_in_which_ids_are_met(tmp_path: Path) -> None:
