@@ -29,7 +29,7 @@ from datamodules.protocol import PROTOCOLS
 
 Json = dict[str, Any]
 ASSETS = ("style.css", "chart.js", "board.js")
-POINTS = 160  # of a learning curve at most
+POINTS = 120  # of a learning curve at most
 COLUMNS = ("loss", "auxiliary_loss", "target_loss", "test_auc")
 BATCH_SIZE, LEARNING_RATE = 128, 0.001  # what `dien-bench run` takes where it is told nothing
 

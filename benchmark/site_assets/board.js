@@ -48,13 +48,13 @@ function columnsOf(block) {
 }
 
 function meanCell(line, block) {
-  if (line.parameters !== undefined) return [make("span", { class: "mean" }, fixed(line.mean)), make("span", { class: "rest" })];
+  if (line.parameters !== undefined) return [make("span", { class: "mean" }, fixed(line.mean)), " ", make("span", { class: "rest" })];
   if (!line.seeds && !line.failed) return [make("span", { class: "none" }, "no run yet")];
   const seeds = (line.seeds === block.seeds ? `${line.seeds}` : `${line.seeds} of ${block.seeds}`) + (line.failed ? `, ${line.failed} failed` : "");
   const mean = make(line.best ? "strong" : "span", { class: "mean" }, fixed(line.mean));
   const said = `not distinguishable from ${line.above}`;
   const mark = line.close ? make("abbr", { class: "mark", title: said }, "≈", make("span", { class: "hidden" }, ` ${said}`)) : "";
-  return [mean, make("span", { class: "rest" }, known(line.std) ? ` ± ${fixed(line.std)}` : "", make("small", {}, ` (${seeds})`), " ", mark)];
+  return [mean, " ", make("span", { class: "rest" }, known(line.std) ? `± ${fixed(line.std)} ` : "", make("small", {}, `(${seeds})`), " ", mark)];
 }
 
 /** Dot and interval on an axis that the lines of a table share; the dashed line is the rule without parameters. */

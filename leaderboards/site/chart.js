@@ -56,10 +56,11 @@ function chart({ title, series, zero }) {
     "aria-label": `${title}, ${drawn.map((one) => one.name).join(", ")}. Left and right arrow read values, plus and minus zoom, Escape shows all steps.`,
   });
   const reset = make("button", { type: "button", class: "reset", disabled: true, click: () => zoom(all) }, "All steps");
-  const readout = make("span", { class: "readout", "aria-live": "polite" });
+  const readout = make("span", { class: "readout" });
+  const spoken = make("span", { class: "hidden", "aria-live": "polite" }); // for keys alone: a pointer passes too many values
   const legend = make("ul", { class: "legend" });
   const figure = make("figure", { class: "chart" },
-    make("figcaption", {}, make("strong", {}, title), readout, reset), plot, legend,
+    make("figcaption", {}, make("strong", {}, title), readout, spoken, reset), plot, legend,
     make("p", { class: "hint" }, "Drag to zoom. Keys: ← → read values, + − zoom, Esc all steps."));
 
   const x = (step) => margin.left + ((step - view[0]) / (view[1] - view[0])) * (width - margin.left - margin.right);
@@ -157,6 +158,7 @@ function chart({ title, series, zero }) {
     const known = drawn[0].band.map((p) => p.step).filter((s) => s >= view[0] && s <= view[1]);
     const at = cursor === null ? (direction > 0 ? -1 : known.length) : known.indexOf(cursor);
     readAt(known[clamp(at + direction, 0, known.length - 1)]);
+    spoken.textContent = `${readout.textContent}: ${drawn.map((one) => `${one.name} ${one.value.textContent}`).join(", ")}`;
   }
 
   function scale(factor) {
