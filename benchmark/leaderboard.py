@@ -18,7 +18,8 @@ from benchmark.probes import Probes, overview, read_probes
 from benchmark.records import Record, read_records, run_folder, write_atomically
 from benchmark.render import write_table
 from benchmark.scores import PREDICTIONS, RANKS, read_scores, write_ranks
-from benchmark.site import Shown, write_site
+from benchmark.site import write_site
+from benchmark.site_data import Shown
 from benchmark.tables import results_of, table_of
 from datamodules.datasets import DATASETS
 from datamodules.errors import UserError

@@ -31,9 +31,9 @@ function columnsOf(block) {
     },
   });
   const columns = [
-    { name: "AUC", value: (line) => line.mean, cell: (line) => meanCell(line, block), always: true },
+    { name: "AUC", kind: "auc", value: (line) => line.mean, cell: (line) => meanCell(line, block), always: true },
     { name: "95 % interval", value: (line) => line.low, cell: (line) => [known(line.low) ? `${fixed(line.low)} to ${fixed(line.high)}` : ""] },
-    { name: "AUC and interval", plot: true, value: (line) => line.low, cell: (line) => [intervalPlot(line, block)] },
+    { name: "AUC and interval", kind: "plotted", value: (line) => line.low, cell: (line) => [intervalPlot(line, block)] },
     { name: "last step", value: (line) => line.last, cell: (line) => [fixed(line.last)] },
     { name: "best − last", value: (line) => line.inflation, cell: (line) => [signed(line.inflation)] },
     tested("base-model", "BaseModel"),
@@ -48,7 +48,7 @@ function columnsOf(block) {
 }
 
 function meanCell(line, block) {
-  if (line.parameters !== undefined) return [make("span", { class: "mean" }, fixed(line.mean)), " ", make("span", { class: "rest" })];
+  if (line.parameters !== undefined) return [make("span", { class: "mean" }, fixed(line.mean)), " ", make("small", { class: "rest" }, `${line.parameters} parameters`)];
   if (!line.seeds && !line.failed) return [make("span", { class: "none" }, "no run yet")];
   const seeds = (line.seeds === block.seeds ? `${line.seeds}` : `${line.seeds} of ${block.seeds}`) + (line.failed ? `, ${line.failed} failed` : "");
   const mean = make(line.best ? "strong" : "span", { class: "mean" }, fixed(line.mean));
@@ -63,9 +63,9 @@ function intervalPlot(line, block) {
   const all = [...block.lines, ...block.probes].filter((one) => known(one.low));
   const low = Math.min(...all.map((one) => one.low));
   const high = Math.max(...all.map((one) => one.high));
-  const x = (value) => 4 + ((value - low) / (high - low || 1)) * 112;
+  const x = (value) => 4 + ((value - low) / (high - low || 1)) * 96;
   const free = block.probes.find((probe) => probe.parameters === 0);
-  return make("svg", { class: "interval", width: 120, height: 26, viewBox: "0 0 120 26", "aria-hidden": "true" },
+  return make("svg", { class: "interval", width: 104, height: 26, viewBox: "0 0 104 26", "aria-hidden": "true" },
     free ? make("line", { class: "rule", x1: x(free.mean), x2: x(free.mean), y1: 0, y2: 26 }) : null,
     make("line", { x1: x(line.low), x2: x(line.high), y1: 13, y2: 13 }),
     make("circle", { cx: x(line.mean), cy: 13, r: line.parameters === undefined ? 3.4 : 2.2 }));
@@ -78,7 +78,7 @@ function tableOf(block) {
   const body = make("tbody");
   const pairs = [];
   for (const line of [...block.lines, ...block.probes]) {
-    const cells = columns.map((column) => make("td", { class: column.plot ? "plotted" : "number" }, column.cell(line)));
+    const cells = columns.map((column) => make("td", { class: column.kind ?? "number" }, column.cell(line)));
     if (line.parameters !== undefined) {
       pairs.push({ line, rows: [make("tr", { class: "probe" }, make("th", { scope: "row" }, line.label), cells)] });
       continue;
@@ -88,8 +88,10 @@ function tableOf(block) {
     const detail = make("tr", { class: "detail", id, hidden: true }, inside);
     const button = make("button", { type: "button", class: "open", "aria-expanded": "false", "aria-controls": id }, line.label);
     const row = make("tr", { class: "row", "data-key": line.key }, make("th", { scope: "row" }, button), cells);
-    row.addEventListener("click", () => {
-      if (!detail.hidden || !String(getSelection())) toggle();
+    row.addEventListener("click", (event) => {
+      const selection = getSelection();
+      const selecting = !selection.isCollapsed && row.contains(selection.anchorNode); // figures, to copy them
+      if (event.target.closest("button") || !selecting) toggle();
     });
     const toggle = () => {
       if (!inside.hasChildNodes()) inside.append(detailOf(line));
@@ -100,10 +102,10 @@ function tableOf(block) {
     pairs.push({ line, rows: [row, detail] });
   }
   const order = { column: null, descending: true };
-  const label = { name: "model", value: (line) => line.label };
+  const label = { name: "model", kind: "text", value: (line) => line.label };
   const heads = [label, ...columns].map((column) => {
-    if (column.plot) return make("th", { scope: "col", class: "plotted" }, column.name);
-    return make("th", { scope: "col", class: column === label ? null : "number" },
+    if (column.kind === "plotted") return make("th", { scope: "col", class: "plotted" }, column.name);
+    return make("th", { scope: "col", class: column.kind ?? "number" },
       make("button", { type: "button", class: "sort", click: () => sortBy(column), title: "Sort; a third time: the paper's order" }, column.name));
   });
   function sortBy(column) {
@@ -128,7 +130,7 @@ function tableOf(block) {
   place();
   const caption = make("caption", { class: "hidden" }, `Table ${block.table} on ${block.dataset}, protocol ${block.protocol}, variant ${block.variant}`);
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption.textContent },
-    make("table", { class: block.lines.some((line) => known(line.std)) ? "results spread" : "results" }, caption, make("thead", {}, make("tr", {}, heads)), body));
+    make("table", { class: "results" }, caption, make("thead", {}, make("tr", {}, heads)), body));
 }
 
 /** What a row opens to. */
@@ -205,7 +207,7 @@ function comparisonOf(block) {
   };
   const select = make("select", { change: () => show(select.value) }, [...names].reverse().map((name) => make("option", { value: name }, CURVES[name])));
   return make("details", { class: "compare", toggle() { if (!place.hasChildNodes()) show(select.value); } },
-    make("summary", {}, "Learning curves of these rows"), make("label", {}, "Quantity ", select), place);
+    make("summary", {}, "Learning curves of these rows: test AUC, and losses as in Figure 2"), make("label", {}, "Quantity ", select), place);
 }
 
 function blockOf(block) {
@@ -253,7 +255,7 @@ function showBoard(place) {
     make("p", { class: "lead" }, `${count(board.runs, "run")} of ${count(rows, "row")}. Open a row for its seeds, settings and learning curves; a dashed line in a table is a rule without parameters.`),
     make("form", { class: "filters", "aria-label": "filter", submit: (event) => event.preventDefault() }, selects, found),
     ...groups.values(),
-    make("section", { class: "prose" }, make("h2", { id: "notes" }, "How to read the tables"), make("ul", {}, board.notes.map((note) => make("li", {}, note)))),
+    make("section", { class: "prose" }, make("h2", { id: "notes" }, "How to read the tables"), make("ul", {}, [...board.notes, "Probes are rules. A table in another order than the paper's keeps its ≈: the row above is the paper's."].map((note) => make("li", {}, note)))),
     probeSection());
   apply();
 }

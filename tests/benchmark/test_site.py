@@ -16,7 +16,8 @@ import pytest
 from benchmark.figures import Curve, read_curve
 from benchmark.leaderboard import build
 from benchmark.records import read_records
-from benchmark.site import command, embed, render_markdown, thinned
+from benchmark.site import embed, render_markdown
+from benchmark.site_data import command, thinned
 from datamodules.errors import UserError
 
 BOARD = Path(__file__).parents[2] / "leaderboards"
@@ -237,6 +238,9 @@ def test_a_row_opens_to_its_seeds_settings_curves_and_command(visit: Any) -> Non
     assert inside.locator(".chart").nth(0).locator(".band").count() == 3
     page.keyboard.press("Enter")
     assert inside.is_hidden()
+    page.keyboard.press("Enter")
+    inside.get_by_role("button", name="Copy").click()  # selects the command
+    assert open_row(page, "tafeng/arxiv-v1/augru-official").is_visible()
 
 
 def test_a_chart_zooms_by_drag_and_key_and_reads_values(visit: Any) -> None:
