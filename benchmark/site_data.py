@@ -22,7 +22,6 @@ from datamodules.protocol import PROTOCOLS
 
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
-COLUMNS = ("loss", "auxiliary_loss", "target_loss", "test_auc")
 BATCH_SIZE, LEARNING_RATE = 128, 0.001  # what `dien-bench run` takes where it is told nothing
 
 
@@ -196,7 +195,7 @@ def _row(records: Sequence[Record]) -> Json:
             for record in records
         ],
         "facts": _facts(records),
-        "curves": {name: curve for name in COLUMNS if (curve := _curve(finished, name))},
+        "curves": _curves(finished),
         "command": command(first.dataset, first.protocol, first.variant, first.model, records, seeds),
     }
 
@@ -225,6 +224,14 @@ def _facts(records: Sequence[Record]) -> list[Json]:
         }
         for name, values in facts.items()
     ]
+
+
+def _curves(records: Sequence[Record]) -> dict[str, Json]:
+    """Return the learning curves of a row by column of metrics.csv; without an auxiliary loss, loss is target loss."""
+    auxiliary = _curve(records, "auxiliary_loss")
+    losses = {"auxiliary_loss": auxiliary, "target_loss": _curve(records, "target_loss")} if auxiliary else {}
+    found = {"loss": _curve(records, "loss"), **losses, "test_auc": _curve(records, "test_auc")}
+    return {name: curve for name, curve in found.items() if curve}
 
 
 def _curve(records: Sequence[Record], column: str) -> Json | None:

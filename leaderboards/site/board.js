@@ -193,15 +193,19 @@ function commandBox(text) {
 
 /** One quantity over steps for all rows of a table, made when it is opened. */
 function comparisonOf(block) {
-  const names = Object.keys(CURVES).filter((name) => block.lines.some((line) => own(board.rows, line.key)?.curves[name]));
+  const curveOf = (line, name) => {
+    const curves = own(board.rows, line.key)?.curves ?? {};
+    return curves[name] ?? (name === "target_loss" ? curves.loss : undefined); // without an auxiliary loss they are one
+  };
+  const names = Object.keys(CURVES).filter((name) => block.lines.some((line) => curveOf(line, name)));
   if (!names.length) return null;
   const place = make("div");
   const show = (name) => {
-    const lines = block.lines.filter((line) => own(board.rows, line.key)?.curves[name]);
+    const lines = block.lines.filter((line) => curveOf(line, name));
     const others = lines.map((line) => line.model).filter((model) => !own(STYLES, model));
     const series = lines.map((line) => {
       const [colour, dash] = own(STYLES, line.model) ?? ["var(--ink)", DASHES[others.indexOf(line.model) % DASHES.length]];
-      return { name: line.label, colour, dash, curve: board.rows[line.key].curves[name] };
+      return { name: line.label, colour, dash, curve: curveOf(line, name) };
     });
     place.replaceChildren(chart({ title: `${CURVES[name][0].toUpperCase()}${CURVES[name].slice(1)} on ${block.dataset}`, series, zero: name !== "test_auc" }));
   };

@@ -280,6 +280,9 @@ def test_rows_of_a_table_are_drawn_together(visit: Any) -> None:
     assert chart.locator(".curve").count() == chart.locator(".legend li").count() == 6
     chart.locator(".legend button").first.click()
     assert chart.locator(".curve").count() == 5
+    for quantity, rows in (("auxiliary_loss", 1), ("target_loss", 6)):
+        page.locator(".compare:visible select").select_option(quantity)
+        assert chart.locator(".curve").count() == rows
 
 
 @pytest.mark.parametrize("name", ["index.html", "claims.html"])
