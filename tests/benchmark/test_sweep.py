@@ -84,6 +84,14 @@ def train(config, on_progress):
     }
 
 
+@pytest.fixture(autouse=True)
+def heeds_interrupts():
+    """A shell starts background jobs deaf to SIGINT, and children inherit it: these tests want to be heard."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def nothing_finished(config):
     return None
 
