@@ -235,6 +235,7 @@ def test_a_row_opens_to_its_seeds_settings_curves_and_command(visit: Any) -> Non
     assert str(records[0].commit) in text
     assert records[0].device in text
     assert inside.locator("pre").inner_text().splitlines()[-1].endswith("--models dien --seeds '0 1 2 3 4'")
+    inside.locator(".chart").nth(0).locator(".curve").first.wait_for()  # drawn once its width is known
     assert inside.locator(".chart").nth(0).locator(".curve").count() == 3  # whole, auxiliary and target loss
     assert inside.locator(".chart").nth(0).locator(".band").count() == 3
     page.keyboard.press("Enter")
@@ -277,12 +278,13 @@ def test_rows_of_a_table_are_drawn_together(visit: Any) -> None:
     page.locator(".compare:visible summary").focus()
     page.keyboard.press("Enter")
     chart = page.locator(".compare:visible .chart")
-    chart.wait_for()
+    chart.locator(".curve").first.wait_for()  # drawn once its width is known
     assert chart.locator(".curve").count() == chart.locator(".legend li").count() == 6
     chart.locator(".legend button").first.click()
     assert chart.locator(".curve").count() == 5
     for quantity, rows in (("auxiliary_loss", 1), ("target_loss", 6)):
         page.locator(".compare:visible select").select_option(quantity)
+        chart.locator(".curve").first.wait_for()  # drawn once its width is known
         assert chart.locator(".curve").count() == rows
 
 
