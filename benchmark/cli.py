@@ -235,14 +235,14 @@ def probe(
 @app.command()
 def leaderboard(
     runs: Annotated[
-        Path | None, typer.Argument(help="Folder of runs to add; none: make tables and figures anew.")
+        Path | None, typer.Argument(help="Folder of runs to add; none: make tables, figures and page anew.")
     ] = None,
     board: Annotated[Path, typer.Option(help="The leaderboard's folder.")] = Path("leaderboards"),
     check: Annotated[
         bool, typer.Option("--verify", help="Only recompute every AUC from the committed ranks; change nothing.")
     ] = False,
 ) -> None:
-    """Add runs to the leaderboard, and make its tables and figures from all of its records.
+    """Add runs to the leaderboard, and make its tables, figures and site/index.html from all of its records.
 
     Example: dien-bench leaderboard runs
     """

@@ -1,4 +1,4 @@
-"""The leaderboard: committed records, and the tables and figures that are made from them and from nothing else.
+"""The leaderboard: committed records, and the tables, figures and pages made from them and from nothing else.
 
 leaderboards/records/ holds record.json, metrics.csv and ranks.parquet of every run in the layout of a run folder.
 Ranks of its predictions let anybody recompute the AUC and test two rows against each other, and name neither users nor
@@ -18,7 +18,9 @@ from benchmark.probes import Probes, overview, read_probes
 from benchmark.records import Record, read_records, run_folder, write_atomically
 from benchmark.render import write_table
 from benchmark.scores import PREDICTIONS, RANKS, read_scores, write_ranks
-from benchmark.tables import table
+from benchmark.site import write_site
+from benchmark.site_data import Shown
+from benchmark.tables import results_of, table_of
 from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
 from datamodules.protocol import PROTOCOLS
@@ -110,15 +112,20 @@ def verify(board: Path) -> tuple[int, list[Path]]:
 
 def build(board: Path) -> list[Path]:
     """Write every table and figure of the board, and its index, from its records; return their paths."""
-    records = read_records(board / "records")
+    records = read_records(board / "records") if (board / "records").is_dir() else []
     if not records:
-        raise UserError(f"{board / 'records'} holds no record; add runs with: dien-bench leaderboard runs")
+        page = write_site(board, [], [], [])[0]
+        raise UserError(
+            f"{board / 'records'} holds no record; {page} says how to make one: dien-bench leaderboard runs"
+        )
     written: list[Path] = []
+    shown: list[Shown] = []
     index = [
         "# Leaderboard",
         "",
         "Made by `make leaderboard` from the records in `records/` and the rules in `probes/`; not to be edited.",
         "`dien-bench leaderboard --verify` recomputes every AUC. Printed figures one by one: [claims](claims.md).",
+        "With seeds, settings and learning curves of every row: open [`site/index.html`](site/index.html).",
         "",
     ]
     for protocol, variant in sorted({(record.protocol, record.variant) for record in records}, key=_order):
@@ -132,19 +139,22 @@ def build(board: Path) -> list[Path]:
             models = [row.model for row in rows if any(record.model == row.model for record in mine)] + own
             if len(models) < 2:
                 continue
-            made = table(mine, number, datasets, protocol, variant, models, probes)
+            results = results_of(mine, number, datasets, protocol, variant, models, probes)
+            made = table_of(results, number, protocol, variant)
+            shown.append(Shown(number, protocol, variant, results, made.notes))
             paths = write_table(made, board, f"table{number}-{stem}")
             written += paths
             index += [paths[0].read_text().replace("## ", "#### ").replace("##### ", "#### "), ""]
             index += [f"As [CSV]({paths[1].name}).", ""]
             if (number, stem) == ("4", "arxiv-v1-official"):
-                short = table(mine, number, datasets, protocol, variant, models, probes, short=True)
+                short = table_of(results, number, protocol, variant, short=True)
                 _show_in(board.parent / "README.md", short.markdown())
         written += _figures(mine, datasets, board, stem, index)
-    index += _probe_overview(board)
+    measured = _measured_probes(board)
+    index += [overview(measured).markdown().replace("### ", "#### ")] if measured else []
     write_atomically(board / "claims.md", claims_page(records, board).encode())
     write_atomically(board / "README.md", "\n".join(index).encode())
-    return [*written, board / "claims.md", board / "README.md"]
+    return [*written, board / "claims.md", board / "README.md", *write_site(board, records, shown, measured)]
 
 
 def _probes(board: Path, datasets: Sequence[str], protocol: str) -> dict[str, Probes]:
@@ -152,12 +162,11 @@ def _probes(board: Path, datasets: Sequence[str], protocol: str) -> dict[str, Pr
     return {name: probes for name, probes in found.items() if probes is not None}
 
 
-def _probe_overview(board: Path) -> list[str]:
-    """Return the lines that show all probes of the board, by data set and protocol."""
+def _measured_probes(board: Path) -> list[Probes]:
+    """Return all probes of the board, by data set and protocol."""
     by_protocol = [_probes(board, sorted(DATASETS, key=_dataset_order), protocol) for protocol in PROTOCOLS]
     measured = [probes for found in by_protocol for probes in found.values()]
-    measured.sort(key=lambda probes: _dataset_order(probes.dataset))
-    return [overview(measured).markdown().replace("### ", "#### ")] if measured else []
+    return sorted(measured, key=lambda probes: _dataset_order(probes.dataset))
 
 
 def _copy_ranks(source: Path, target: Path) -> None:

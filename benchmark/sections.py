@@ -5,6 +5,7 @@ from typing import NamedTuple
 from benchmark import paper
 from benchmark.paper import Auc
 from benchmark.probes import Probe, Probes
+from benchmark.records import Record
 from benchmark.render import Section, fixed, signed
 from benchmark.statistics import Interval
 from benchmark.summary import REFERENCES, Difference, Row, rows_above
@@ -36,11 +37,17 @@ class Result(NamedTuple):
     rows: list[Row]
     tested: dict[tuple[str, str], Difference]
     probes: Probes | None
+    records: list[Record]  # of the rows shown
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds a row can have."""
+        return len({record.seed for record in self.records})
 
 
-def sections_of(result: Result, seeds: int, short: bool) -> tuple[list[Section], list[str]]:
-    """Return the sections of one data set, whose rows can have `seeds` seeds, and the notes that they need."""
-    printed, compared, notes = _comparison(result.dataset, result.protocol)
+def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
+    """Return the sections of one data set, and the notes that they need."""
+    printed, compared, notes = comparison(result.dataset, result.protocol)
     full = ("last step", "best − last") if not short else ()
     columns = ["model", "AUC", *full, *(compared[:1] if short else compared)]
     cells = []
@@ -49,7 +56,7 @@ def sections_of(result: Result, seeds: int, short: bool) -> tuple[list[Section],
         auc = printed.get(row.model)
         values = {
             "model": row.label,
-            "AUC": _mean_cell(row, seeds, difference is not None and difference.is_open),
+            "AUC": _mean_cell(row, result.seeds, difference is not None and difference.is_open),
             "95 % interval": _interval(row.interval),
             "last step": fixed(row.last, 4),
             "best − last": "" if row.inflation is None else f"{row.inflation:+.4f}",
@@ -68,9 +75,9 @@ def sections_of(result: Result, seeds: int, short: bool) -> tuple[list[Section],
     best = max((fixed(row.mean, 4) for row in result.rows), default="")
     bold = frozenset((i, 1) for i, row in enumerate(result.rows) if best and fixed(row.mean, 4) == best)
     if result.probes:
-        cells += [_probe_line(probe) for probe in _shown_probes(result.probes, short)]
+        cells += [_probe_line(probe) for probe in shown_probes(result.probes, short)]
     rows = tuple(tuple(line.get(column, "") for column in columns) for line in cells)
-    sections = [Section(result.dataset, tuple(columns), rows, bold, _warning(result))]
+    sections = [Section(result.dataset, tuple(columns), rows, bold, warning(result))]
     if result.tested and not short:
         sections.append(_differences(result))
         notes.append(NOTE_TESTS)
@@ -91,7 +98,7 @@ def _differences(result: Result) -> Section:
     return Section(f"{result.dataset}: differences", tuple(header[j] for j in used), rows)
 
 
-def _shown_probes(probes: Probes, short: bool) -> list[Probe]:
+def shown_probes(probes: Probes, short: bool) -> list[Probe]:
     """Return the best rule without parameters and, in a full table, the best of all where that is another."""
     free = probes.without_parameters
     return [free] if short or probes.best == free else [free, probes.best]
@@ -106,7 +113,7 @@ def _probe_line(probe: Probe) -> dict[str, str]:
     }
 
 
-def _warning(result: Result) -> str:
+def warning(result: Result) -> str:
     """Return what to say where a rule beats BaseModel, else nothing."""
     base = next((row.mean for row in result.rows if row.model == "base-model"), None)
     if result.probes is None or base is None or result.probes.best.auc <= base:
@@ -123,7 +130,7 @@ def _warning(result: Result) -> str:
     )
 
 
-def _comparison(dataset: str, protocol: str) -> tuple[dict[str, Auc], tuple[str, ...], list[str]]:
+def comparison(dataset: str, protocol: str) -> tuple[dict[str, Auc], tuple[str, ...], list[str]]:
     """Return the printed figures to show for a data set, the names of their columns and the notes to them."""
     of_protocol = paper.AUC_OF_PROTOCOL.get(protocol, {})
     if dataset in of_protocol:

@@ -47,6 +47,35 @@ def table(
 
     Raises UserError for another number, for two records of one run, and for runs of mixed settings.
     """
+    results = results_of(records, number, datasets, protocol, variant, models, probes)
+    return table_of(results, number, protocol, variant, short=short)
+
+
+def table_of(results: Sequence[Result], number: str, protocol: str, variant: str, *, short: bool = False) -> Table:
+    """Write the figures of a table out; `short` as of `table`."""
+    sections: list[Section] = []
+    notes = [NOTE_MEAN]
+    lines = [tuple(f"{CSV_HEADER},{MORE_COLUMNS}".split(","))]
+    for result in results:
+        new_sections, new_notes = sections_of(result, short)
+        sections += new_sections
+        notes += new_notes
+        lines += [csv_line(result, variant, row) for row in result.rows]
+    title = _title(number, protocol, variant, results)
+    notes = sorted(set(notes), key=NOTES.index)
+    return Table(title, tuple(sections), tuple(notes), tuple(lines))
+
+
+def results_of(
+    records: Iterable[Record],
+    number: str,
+    datasets: Sequence[str],
+    protocol: str,
+    variant: str,
+    models: Sequence[str] | None = None,
+    probes: Mapping[str, Probes] | None = None,
+) -> list[Result]:
+    """Return the figures of a table before they are written out, a result a data set; arguments as of `table`."""
     if number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
     labels = _row_labels(number, models)
@@ -61,25 +90,17 @@ def table(
     used.sort(key=lambda record: (record.model, record.seed, str(record.path)))
     shown = [record for record in used if record.model in labels]
     _check_one_selection(shown)
-    sections: list[Section] = []
-    notes = [NOTE_MEAN]
-    lines = [tuple(f"{CSV_HEADER},{MORE_COLUMNS}".split(","))]
+    results = []
     for dataset in datasets:
         mine = [record for record in shown if record.dataset == dataset]
         _check_comparable(mine)
-        seeds = len({record.seed for record in mine})
-        mine += _hidden_references(mine, [r for r in used if r.dataset == dataset and r.model not in labels])
-        rows = {model: summarise(mine, model, label) for model, label in labels.items()}
-        references = [rows.get(model) or summarise(mine, model, paper.LABELS[model]) for model in REFERENCES]
+        others = _hidden_references(mine, [r for r in used if r.dataset == dataset and r.model not in labels])
+        rows = {model: summarise(mine + others, model, label) for model, label in labels.items()}
+        references = [rows.get(model) or summarise(others, model, paper.LABELS[model]) for model in REFERENCES]
         tested = differences(list(rows.values()), references)
-        result = Result(dataset, protocol, list(rows.values()), tested, _fitting(probes, dataset, mine))
-        new_sections, new_notes = sections_of(result, seeds, short)
-        sections += new_sections
-        notes += new_notes
-        lines += [csv_line(result, variant, row) for row in rows.values()]
-    title = _title(number, datasets, protocol, variant, shown)
-    notes = sorted(set(notes), key=NOTES.index)
-    return Table(title, tuple(sections), tuple(notes), tuple(lines))
+        found = _fitting(probes, dataset, mine + others)
+        results.append(Result(dataset, protocol, list(rows.values()), tested, found, mine))
+    return results
 
 
 def table1(measured: Mapping[str, Statistics]) -> Table:
@@ -163,7 +184,8 @@ def _fitting(probes: Mapping[str, Probes] | None, dataset: str, records: Sequenc
     return found
 
 
-def _title(number: str, datasets: Sequence[str], protocol: str, variant: str, records: Sequence[Record]) -> str:
+def _title(number: str, protocol: str, variant: str, results: Sequence[Result]) -> str:
+    records = [record for result in results for record in result.records]
     parts = [f"Table {number}: {paper.TITLES[number]}", f"protocol {protocol}", f"variant {variant}"]
     if not records:
         return ", ".join([*parts, "no runs yet"])
@@ -174,7 +196,7 @@ def _title(number: str, datasets: Sequence[str], protocol: str, variant: str, re
     if len(set(steps.values())) == 1:
         parts.append(f"{records[0].settings['steps']:,} steps")
     else:
-        parts += [f"{steps[dataset]:,} steps on {dataset}" for dataset in datasets if dataset in steps]
+        parts += [f"{steps[r.dataset]:,} steps on {r.dataset}" for r in results if r.dataset in steps]
     return ", ".join(parts)
 
 

@@ -1,0 +1,350 @@
+"""The leaderboard's page: what is in it against records and CSV, and what a person meets in Chromium."""
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmark.figures import Curve, read_curve
+from benchmark.leaderboard import build
+from benchmark.records import read_records
+from benchmark.site import embed, render_markdown
+from benchmark.site_data import command, thinned
+from datamodules.errors import UserError
+
+BOARD = Path(__file__).parents[2] / "leaderboards"
+SITE = BOARD / "site"
+ONE = Path("tafeng", "arxiv-v1", "dien-official", "seed-0")
+KEY = "tafeng/arxiv-v1/dien-official"
+HOSTILE = "<img src=x onerror=document.title='hacked'>"
+TEXT = f"</script><script>document.title='hacked'</script>{HOSTILE}<!--"
+# Without these flags Chromium looks up hosts of its own; root needs the first.
+FLAGS = ["--no-sandbox"] * (getattr(os, "geteuid", int)() == 0) + [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def data_of(page: Path) -> Any:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_every_record_is_in_the_page() -> None:
+    rows = data_of(SITE / "index.html")["rows"]
+    for record in read_records(BOARD / "records"):
+        row = rows[f"{record.dataset}/{record.protocol}/{record.model}-{record.variant}"]
+        (run,) = [run for run in row["runs"] if run["seed"] == record.seed]
+        assert run["last"] == pytest.approx(record.auc.last, abs=1e-8)
+        assert run["test"] == pytest.approx(record.auc.test, abs=1e-8)
+        assert (run["steps"], run["parameters"]) == (record.steps, record.parameters)
+        assert run["train_seconds"] == record.train_seconds
+        facts = {fact["name"]: [value["text"] for value in fact["values"]] for fact in row["facts"]}
+        assert record.commit in facts["commit"]
+        assert record.device in facts["machine"]
+        assert str(record.settings["batch_size"]) in facts["batch size"]
+
+
+def test_every_table_line_is_that_of_the_csv() -> None:
+    blocks = data_of(SITE / "index.html")["blocks"]
+    shown = {(block["page"], line["key"]): line for block in blocks for line in block["lines"]}
+    expected = 0
+    for path in sorted(BOARD.glob("table[24]-*.csv")):
+        for cells in csv.DictReader(path.read_text().splitlines()):
+            expected += 1
+            line = shown[path.stem, f"{cells['dataset']}/{cells['protocol']}/{cells['model']}-{cells['variant']}"]
+            names = {"mean": "auc_mean", "std": "auc_std", "low": "auc_low", "high": "auc_high"}
+            for name, column in {**names, "last": "auc_last_mean", "inflation": "best_minus_last"}.items():
+                expect = float(cells[column]) if cells[column] else None
+                assert line[name] == pytest.approx(expect, abs=5.1e-7)  # six digits there, eight here
+            base = [test["p"] for test in line["tests"] if test["other"] == "base-model"]
+            assert bool(base) == bool(cells["p_base_model"])
+            if base:
+                assert base[0] == pytest.approx(float(cells["p_base_model"]), rel=0.01, abs=1e-8)
+    assert expected == len(shown)
+
+
+def test_curves_are_means_over_neighbouring_points() -> None:
+    row = data_of(SITE / "index.html")["rows"]["sports/arxiv-v1/dien-official"]
+    full = read_curve(BOARD / "records/sports/arxiv-v1/dien-official/seed-0/metrics.csv", "loss")
+    shown = row["curves"]["loss"]
+    assert len(shown["steps"]) == 102 == len(shown["seeds"][0])
+    assert shown["seeds"][0][0] == pytest.approx(full.values[:4].mean(), abs=5e-5)
+    assert shown["steps"][0] == full.steps[:4].mean() == 50
+    short = Curve(np.arange(7.0), np.arange(7.0))
+    assert thinned(short, 7).values.tolist() == short.values.tolist()
+    assert thinned(short, 3).values.tolist() == [1.0, 4.0, 6.0]
+
+
+def test_json_in_the_page_begins_no_tag() -> None:
+    text = embed({TEXT: [TEXT, "&lt;", "\u2028"]})
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {TEXT: [TEXT, "&lt;", "\u2028"]}
+
+
+def test_a_command_quotes_what_a_shell_would_run() -> None:
+    text = command("$(rm -rf ~)", "clean", "paper", "a'; `b`\nc", [], [1, 0])
+    words = shlex.split(text)
+    assert words[words.index("--datasets") + 1] == "$(rm -rf ~)"
+    assert words[words.index("--models") + 1] == "a'; `b`\nc"
+    assert words[words.index("--seeds") + 1] == "0 1"
+
+
+def test_a_command_says_what_is_not_the_default() -> None:
+    (record,) = [r for r in read_records(BOARD / "records") if r.path.parent == BOARD / "records" / ONE]
+    default = command("tafeng", "arxiv-v1", "official", "dien", [record], [0])
+    assert default.startswith(f"git checkout {record.commit} && make setup\n")
+    assert "--steps" not in default
+    assert "--batch-size" not in default
+    record.settings.update(steps_by_default=False, batch_size=64, learning_rate=0.1, model="my/file.py:Mine")
+    words = shlex.split(command("tafeng", "arxiv-v1", "official", "mine", [record], [0]), comments=True)
+    assert words[-8:] == ["--models", "my/file.py:Mine", "--seeds", "0", "--steps", "807", "--batch-size", "64"]
+
+
+def test_markdown_pages_keep_no_markup_but_breaks() -> None:
+    made = render_markdown(f"a<br>b {TEXT}\n\n{TEXT}\n\n[c](records/x) [d](README.md) [e](javascript:alert)\n")
+    assert "a<br>b" in made
+    assert set(re.findall(r"<(\w+)", made)) == {"p", "br", "a"}
+    assert 'href="../records/x"' in made
+    assert 'href="index.html"' in made
+    assert 'href="javascript' not in made
+
+
+# In the browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A started Chromium: Debian's or Playwright's own."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make setup")
+    with sync_api.sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        names = ("chromium", "chromium-browser", "google-chrome")
+        found = next((path for name in names if (path := shutil.which(name))), own if Path(own).exists() else None)
+        if found is None:
+            pytest.skip("no Chromium found: apt-get install chromium, or playwright install chromium")
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any) -> Iterator[Any]:
+    """Open a page; at the end nothing was said to the console and nothing but files was asked for."""
+    contexts, said, asked = [], [], []
+
+    def opened(path: Path, width: int = 1280, hash: str = "", **options: Any) -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)  # a busy machine
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri() + hash)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert asked
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def open_row(page: Any, key: str = KEY) -> Any:
+    """Open a row by keyboard and return what is inside."""
+    row = page.locator(f"tr.row[data-key='{key}']").last
+    row.locator(".open").focus()
+    page.keyboard.press("Enter")
+    return row.locator("xpath=following-sibling::tr[1]")
+
+
+def labels(table: Any) -> list[str]:
+    return [text.strip() for text in table.locator("tbody > tr:not(.detail) > th").all_inner_texts()]
+
+
+def test_all_rows_of_the_records_are_shown(visit: Any) -> None:
+    page = visit(SITE / "index.html")
+    keys = set(page.locator("tr.row").evaluate_all("rows => rows.map((row) => row.dataset.key)"))
+    records = read_records(BOARD / "records")
+    assert {f"{r.dataset}/{r.protocol}/{r.model}-{r.variant}" for r in records} <= keys
+    cells = page.locator(f"tr.row[data-key='{KEY}']").last.inner_text()
+    line = next(
+        line for line in (BOARD / "table4-arxiv-v1-official.md").read_text().splitlines() if line.startswith("| DIEN |")
+    )
+    table = page.locator("tr.row[data-key='sports/arxiv-v1/dien-official']").last.inner_text()
+    for figure in re.findall(r"\d\.\d{4}", line):
+        assert figure in table
+    assert re.search(r"0\.\d{4} ± 0\.\d{4} \(\d\)", cells)
+    assert page.locator(".warning").count() == sum(bool(b["warning"]) for b in data_of(SITE / "index.html")["blocks"])
+
+
+def test_tables_are_sorted_by_keyboard(visit: Any) -> None:
+    page = visit(SITE / "index.html", hash="#dataset=tafeng&table=4")
+    table = page.locator(".block:visible table.results")
+    before = labels(table)
+    button = table.locator(".sort", has_text="AUC").first
+    button.focus()
+    page.keyboard.press("Enter")
+    assert table.locator("th[aria-sort=descending]").inner_text().startswith("AUC")
+    means = [float(text) for text in table.locator(".mean").all_inner_texts()]
+    assert means == sorted(means, reverse=True)
+    page.keyboard.press("Enter")
+    assert [float(text) for text in table.locator(".mean").all_inner_texts()] == sorted(means)
+    page.keyboard.press("Enter")
+    assert labels(table) == before
+    assert table.locator("th[aria-sort]").count() == 0
+
+
+def test_tables_are_filtered_by_keyboard_and_link(visit: Any) -> None:
+    page = visit(SITE / "index.html")
+    blocks = page.locator(".block:visible")
+    everything = blocks.count()
+    page.locator("#filter-dataset").focus()
+    page.keyboard.type("tafeng")
+    assert 0 < blocks.count() < everything
+    assert all("tafeng" in heading for heading in page.locator(".block:visible h3").all_inner_texts())
+    assert page.url.endswith("#dataset=tafeng")
+    assert page.locator("output").inner_text() == f"{blocks.count()} of {everything} tables"
+    assert visit(SITE / "index.html", hash="#table=2").locator(".block:visible h3", has_text="Table 4").count() == 0
+
+
+def test_a_row_opens_to_its_seeds_settings_curves_and_command(visit: Any) -> None:
+    page = visit(SITE / "index.html")
+    inside = open_row(page)
+    records = [r for r in read_records(BOARD / "records", dataset="tafeng", model="dien") if r.protocol == "arxiv-v1"]
+    assert inside.locator("table.seeds tbody tr").count() == len(records)
+    text = inside.inner_text()
+    for record in records:
+        assert f"{record.auc.test:.6f}" in text
+        assert f"{record.train_seconds:.1f}" in text
+    assert str(records[0].commit) in text
+    assert records[0].device in text
+    assert inside.locator("pre").inner_text().splitlines()[-1].endswith("--models dien --seeds '0 1 2 3 4'")
+    inside.locator(".chart").nth(0).locator(".curve").first.wait_for()  # drawn once its width is known
+    assert inside.locator(".chart").nth(0).locator(".curve").count() == 3  # whole, auxiliary and target loss
+    assert inside.locator(".chart").nth(0).locator(".band").count() == 3
+    page.keyboard.press("Enter")
+    assert inside.is_hidden()
+    page.keyboard.press("Enter")
+    inside.get_by_role("button", name="Copy").click()  # selects the command
+    assert open_row(page, "tafeng/arxiv-v1/augru-official").is_visible()
+
+
+def test_a_chart_zooms_by_drag_and_key_and_reads_values(visit: Any) -> None:
+    page = visit(SITE / "index.html")
+    plot = open_row(page).locator(".chart").first
+    curve, reset = plot.locator(".curve").first, plot.locator(".reset")
+    whole = curve.get_attribute("d")
+    plot.scroll_into_view_if_needed()
+    box = plot.locator(".plot").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 90)
+    page.mouse.up()
+    assert reset.is_enabled()
+    assert curve.get_attribute("d") != whole
+    plot.locator(".plot").focus()
+    page.keyboard.press("Escape")
+    assert reset.is_disabled()
+    assert curve.get_attribute("d") == whole
+    page.keyboard.press("+")
+    assert curve.get_attribute("d") != whole
+    page.keyboard.press("0")
+    assert curve.get_attribute("d") == whole
+    page.keyboard.press("ArrowRight")
+    data = data_of(SITE / "index.html")["rows"][KEY]["curves"]["loss"]
+    assert plot.locator(".readout").inner_text() == f"step {data['steps'][0]}"
+    mean = np.mean([seed[0] for seed in data["seeds"]])
+    assert float(plot.locator(".legend .value").first.inner_text()) == pytest.approx(mean, abs=1e-4)
+
+
+def test_rows_of_a_table_are_drawn_together(visit: Any) -> None:
+    page = visit(SITE / "index.html", hash="#dataset=tafeng&table=4")
+    page.locator(".compare:visible summary").focus()
+    page.keyboard.press("Enter")
+    chart = page.locator(".compare:visible .chart")
+    chart.locator(".curve").first.wait_for()  # drawn once its width is known
+    assert chart.locator(".curve").count() == chart.locator(".legend li").count() == 6
+    chart.locator(".legend button").first.click()
+    assert chart.locator(".curve").count() == 5
+    for quantity, rows in (("auxiliary_loss", 1), ("target_loss", 6)):
+        page.locator(".compare:visible select").select_option(quantity)
+        chart.locator(".curve").first.wait_for()  # drawn once its width is known
+        assert chart.locator(".curve").count() == rows
+
+
+@pytest.mark.parametrize("name", ["index.html", "claims.html"])
+def test_a_narrow_page_does_not_scroll_sideways(visit: Any, name: str) -> None:
+    page = visit(SITE / name, width=390)
+    if name == "index.html":
+        open_row(page)
+        page.locator(".compare summary").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_colours_follow_the_system_and_the_button(visit: Any) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    page = visit(SITE / "index.html", color_scheme="dark")
+    dark, light = page.evaluate(paper), visit(SITE / "index.html", color_scheme="light").evaluate(paper)
+    assert dark != light == "rgb(255, 255, 255)"
+    page.locator("#theme").click()
+    assert page.evaluate(paper) == light
+    page.get_by_role("link", name="Claims").click()
+    page.wait_for_url("**/claims.html*")
+    assert page.evaluate(paper) == light
+    assert page.locator("h1").inner_text().startswith("Claims")
+
+
+def test_print_is_light_and_without_controls(visit: Any) -> None:
+    page = visit(SITE / "index.html", color_scheme="dark")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator(".filters").is_hidden()
+    assert page.locator("table.results").first.is_visible()
+
+
+def test_hostile_names_are_text(visit: Any, tmp_path: Path) -> None:
+    board = tmp_path / "leaderboards"
+    base = {"dataset": HOSTILE, "protocol": "p<i>", "variant": "official", "device": TEXT, "commit": TEXT}
+    for model in (HOSTILE, "constructor", "__proto__"):
+        folder = board / "records" / HOSTILE / "p<i>" / f"{model}-official" / "seed-0"
+        shutil.copytree(BOARD / "records" / ONE, folder)
+        record = json.loads((folder / "record.json").read_text())
+        record |= base | {"model": model, "settings": record["settings"] | {"model": TEXT, TEXT: TEXT}}
+        (folder / "record.json").write_text(json.dumps(record | {"versions": {TEXT: TEXT}}))
+    build(board)
+    page = visit(board / "site" / "index.html")
+    for button in page.locator("tr.row .open").all():
+        button.click()
+    page.locator(".compare summary").first.click()
+    page.locator(".compare .chart").first.wait_for()
+    assert page.title() == "Leaderboard - dien-bench"
+    assert page.locator("img").count() == page.locator("i").count() == 0
+    assert page.locator("script").count() == 3
+    assert page.locator("tr.row .open", has_text=HOSTILE).count() > 0
+    assert page.locator(".facts dd", has_text=TEXT).count() > 0
+    assert set(labels(page.locator("table.results").first)) >= {HOSTILE, "constructor", "__proto__"}
+
+
+def test_a_board_without_records_says_how_to_make_one(visit: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no record"):
+        build(tmp_path)
+    page = visit(tmp_path / "site" / "index.html")
+    assert "No run is recorded yet" in page.locator("main").inner_text()
+    assert "make reproduce-table4 DATASETS=tafeng" in page.locator("pre").inner_text()
+    assert "No run is recorded yet" in visit(tmp_path / "site" / "claims.html").locator("main").inner_text()
