@@ -20,7 +20,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def in_chunks(run: Callable[[int, int], Result], count: int) -> list[Result]:
     """Return run(low, high) for consecutive pieces of range(count), computed side by side; in order.
 
-    The pieces depend on count and torch's number of threads alone, so that sums over them are repeatable.
+    `run` keeps to NumPy and compiled code: a torch operation on another thread would start a second crew of OpenMP
+    threads, and with more of them than cores every later operation waits longer. The pieces depend on count and
+    torch's number of threads alone, so that sums over them are repeatable.
     """
     pieces = max(1, min(torch.get_num_threads(), count // SMALLEST))
     if pieces == 1:

@@ -154,13 +154,13 @@ class CompiledRecurrence(torch.autograd.Function):
         inputs = arrays(grad, weight, p, q)
         others = arrays(states, gates, inner, d_projected, d_p, d_q)
 
-        def run(low: int, high: int) -> Tensor:
-            d_weight = torch.empty_like(weight)
-            kernel.backward(low, high, *inputs, ctx.sizes, ctx.reset_after, *others, *arrays(d_weight))
+        def run(low: int, high: int) -> NDArray[np.float32]:
+            d_weight = np.empty(tuple(weight.shape), np.float32)
+            kernel.backward(low, high, *inputs, ctx.sizes, ctx.reset_after, *others, d_weight)
             return d_weight
 
         first, *more = in_chunks(run, int(ctx.sizes[0]))
-        return d_projected, sum(more, start=first), d_p, d_q, None, None
+        return d_projected, torch.from_numpy(sum(more, start=first)), d_p, d_q, None, None
 
 
 def arrays(*tensors: Tensor) -> list[NDArray[Any]]:

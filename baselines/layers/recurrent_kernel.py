@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-BLOCK = 64  # samples of one matrix product: small enough for the first-level cache and for one thread of BLAS
+BLOCK = 32  # rows of one matrix product: at the sizes here few enough for OpenBLAS to stay on the thread that calls it
 
 _LOG2_E = np.float32(1.4426950408889634)
 _ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds a float32 to a whole number

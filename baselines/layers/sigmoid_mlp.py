@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.layers import sigmoid_mlp_kernel as kernel
@@ -44,13 +46,13 @@ class CompiledSigmoidMLP(torch.autograd.Function):
         d_x = torch.empty_like(x)
         inputs = arrays(grad, x, owner, first, second, last, hidden1, hidden2, d_x)
 
-        def run(low: int, high: int) -> list[Tensor]:
-            sums = [torch.zeros_like(tensor) for tensor in (shift, first, second, bias, last)]
-            kernel.backward(low, high, *inputs, *arrays(*sums))
+        def run(low: int, high: int) -> list[NDArray[np.float32]]:
+            sums = [np.zeros(tuple(tensor.shape), np.float32) for tensor in (shift, first, second, bias, last)]
+            kernel.backward(low, high, *inputs, *sums)
             return sums
 
         first_piece, *others = in_chunks(run, len(x))
         d_shift, d_first, d_second, d_bias, d_last = (
-            sum(pieces, start=total) for total, *pieces in zip(first_piece, *others, strict=True)
+            torch.from_numpy(sum(pieces, start=total)) for total, *pieces in zip(first_piece, *others, strict=True)
         )
         return d_x, d_shift, None, d_first, d_second, d_bias, d_last
