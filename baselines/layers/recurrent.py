@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from baselines.layers import recurrent_kernel as kernel
 from baselines.layers.chunks import in_chunks
+from baselines.layers.compiled import arrays
 from baselines.layers.steps import Steps
 
 Gate = Literal[
@@ -161,8 +162,3 @@ class CompiledRecurrence(torch.autograd.Function):
 
         first, *more = in_chunks(run, int(ctx.sizes[0]))
         return d_projected, torch.from_numpy(sum(more, start=first)), d_p, d_q, None, None
-
-
-def arrays(*tensors: Tensor) -> list[NDArray[Any]]:
-    """The tensors as NumPy arrays, of the same memory where they are contiguous."""
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]

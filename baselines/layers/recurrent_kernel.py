@@ -2,106 +2,49 @@
 
 Rows stand step after step (`steps.py`), so a step reads and writes blocks of memory, and its matrix products are
 products of a block of samples with the weights, by BLAS; LLVM turns the loops over units into vector instructions.
-Numba compiles on first use (some seconds, kept on disk afterwards) and asks no compiler of the user.
 """
 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-BLOCK = 32  # rows of one matrix product: at the sizes here few enough for OpenBLAS to stay on the thread that calls it
-
-_LOG2_E = np.float32(1.4426950408889634)
-_ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds a float32 to a whole number
-_LIMIT = np.float32(80.0)
-# 2**f for f in [-1/2, 1/2]: Taylor, ln(2)**k / k!; the rest of the series is below 6e-9
-_C1, _C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(np.log(2.0) ** k / np.prod(np.arange(1.0, k + 1))) for k in range(1, 8))
-_ONE, _HALF, _TWO = np.float32(1), np.float32(0.5), np.float32(2)
-
-
-@intrinsic
-def _bits(typing_context: Any, value: Any) -> Any:
-    """The 32 bits of a float32 as an int32."""
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.int32(types.float32), build
-
-
-@intrinsic
-def _float(typing_context: Any, value: Any) -> Any:
-    """The float32 that has the 32 bits of an int32."""
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.int32), build
-
-
-# "contract" allows fused multiply-add; anything looser would let the compiler undo the rounding trick below
-_jit = njit(cache=True, fastmath={"contract"}, error_model="numpy", nogil=True)
-
-
-@njit(cache=True, fastmath={"contract"}, error_model="numpy", inline="always")
-def _sigmoid(x: float) -> Any:
-    """1 / (1 + exp(-x)) without a branch, so that the loop around it vectorises; NaN stays NaN."""
-    y = -x
-    y = _LIMIT if y > _LIMIT else y
-    y = -_LIMIT if y < -_LIMIT else y
-    y = y * _LOG2_E
-    shifted = y + _ROUND
-    f = y - (shifted - _ROUND)
-    power = _ONE + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * (_C6 + f * _C7))))))
-    exponential = _float(types.int32(_bits(power) + (_bits(shifted) << types.int32(23))))
-    return _ONE / (_ONE + exponential)
-
+from baselines.layers.compiled import BLOCK, ONE, TWO, Floats, add, jit, sigmoid
 
 # Small functions, for LLVM vectorises a loop only where it can tell its arrays apart.
 
 
-@_jit
+@jit
 def _sigmoid_of_sum(out: Floats, x: Floats, y: Floats) -> None:
     """out (n,) = sigmoid(x + y)."""
     for j in range(len(out)):
-        out[j] = _sigmoid(x[j] + y[j])
+        out[j] = sigmoid(x[j] + y[j])
 
 
-@_jit
+@jit
 def _multiply(out: Floats, x: Floats, y: Floats) -> None:
     """out (n,) = x y."""
     for j in range(len(out)):
         out[j] = x[j] * y[j]
 
 
-@_jit
-def _add(out: Floats, x: Floats) -> None:
-    """out (n,) += x."""
-    for j in range(len(out)):
-        out[j] += x[j]
-
-
-@_jit
+@jit
 def _add_product(out: Floats, x: Floats, y: Floats, z: Floats) -> None:
     """out (n,) = x + y z."""
     for j in range(len(out)):
         out[j] = x[j] + y[j] * z[j]
 
 
-@_jit
+@jit
 def _move(after: Floats, c: Floats, pre: Floats, u: Floats, h: Floats, p: float, q: float) -> None:
     """c (H,) = tanh(pre), after = h + (p + q u) (c - h)."""
     for j in range(len(after)):
-        c[j] = _TWO * _sigmoid(_TWO * pre[j]) - _ONE
+        c[j] = TWO * sigmoid(TWO * pre[j]) - ONE
         after[j] = h[j] + (p + q * u[j]) * (c[j] - h[j])
 
 
-@_jit
+@jit
 def forward(
     low: int,
     high: int,
@@ -145,7 +88,7 @@ def forward(
                 if reset_after:
                     _add_product(candidate_sum[i], x[i, 2 * size :], gate[i, size : 2 * size], inside[i])
                 else:
-                    _add(candidate_sum[i], x[i, 2 * size :])
+                    add(candidate_sum[i], x[i, 2 * size :])
                 _move(
                     after[i], gate[i, 2 * size :], candidate_sum[i], gate[i], h[i], p[start + a + i], q[start + a + i]
                 )
@@ -173,29 +116,29 @@ def _move_back(
         d_z = dh_j * (c[j] - h[j])
         d_p += d_z
         d_q += d_z * u[j]
-        d_u[j] = d_z * q * u[j] * (_ONE - u[j])
-        d_c[j] = dh_j * z * (_ONE - c[j] * c[j])
-        dh[j] = dh_j * (_ONE - z)
+        d_u[j] = d_z * q * u[j] * (ONE - u[j])
+        d_c[j] = dh_j * z * (ONE - c[j] * c[j])
+        dh[j] = dh_j * (ONE - z)
     return d_p, d_q
 
 
-@_jit
+@jit
 def _reset_after_back(d_r: Floats, d_inside: Floats, d_c: Floats, inside: Floats, r: Floats) -> None:
     """Gradients (H,) of r's pre-activation and of U h where the candidate is x + r o (U h)."""
     for j in range(len(d_r)):
-        d_r[j] = d_c[j] * inside[j] * r[j] * (_ONE - r[j])
+        d_r[j] = d_c[j] * inside[j] * r[j] * (ONE - r[j])
         d_inside[j] = d_c[j] * r[j]
 
 
-@_jit
+@jit
 def _reset_before_back(d_r: Floats, dh: Floats, d_inside: Floats, h: Floats, r: Floats) -> None:
     """Gradient (H,) of r's pre-activation, and h's share added to dh, where the candidate is x + U (r o h)."""
     for j in range(len(d_r)):
-        d_r[j] = d_inside[j] * h[j] * r[j] * (_ONE - r[j])
+        d_r[j] = d_inside[j] * h[j] * r[j] * (ONE - r[j])
         dh[j] += d_inside[j] * r[j]
 
 
-@_jit
+@jit
 def backward(
     low: int,
     high: int,
@@ -251,15 +194,15 @@ def backward(
                 np.dot(inside.T, d_c[:n], d_candidate_weight)
             for i in range(n):
                 if reset_after:
-                    _add(dh[a - low + i], back[i])
+                    add(dh[a - low + i], back[i])
                 else:
                     _reset_before_back(d_gate[i, size:], dh[a - low + i], back[i], h[i], gate[i, size : 2 * size])
                 d_x[i, : 2 * size] = d_gate[i]
             np.dot(d_gate[:n], gate_weight, back[:n])
             np.dot(h.T, d_gate[:n], d_gate_weight)
             for i in range(n):
-                _add(dh[a - low + i], back[i])
-            _add(sum_gate_weight.ravel(), d_gate_weight.ravel())
-            _add(sum_candidate_weight.ravel(), d_candidate_weight.ravel())
+                add(dh[a - low + i], back[i])
+            add(sum_gate_weight.ravel(), d_gate_weight.ravel())
+            add(sum_candidate_weight.ravel(), d_candidate_weight.ravel())
     d_weight[:, : 2 * size] = sum_gate_weight
     d_weight[:, 2 * size :] = sum_candidate_weight

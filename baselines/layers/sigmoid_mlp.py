@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from baselines.layers import sigmoid_mlp_kernel as kernel
 from baselines.layers.chunks import in_chunks
-from baselines.layers.recurrent import arrays
+from baselines.layers.compiled import arrays
 
 
 def sigmoid_mlp(x: Tensor, shift: Tensor, owner: Tensor, first: Tensor, second: nn.Linear, last: Tensor) -> Tensor:

@@ -6,33 +6,31 @@ A block of rows passes through all layers while it is in the cache; matrix produ
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.layers.recurrent_kernel import BLOCK, Floats, _add, _jit, _sigmoid
-
-_ONE = np.float32(1)
+from baselines.layers.compiled import BLOCK, ONE, Floats, add, jit, sigmoid
 
 
-@_jit
+@jit
 def _activate(hidden: Floats, shift: Floats) -> None:
     """hidden (n,) = sigmoid(hidden + shift)."""
     for j in range(len(hidden)):
-        hidden[j] = _sigmoid(hidden[j] + shift[j])
+        hidden[j] = sigmoid(hidden[j] + shift[j])
 
 
-@_jit
+@jit
 def _activate_back(d_hidden: Floats, hidden: Floats) -> None:
     """d_hidden (n,) through the sigmoid whose value is hidden."""
     for j in range(len(hidden)):
-        d_hidden[j] *= hidden[j] * (_ONE - hidden[j])
+        d_hidden[j] *= hidden[j] * (ONE - hidden[j])
 
 
-@_jit
+@jit
 def _scale(out: Floats, x: Floats, factor: float) -> None:
     """out (n,) = factor x."""
     for j in range(len(out)):
         out[j] = factor * x[j]
 
 
-@_jit
+@jit
 def forward(
     low: int,
     high: int,
@@ -64,7 +62,7 @@ def forward(
         np.dot(h2, last, out[rows])
 
 
-@_jit
+@jit
 def backward(
     low: int,
     high: int,
@@ -94,17 +92,17 @@ def backward(
         rows = slice(start, min(start + BLOCK, high))
         h1, h2, own, g = hidden1[rows], hidden2[rows], owner[rows], grad[rows]
         d1, d2 = d_h1[: len(h1)], d_h2[: len(h2)]
-        _add(d_last, np.dot(g, h2))
+        add(d_last, np.dot(g, h2))
         for i in range(len(h2)):
             _scale(d2[i], last, g[i])
             _activate_back(d2[i], h2[i])
-            _add(d_bias, d2[i])
+            add(d_bias, d2[i])
         np.dot(h1.T, d2, of_second)
-        _add(d_second.ravel(), of_second.ravel())
+        add(d_second.ravel(), of_second.ravel())
         np.dot(d2, second_back, d1)
         for i in range(len(h1)):
             _activate_back(d1[i], h1[i])
-            _add(d_shift[own[i]], d1[i])
+            add(d_shift[own[i]], d1[i])
         np.dot(x[rows].T, d1, of_first)
-        _add(d_first.ravel(), of_first.ravel())
+        add(d_first.ravel(), of_first.ravel())
         np.dot(d1, first_back, d_x[rows])
