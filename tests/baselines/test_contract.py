@@ -92,6 +92,8 @@ def test_only_dien_has_an_auxiliary_loss_and_only_in_training() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(UserError, match="did you mean 'dien'"):
         load("diem")
+    with pytest.raises(UserError, match="did you mean 'din' or 'dien'"):  # two swapped letters fit both
+        load("dein")
     with pytest.raises(UserError, match="does not exist"):
         load("nowhere.py:Model")
 

@@ -322,6 +322,7 @@ def test_a_missing_file(mirror: Path, tmp_path: Path, name: str) -> None:
         read_amazon("Baby", tmp_path)
     assert f"cannot get {name}" in str(caught.value)
     assert "AMAZON_MIRROR" in str(caught.value)
+    assert "DATASETS=tafeng" in str(caught.value)  # the way that needs no server
 
 
 def test_mirrors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
