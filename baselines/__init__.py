@@ -1,6 +1,7 @@
 """The rows of the tables: one literal table of names, and nothing else to register."""
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -8,11 +9,13 @@ from pathlib import Path
 
 from torch import nn
 
+from baselines import spec
 from baselines.base_model import BaseModel
 from baselines.dien import DIEN
 from baselines.din import DIN
 from baselines.gru_attention import GRUAttention
 from baselines.pnn import PNN
+from baselines.spec import TRAINING, parse_spec
 from baselines.wide_deep import WideDeep
 from datamodules.errors import UserError, unknown_name
 
@@ -33,12 +36,26 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def load(name: str) -> Callable[..., nn.Module]:
     """Return what makes a model: a row by its name, or a class of the user's own as "path/to/file.py:Class".
 
-    Raises `UserError` for an unknown row, a missing file or class. A file given by path is run: it is your code.
+    Options of the model stand behind it, as in "dien+auxiliary_weight=0.5" (`baselines.spec`). Raises `UserError` for
+    an unknown row or option, a missing file or class. A file given by path is run: it is your code.
     """
-    if ":" not in name:
-        if name not in MODELS:
-            raise unknown_name("model", name, MODELS)
-        return MODELS[name]
+    row = parse_spec(name)
+    if ":" in row.base:
+        model: Callable[..., nn.Module] = _load_class(row.base)
+    elif row.base in MODELS:
+        model = MODELS[row.base]
+    else:
+        raise unknown_name("model", row.base, MODELS)
+    options = row.options_of(training=False)
+    parameters = inspect.signature(model).parameters
+    known = [key for key in parameters if key not in ("users", "items", "categories", "variant")]
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of {row.base}", option, [*known, *TRAINING])
+    return partial(model, **options) if options else model
+
+
+def _load_class(name: str) -> type[nn.Module]:
     path_text, _, class_name = name.rpartition(":")
     path = Path(path_text)
     if not path.is_file():
@@ -60,13 +77,5 @@ def load(name: str) -> Callable[..., nn.Module]:
 
 
 def model_label(name: str) -> str:
-    """The name of a row in paths and tables: itself, or the class name of a file in lower case.
-
-    A class with the name of one of our rows goes under the name of its file too: its runs are not that row's.
-
-    >>> model_label("models/mine.py:MyModel"), model_label("models/mine.py:DIEN")
-    ('mymodel', 'mine-dien')
-    """
-    path, _, class_name = name.rpartition(":")
-    label = class_name.lower()
-    return f"{Path(path).stem.lower()}-{label}" if path and label in MODELS else label
+    """The name of a row in paths and tables; see `baselines.spec.model_label`."""
+    return spec.model_label(name, set(MODELS))

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers.attention import BilinearAttention, MLPAttention
-from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, MLPAuxiliaryLoss
+from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, Mean, MLPAuxiliaryLoss
 from baselines.layers.embedding import FieldEmbedding
 from baselines.layers.mlp import TopMLP
 from baselines.layers.prediction import Prediction, Variant, check_positive, check_variant
@@ -35,6 +35,10 @@ Evolution = Literal[
     "aigru",  # eq. 10: attention scales the input
     "agru",  # eq. 11: attention replaces the update gate
     "augru",  # eq. 12, 13: attention scales the update gate
+]
+Head = Literal[
+    "mlp",  # released code
+    "inner-product",  # eq. 7
 ]
 
 
@@ -50,6 +54,8 @@ class DIEN(nn.Module):
         variant: Variant = "official",
         evolution: Evolution = "augru",
         auxiliary_weight: float = 1.0,
+        auxiliary_head: Head | None = None,  # None: the variant's
+        auxiliary_mean: Mean | None = None,  # None: the variant's, "places" or "users"
         embedding_size: int = 18,
         hidden_size: int = 36,
     ) -> None:
@@ -67,6 +73,12 @@ class DIEN(nn.Module):
         if auxiliary_weight < 0:
             raise ValueError(f"auxiliary_weight must not be negative, got {auxiliary_weight}")
         official = variant == "official"
+        head = auxiliary_head or ("mlp" if official else "inner-product")
+        mean: Mean = auxiliary_mean or ("places" if official else "users")
+        if head not in ("mlp", "inner-product"):
+            raise ValueError(f"auxiliary_head must be 'mlp' or 'inner-product', got {head!r}")
+        if mean not in ("places", "behaviours", "users"):
+            raise ValueError(f"auxiliary_mean must be 'places', 'behaviours' or 'users', got {mean!r}")
         self.evolution = evolution
         self.auxiliary_weight = auxiliary_weight  # alpha of eq. 8
         self.target_weight = 0.5 if official else 1.0
@@ -80,8 +92,8 @@ class DIEN(nn.Module):
         self.attention = (
             MLPAttention(size, hidden_size, project_query=True) if official else BilinearAttention(size, hidden_size)
         )
-        head = MLPAuxiliaryLoss if official else InnerProductAuxiliaryLoss
-        self.auxiliary = head(hidden_size, size) if auxiliary_weight > 0 else None
+        loss = MLPAuxiliaryLoss if head == "mlp" else InnerProductAuxiliaryLoss
+        self.auxiliary = loss(hidden_size, size, mean) if auxiliary_weight > 0 else None
         self.top = TopMLP((7 if official else 2) * embedding_size + hidden_size, official=official, dice=official)
 
     def forward(self, batch: Batch) -> Prediction:

@@ -83,15 +83,17 @@ def check_run(record: Record) -> None:
 
 
 def check_auc(record: Record) -> bool:
-    """Compare a finished run's reported and last AUC with those of its predictions; False where it has none.
+    """Compare a finished run's AUC, reported, last and best on test, with its predictions; False where it has none.
 
     Raises `UserError` where they differ by more than 1e-6.
     """
     scores = read_scores(record.path.parent)
     if scores is None:
         return False
-    claims = {"reported": record.reported_auc, "last": record.auc.last}
+    claims = {"reported": record.reported_auc, "last": record.auc.last, "best on test": record.auc.test}
     for (name, claimed), checkpoint in zip(claims.items(), scores, strict=True):
+        if checkpoint is None:
+            continue
         if claimed is None or abs(checkpoint.auc - claimed) > TOLERANCE:
             raise UserError(
                 f"{record.path}: the predictions of the {name} checkpoint give AUC {checkpoint.auc:.6f}, claimed is "
@@ -131,7 +133,7 @@ def build(board: Path) -> list[Path]:
     for protocol, variant in sorted({(record.protocol, record.variant) for record in records}, key=_order):
         mine = [record for record in records if (record.protocol, record.variant) == (protocol, variant)]
         datasets = sorted({record.dataset for record in mine}, key=_dataset_order)
-        own = sorted({record.model for record in mine} - set(paper.LABELS))
+        own = sorted({record.model for record in mine if record.model.partition("+")[0] not in paper.LABELS})
         stem = f"{protocol}-{variant}"
         probes = _probes(board, datasets, protocol)
         index += [f"## Protocol {protocol}, variant {variant}", ""]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import netrc
 import os
 import platform
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -23,12 +24,13 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from baselines import load, model_label
 from baselines.lightning_module import CTRModule, Evaluation
+from baselines.spec import parse_spec
 from benchmark.device import Device, check_device, describe, triton_version, uses_gpu
 from benchmark.records import write_record
-from datamodules.batches import EvaluationBatches
+from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import get_dataset
-from datamodules.errors import UserError
+from datamodules.errors import UserError, unknown_name
 from datamodules.protocol import get_protocol
 
 EVALUATE_EVERY = 100  # steps, as the released code (facts 17)
@@ -73,6 +75,22 @@ class RunConfig:
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed must be between 0 and 2**32 - 1, got {self.seed}")
         check_device(self.device)
+        self._check_training()
+
+    def _check_training(self) -> None:
+        """Raise `UserError` unless the options of training have values that exist."""
+        settings = self.settings()
+        known: dict[str, tuple[object, ...]] = {
+            "auxiliary_negatives": get_args(AuxiliaryNegatives),
+            "auxiliary_draws": get_args(AuxiliaryDraws),
+            "shuffle": (True, False),
+        }
+        for name, values in known.items():
+            if name in settings and settings[name] not in values:
+                raise unknown_name(name, str(settings[name]), [str(value).lower() for value in values])
+        rate = settings["learning_rate"]
+        if isinstance(rate, (bool, str)) or not 0 < rate < math.inf:
+            raise UserError(f"learning_rate must be a positive number, got {rate}")
 
     @property
     def row(self) -> str:
@@ -97,6 +115,7 @@ class RunConfig:
             "learning_rate": self.learning_rate,
             "shuffle": self.variant == "paper",  # facts 14: the released code does not
             "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # facts 18
+            **parse_spec(self.model).options_of(training=True),
         }
 
 
@@ -158,6 +177,7 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
         batch_size=config.batch_size,
         shuffle=settings["shuffle"],
         auxiliary_negatives=settings["auxiliary_negatives"],
+        auxiliary_draws=settings.get("auxiliary_draws", "fresh"),
         seed=config.seed,
     )
     data.prepare_data()
@@ -171,7 +191,7 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
         variant=config.variant,
         **data.sizes,
         steps=steps,
-        learning_rate=config.learning_rate,
+        learning_rate=settings["learning_rate"],
         log_every=LOG_EVERY,
     )
     trainer = pl.Trainer(
@@ -273,12 +293,12 @@ def selected(module: CTRModule, selection: str) -> Evaluation:
 
 
 def _write_predictions(path: Path, data: InteractionsDataModule, module: CTRModule, selection: str) -> None:
-    """Scores of the reported checkpoint and of the last one, in the order of the test split."""
+    """Scores of the reported checkpoint, the last one and the best on test, in the order of the test split."""
     samples = data.ready
     order = EvaluationBatches(samples, samples.test, data.hparams["batch_size"]).order
     columns = {"user": samples.test.user, "label": samples.test.label}
-    assert module.last is not None
-    for name, evaluation in (("score", selected(module, selection)), ("score_last", module.last)):
+    checkpoints = {"score": selection, "score_last": "last", "score_test": "test"}
+    for name, evaluation in ((name, selected(module, choice)) for name, choice in checkpoints.items()):
         scores = np.empty(len(order))  # float64: in float32 sure predictions would become ties
         scores[order] = evaluation.scores
         columns[name] = scores

@@ -3,7 +3,7 @@
 predictions.parquet of a run folder holds probabilities in float64. AUC and all that is built on it depend on their
 order alone, so a committed record holds ranks.parquet: a line a test user, in the order of the protocol's test
 split, with the dense ranks (ties share one) of the user's negative and positive. It is exact, some 25 kB for 3,560
-users, and names neither users nor items.
+users, and names neither users nor items. The checkpoint best on test stands in it where it is not the reported one.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from scipy.stats import rankdata
 from datamodules.errors import UserError
 
 PREDICTIONS, RANKS = "predictions.parquet", "ranks.parquet"
-CHECKPOINTS = {"reported": "score", "last": "score_last"}  # name here -> column of predictions.parquet
-_COLUMNS = tuple(f"{kind}_{name}" for name in CHECKPOINTS for kind in ("negative", "positive"))
+CHECKPOINTS = {"reported": "score", "last": "score_last", "test": "score_test"}  # name -> column of PREDICTIONS
+OPTIONAL = "test"  # left out of the ranks where it is the reported one
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +43,11 @@ class Scores:
 
 
 class RunScores(NamedTuple):
-    """Scores of the checkpoint whose AUC is reported, and of the last one."""
+    """Scores of the checkpoint whose AUC is reported, of the last one, and of the best on test if it is another."""
 
     reported: Scores
     last: Scores
+    test: Scores | None = None
 
 
 def pair_scores(label: NDArray[np.int8], score: NDArray[np.float64]) -> Scores:
@@ -68,14 +69,15 @@ def read_scores(folder: Path) -> RunScores | None:
     if not path.exists():
         return None
     try:
+        table = pd.read_parquet(path)
+        if table.isna().to_numpy().any():
+            raise ValueError("it has empty cells")
         if path.name == RANKS:
-            table = pd.read_parquet(path, columns=list(_COLUMNS))
-            if table.isna().to_numpy().any():
-                raise ValueError("it has empty cells")
-            return RunScores(*(_checkpoint(table, name) for name in CHECKPOINTS))
-        table = pd.read_parquet(path, columns=["label", *CHECKPOINTS.values()])
+            found = [name for name in CHECKPOINTS if name != OPTIONAL or f"negative_{name}" in table]
+            return RunScores(*(_checkpoint(table, name) for name in found))
         label = table["label"].to_numpy()
-        return RunScores(*(pair_scores(label, table[column].to_numpy()) for column in CHECKPOINTS.values()))
+        columns = [column for name, column in CHECKPOINTS.items() if name != OPTIONAL or column in table]
+        return RunScores(*(pair_scores(label, table[column].to_numpy()) for column in columns))
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise UserError(
             f"{path} does not hold the scores of a run: {error}. Restore it, or train the run again."
@@ -86,6 +88,8 @@ def write_ranks(scores: RunScores, path: Path) -> None:
     """Write ranks.parquet: `read_scores` of it gives the same AUC to the last bit."""
     columns: dict[str, NDArray[np.int32]] = {}
     for name, checkpoint in zip(CHECKPOINTS, scores, strict=True):
+        if checkpoint is None or (name == OPTIONAL and _same(checkpoint, scores.reported)):
+            continue
         ranks = rankdata(np.concatenate([checkpoint.negative, checkpoint.positive]), method="dense")
         negative, positive = np.split(ranks.astype(np.int32), 2)
         columns |= {f"negative_{name}": negative, f"positive_{name}": positive}
@@ -98,3 +102,7 @@ def write_ranks(scores: RunScores, path: Path) -> None:
 def _checkpoint(table: pd.DataFrame, name: str) -> Scores:
     negative, positive = (table[f"{kind}_{name}"].to_numpy(np.float64) for kind in ("negative", "positive"))
     return Scores(negative, positive)
+
+
+def _same(a: Scores, b: Scores) -> bool:
+    return np.array_equal(a.negative, b.negative) and np.array_equal(a.positive, b.positive)

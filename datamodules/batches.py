@@ -20,6 +20,10 @@ AuxiliaryNegatives = Literal[
     "uniform",  # a random item (paper, "sampled from item set")
     "none",  # zeros
 ]
+AuxiliaryDraws = Literal[
+    "fresh",  # every epoch draws its own
+    "once",  # one negative a behaviour, the same in every epoch and sample
+]
 
 
 class BatchMaker:
@@ -40,9 +44,16 @@ class BatchMaker:
         self.item_ids = item_ids
 
     def make(
-        self, index: NDArray[np.int64], negatives: NDArray[np.int32] | None, rng: np.random.Generator | None
+        self,
+        index: NDArray[np.int64],
+        negatives: NDArray[np.int32] | None,
+        rng: np.random.Generator | None,
+        once: NDArray[np.int64] | None = None,
     ) -> Batch:
-        """Return the batch of samples `index` (B,), auxiliary negatives drawn from the pool `negatives` (P,)."""
+        """Return the batch of samples `index` (B,), auxiliary negatives drawn from the pool `negatives` (P,).
+
+        `once` (M,), from `draw_once`, gives each behaviour the negative that it keeps.
+        """
         lengths = self.lengths[index]
         steps = np.arange(max(int(lengths.max(initial=0)), 1))
         real = steps < lengths[:, None]  # (B, T)
@@ -51,6 +62,8 @@ class BatchMaker:
         history_categories = self.behaviour_categories[positions] * real
         if negatives is None or rng is None:
             drawn = np.zeros_like(history)
+        elif once is not None:
+            drawn = once[positions] * real
         else:
             drawn = self._draw(history, real, negatives, rng)
         at = torch.from_numpy(index)
@@ -65,6 +78,11 @@ class BatchMaker:
             negative_categories=torch.from_numpy(self.category_of_id[drawn].astype(np.int64) * real),
             label=self.labels[at],
         )
+
+    def draw_once(self, negatives: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int64]:
+        """One auxiliary negative for each of the M behaviours, (M,)."""
+        real = np.ones((1, len(self.behaviours)), bool)
+        return self._draw(self.behaviours[None], real, negatives, rng).reshape(-1)
 
     @staticmethod
     def _draw(
@@ -91,6 +109,7 @@ class TrainingBatches(Dataset[Batch]):
         batch_size: int = 128,
         shuffle: bool,
         auxiliary_negatives: AuxiliaryNegatives,
+        auxiliary_draws: AuxiliaryDraws = "fresh",
         seed: int,
     ) -> None:
         self.maker = BatchMaker(samples, samples.train)
@@ -105,6 +124,9 @@ class TrainingBatches(Dataset[Batch]):
             "uniform": np.arange(1, samples.item_count + 1, dtype=np.int32),
             "none": None,
         }[auxiliary_negatives]
+        self._once = None
+        if auxiliary_draws == "once" and self.negatives is not None:
+            self._once = self.maker.draw_once(self.negatives, np.random.default_rng([seed, 0]))
         self._epoch = -1
         self._batches: list[NDArray[np.int64]] = []
 
@@ -118,7 +140,7 @@ class TrainingBatches(Dataset[Batch]):
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._plan(epoch)
         rng = np.random.default_rng([self.seed, epoch, number])
-        return self.maker.make(self._batches[number], self.negatives, rng)
+        return self.maker.make(self._batches[number], self.negatives, rng, self._once)
 
     def _plan(self, epoch: int) -> list[NDArray[np.int64]]:
         """The samples of each batch of an epoch."""

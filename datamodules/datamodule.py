@@ -7,12 +7,13 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.batch import Batch
-from datamodules.batches import AuxiliaryNegatives, EvaluationBatches, TrainingBatches
+from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches, TrainingBatches
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import get_protocol
 from datamodules.samples import Samples, prepare_samples
 
+SETTINGS = ("batch_size", "shuffle", "auxiliary_negatives", "auxiliary_draws", "seed")  # of the training batches
 PASSES = 3  # of the training samples, where the data set names no budget of its own (released code: 3 epochs)
 
 
@@ -38,6 +39,7 @@ class InteractionsDataModule(pl.LightningDataModule):
         batch_size: int = 128,
         shuffle: bool = False,
         auxiliary_negatives: AuxiliaryNegatives = "popularity",
+        auxiliary_draws: AuxiliaryDraws = "fresh",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -87,7 +89,7 @@ class InteractionsDataModule(pl.LightningDataModule):
             TrainingBatches(
                 self.ready,
                 steps=self.steps,
-                **{name: self.hparams[name] for name in ("batch_size", "shuffle", "auxiliary_negatives", "seed")},
+                **{name: self.hparams[name] for name in SETTINGS},
             )
         )
 

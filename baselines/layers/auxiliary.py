@@ -1,5 +1,7 @@
 """The auxiliary loss: does h_t know the next behaviour from a negative? (paper, eq. 7)"""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,17 +10,31 @@ from baselines.layers.mlp import FrozenNormalisation, dense
 from baselines.layers.sigmoid_mlp import sigmoid_mlp
 from baselines.layers.steps import Steps
 
+Mean = Literal[
+    "places",  # B (T - 1) places, padding counted as zero (released code, facts 4)
+    "behaviours",  # next behaviours alone
+    "users",  # the B users, summed over steps (eq. 7)
+]
+
+
+def mean_over(losses: Tensor, mean: Mean, steps: Steps) -> Tensor:
+    """The loss () of terms (any shape): their sum over the number of what they are a mean of, 0 where there is none."""
+    batch, length = steps.shape
+    count = {"places": batch * (length - 1), "behaviours": len(steps.previous), "users": batch}[mean]
+    return losses.sum() / max(count, 1)
+
 
 class MLPAuxiliaryLoss(nn.Module):
-    """Released code: MLP 100-50-2 on [h, e], mean over all B (T - 1) places, padding counted as zero (facts 3, 4).
+    """Released code: MLP 100-50-2 on [h, e] (facts 3), by default over padded places.
 
     The released code takes log(1 - p) of a softmax output, which is -inf where p rounds to 1, and NaN at masked
     places (facts 15); here the loss comes from logits. A batch without any next behaviour gives 0, where the
     released code fails (facts 16).
     """
 
-    def __init__(self, hidden_size: int, behaviour_size: int) -> None:
+    def __init__(self, hidden_size: int, behaviour_size: int, mean: Mean = "places") -> None:
         super().__init__()
+        self.mean = mean
         inputs = hidden_size + behaviour_size
         self.normalise = FrozenNormalisation(inputs)
         self.first, self.second, self.last = dense(inputs, 100), dense(100, 50), dense(50, 2)
@@ -37,15 +53,15 @@ class MLPAuxiliaryLoss(nn.Module):
         logits = logits + (self.last.bias[0] - self.last.bias[1])
         signs = torch.ones_like(logits)
         signs[: len(h)] = -1
-        batch, length = steps.shape
-        return F.softplus(logits * signs).sum() / max(batch * (length - 1), 1)
+        return mean_over(F.softplus(logits * signs), self.mean, steps)
 
 
 class InnerProductAuxiliaryLoss(nn.Module):
-    """Eq. 7: sigma of the inner product of h_t with the next behaviour, summed over steps, mean over users."""
+    """Eq. 7: sigma of the inner product of h_t with the next behaviour, by default summed over steps."""
 
-    def __init__(self, hidden_size: int, behaviour_size: int) -> None:
+    def __init__(self, hidden_size: int, behaviour_size: int, mean: Mean = "users") -> None:
         super().__init__()
+        self.mean = mean
         if hidden_size != behaviour_size:
             raise ValueError(
                 f"hidden_size must equal twice embedding_size for the inner product of eq. 7, "
@@ -57,4 +73,4 @@ class InnerProductAuxiliaryLoss(nn.Module):
         h = states.index_select(0, steps.previous)  # h_t beside e_{t+1}
         clicked = (h * behaviours[steps.first :]).sum(-1)
         not_clicked = (h * negatives).sum(-1)
-        return (F.softplus(-clicked) + F.softplus(not_clicked)).sum() / len(steps.lengths)
+        return mean_over(F.softplus(-clicked) + F.softplus(not_clicked), self.mean, steps)

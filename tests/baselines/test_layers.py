@@ -153,6 +153,20 @@ def test_auxiliary_loss_of_equation_7() -> None:
     assert loss.item() == pytest.approx(-total / B, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", [MLPAuxiliaryLoss, InnerProductAuxiliaryLoss])
+def test_auxiliary_loss_over_what_it_is_a_mean_of(kind: type[nn.Module]) -> None:
+    """LENGTHS have sum(length - 1) next behaviours, B users and B (T - 1) places: one sum over three numbers."""
+    inputs = list(auxiliary_inputs())
+    layers = {mean: kind(H, H, mean) for mean in ("places", "behaviours", "users")}
+    for layer in layers.values():
+        layer.load_state_dict(layers["users"].state_dict())
+    counts = {"places": B * (T - 1), "behaviours": sum(max(n - 1, 0) for n in LENGTHS), "users": B}
+    sums = [auxiliary_loss(layers[mean], inputs) * count for mean, count in counts.items()]
+    assert len(set(counts.values())) == 3
+    torch.testing.assert_close(sums[0], sums[1])
+    torch.testing.assert_close(sums[0], sums[2])
+
+
 @pytest.mark.parametrize("layer", [MLPAuxiliaryLoss(H, H), InnerProductAuxiliaryLoss(H, H)])
 def test_auxiliary_loss_at_its_edges(layer: nn.Module) -> None:
     one = [x[:, :1] for x in auxiliary_inputs()]
@@ -249,9 +263,13 @@ def test_compiled_recurrence_at_its_edges(size: int, reset_after: bool) -> None:
     assert none.shape == (0, size)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("reset_after", [False, True])
-def test_compiled_recurrence_over_several_blocks(reset_after: bool) -> None:
+def test_compiled_recurrence_over_several_blocks(
+    reset_after: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More samples than one matrix product of the kernel takes, gradients included, against the plain loop."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # into how many pieces the kernel cuts its work
     lengths = torch.from_numpy(np.random.default_rng(0).integers(0, 9, 150))
     steps, size = steps_of(lengths, 9), 7
     rows = len(steps.sample)

@@ -65,6 +65,25 @@ def test_clean_reports_the_checkpoint_of_the_validation_users(tmp_path: Path, da
     assert record["best_step"] == best.step
     assert record["auc"]["validation"] == pytest.approx(best.test_auc)
     assert record["auc"]["test"] == pytest.approx(metrics.test_auc.max())
+    predictions = pd.read_parquet(next(tmp_path.rglob("predictions.parquet")))
+    for column, selection in (("score", "validation"), ("score_last", "last"), ("score_test", "test")):
+        assert roc_auc_score(predictions.label, predictions[column]) == pytest.approx(
+            record["auc"][selection], abs=1e-6
+        )
+
+
+def test_options_of_training_stand_in_the_settings(tmp_path: Path, data_dir: str) -> None:
+    base = config(tmp_path, data_dir, variant="official", steps=40)
+    changed = replace(base, model="dien+auxiliary_draws=once+auxiliary_negatives=uniform+learning_rate=0.002")
+    record = train_run(changed)
+    assert record["model"] == "dien+auxiliary_draws=once+auxiliary_negatives=uniform+learning_rate=0.002"
+    assert record["settings"]["auxiliary_negatives"] == "uniform"
+    assert record["settings"]["learning_rate"] == 0.002
+    assert changed.folder() != base.folder()
+    assert finished_record(changed) == json.loads(json.dumps(record))
+    for wrong in ("auxiliary_draws=never", "learning_rate=0", "shuffle=2", "learning_rate=true"):
+        with pytest.raises(UserError, match=wrong.partition("=")[0]):
+            replace(base, model=f"dien+{wrong}").check()
 
 
 def test_a_finished_run_is_found_and_another_is_not_taken_for_it(tmp_path: Path, data_dir: str) -> None:

@@ -25,6 +25,7 @@ def predictions(users: int) -> pd.DataFrame:
             "label": np.tile([0, 1], users),
             "score": score,
             "score_last": score**2,
+            "score_test": score + (score > 0.5) * rng.normal(size=2 * users),
         }
     )
 
@@ -39,14 +40,18 @@ def test_ranks_give_what_predictions_give(tmp_path: Path) -> None:
     (tmp_path / "predictions.parquet").unlink()
     ranks = read_scores(tmp_path)
     assert ranks is not None
+    assert exact.test is not None
+    assert ranks.test is not None
     for before, after in zip(exact, ranks, strict=True):
+        assert before is not None
+        assert after is not None
         assert after.auc == before.auc
         for one, other in zip(placements(before), placements(after), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
 def test_a_file_of_the_size_of_sports_has_less_than_thirty_kilobytes_and_no_user(tmp_path: Path) -> None:
-    predictions(3560).to_parquet(tmp_path / "predictions.parquet")
+    predictions(3560).assign(score_test=lambda table: table.score).to_parquet(tmp_path / "predictions.parquet")
     scores = read_scores(tmp_path)
     assert scores is not None
     write_ranks(scores, tmp_path / RANKS)

@@ -153,3 +153,27 @@ def test_a_pool_of_one_item_does_not_draw_for_ever(samples: Samples) -> None:
     lonely = replace(samples, pool=samples.items[:1].repeat(5))
     batch = TrainingBatches(lonely, steps=1, batch_size=4, shuffle=False, auxiliary_negatives="popularity", seed=0)[0]
     assert set(batch.negative_items[batch.mask].tolist()) <= {int(samples.items[0]), 0}
+
+
+def test_a_negative_drawn_once_stays_with_its_behaviour(samples: Samples) -> None:
+    def batches(draws: str) -> TrainingBatches:
+        return TrainingBatches(
+            samples,
+            steps=100,
+            shuffle=True,
+            auxiliary_negatives="uniform",
+            auxiliary_draws=draws,
+            seed=0,  # type: ignore[arg-type]
+        )
+
+    for draws, distinct in (("once", 1), ("fresh", 2)):
+        found: dict[tuple[int, int], set[int]] = {}  # (user, place in the history) -> negatives; no history is cut
+        made = batches(draws)
+        for step in range(2 * made.batches_per_epoch):
+            batch = made[step]
+            for b, t in batch.mask.nonzero().tolist():
+                found.setdefault((int(batch.user[b]), t), set()).add(int(batch.negative_items[b, t]))
+                assert batch.negative_items[b, t] != batch.history_items[b, t]
+        assert max(map(len, found.values())) >= distinct
+        assert (max(map(len, found.values())) == 1) == (draws == "once")
+        assert len(set.union(*found.values())) > 100
