@@ -128,6 +128,12 @@ class CTRModule(pl.LightningModule):
         self._log(row, step)
         self.evaluation_seconds += time.perf_counter() - self.started
 
+    def selected(self, selection: str) -> Evaluation:
+        """The evaluation on test users that a selection reports: "last", "validation" or "test"."""
+        evaluation = {"last": self.last, "validation": self.best_validation, "test": self.best_test}[selection]
+        assert evaluation is not None
+        return evaluation
+
     def _evaluate(self, loader: int, step: int) -> Evaluation | None:
         """The evaluation of what `validation_step` kept from a loader, None where it has no samples."""
         if not self.logits[loader]:

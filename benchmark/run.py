@@ -23,10 +23,11 @@ import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from baselines import load, model_label
-from baselines.lightning_module import CTRModule, Evaluation
+from baselines.lightning_module import CTRModule
 from baselines.spec import parse_spec
 from benchmark.device import Device, check_device, describe, triton_version, uses_gpu
 from benchmark.records import write_record
+from benchmark.weights import WEIGHTS, KeepWeights
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import get_dataset
@@ -184,7 +185,7 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
     data.setup()
     steps = data.steps
     settings |= {"steps": steps, "steps_by_default": config.steps is None}
-    for leftover in ("metrics.csv", "predictions.parquet", "record.json", "error.txt"):
+    for leftover in ("metrics.csv", "predictions.parquet", "record.json", "error.txt", WEIGHTS):
         (folder / leftover).unlink(missing_ok=True)
     module = CTRModule(
         model=config.model,
@@ -194,6 +195,7 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
         learning_rate=settings["learning_rate"],
         log_every=LOG_EVERY,
     )
+    keep = KeepWeights(folder / WEIGHTS, data.protocol.selection)
     trainer = pl.Trainer(
         accelerator="cuda" if uses_gpu(config.device) else "cpu",
         devices=1,
@@ -202,7 +204,7 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # the module logs by itself
         logger=_loggers(config, folder, settings),
-        callbacks=[ReportProgress(on_progress, steps)] if on_progress else [],
+        callbacks=[keep, *([ReportProgress(on_progress, steps)] if on_progress else [])],
         deterministic=True,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -212,6 +214,7 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
     trainer.fit(module, datamodule=data)
     if module.last is None or module.last.step != steps:
         _evaluate_last(module, data, trainer)
+        keep.keep(module)
     seconds = time.perf_counter() - began
     for logger in trainer.loggers:
         logger.finalize("success")
@@ -243,7 +246,7 @@ def _record(
     settings: dict[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
-    last, reported = module.last, selected(module, data.protocol.selection)
+    last, reported = module.last, module.selected(data.protocol.selection)
     assert last is not None
     assert module.best_test is not None
     steps, samples = settings["steps"], data.ready
@@ -285,20 +288,13 @@ def _record(
     }
 
 
-def selected(module: CTRModule, selection: str) -> Evaluation:
-    """The evaluation on test users that a selection reports."""
-    evaluation = {"last": module.last, "validation": module.best_validation, "test": module.best_test}[selection]
-    assert evaluation is not None
-    return evaluation
-
-
 def _write_predictions(path: Path, data: InteractionsDataModule, module: CTRModule, selection: str) -> None:
     """Scores of the reported checkpoint, the last one and the best on test, in the order of the test split."""
     samples = data.ready
     order = EvaluationBatches(samples, samples.test, data.hparams["batch_size"]).order
     columns = {"user": samples.test.user, "label": samples.test.label}
     checkpoints = {"score": selection, "score_last": "last", "score_test": "test"}
-    for name, evaluation in ((name, selected(module, choice)) for name, choice in checkpoints.items()):
+    for name, evaluation in ((name, module.selected(choice)) for name, choice in checkpoints.items()):
         scores = np.empty(len(order))  # float64: in float32 sure predictions would become ties
         scores[order] = evaluation.scores
         columns[name] = scores
