@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from benchmark.commands import bench, board, data, results, run
+from benchmark.commands import bench, board, data, figures, results, run
 from datamodules.errors import UserError
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ for command in (
     data.prepare,
     run.run,
     results.table,
-    results.figure,
+    figures.figure,
     results.probe,
     board.leaderboard,
     bench.bench,

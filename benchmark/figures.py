@@ -112,7 +112,7 @@ def figure2(
             for column, label, colour, dashes in reversed(LOSS_CURVES):
                 width = 0.8 if column == "target_loss" else 1.6
                 _draw(ax, bands[column], label, colour, dashes, width)
-            ax.set_title(f"{_plain(title)} on {_plain(dataset)} ({_seeds(len(runs[dataset]))})")
+            ax.set_title(f"{plain(title)} on {plain(dataset)} ({_seeds(len(runs[dataset]))})")
             _name_axes(ax, "training loss" if smoothing == 1 else f"training loss, mean of {smoothing} points")
             ax.set_ylim(bottom=0)
         for ax in axes[len(runs) :]:
@@ -148,13 +148,13 @@ def figure_auc(runs: Mapping[str, Sequence[Path]], out_stem: Path, *, dataset: s
         ax = figure.subplots()
         for model, band in bands.items():
             colour, dashes = ROW_STYLES.get(model) or OTHER_STYLES[others.index(model) % len(OTHER_STYLES)]
-            label = f"{_plain(paper.LABELS.get(model, model))} ({len(runs[model])})"
+            label = f"{plain(paper.LABELS.get(model, model))} ({len(runs[model])})"
             _draw(ax, band, label, colour, dashes, 2.2 if model == "dien" else 1.5)
         _name_axes(ax, "test AUC")
         late = [band.lowest[band.steps >= band.steps[-1] / 10] for band in bands.values()]
         if lowest := [value for values in late for value in values if not np.isnan(value)]:
             ax.set_ylim(bottom=min(lowest) - 0.005)
-        ax.set_title(f"Test AUC on {_plain(dataset)}")
+        ax.set_title(f"Test AUC on {plain(dataset)}")
         legend = figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", alignment="left")
         legend.set_title(f"{LINE}\n{BAND}\n\nrow (seeds)")
         return save_figure(figure, out_stem)
@@ -178,7 +178,7 @@ def figure_probes(measured: Probes, out_stem: Path) -> tuple[Path, Path]:
         ax.set_ylabel("rule: the candidate is ...")
         ax.set_xlabel("test AUC, 95 % interval over test users (0.5: chance)")
         ax.margins(x=0.13)
-        ax.set_title(f"Rules on {_plain(measured.dataset)}, protocol {measured.protocol}")
+        ax.set_title(f"Rules on {plain(measured.dataset)}, protocol {measured.protocol}")
         return save_figure(figure, out_stem)
 
 
@@ -282,7 +282,7 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return a name that matplotlib shows as it is: "$" starts a formula, a leading "_" hides a label."""
     shown = one_line(name).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown

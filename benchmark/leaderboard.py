@@ -14,11 +14,12 @@ from filelock import FileLock
 from benchmark import paper
 from benchmark.claims import claims_page
 from benchmark.figures import figure2, figure_auc
+from benchmark.option_rows import base_of, option_tables
 from benchmark.probes import Probes, overview, read_probes
 from benchmark.records import Record, read_records, run_folder, write_atomically
 from benchmark.render import write_table
 from benchmark.scores import PREDICTIONS, RANKS, read_scores, write_ranks
-from benchmark.site import write_site
+from benchmark.site import read_figures, write_site
 from benchmark.site_data import Shown
 from benchmark.tables import results_of, table_of
 from datamodules.datasets import DATASETS
@@ -122,6 +123,7 @@ def build(board: Path) -> list[Path]:
         )
     written: list[Path] = []
     shown: list[Shown] = []
+    options: list[Shown] = []
     index = [
         "# Leaderboard",
         "",
@@ -133,7 +135,7 @@ def build(board: Path) -> list[Path]:
     for protocol, variant in sorted({(record.protocol, record.variant) for record in records}, key=_order):
         mine = [record for record in records if (record.protocol, record.variant) == (protocol, variant)]
         datasets = sorted({record.dataset for record in mine}, key=_dataset_order)
-        own = sorted({record.model for record in mine if record.model.partition("+")[0] not in paper.LABELS})
+        own = sorted({record.model for record in mine if base_of(record.model) not in paper.LABELS})
         stem = f"{protocol}-{variant}"
         probes = _probes(board, datasets, protocol)
         index += [f"## Protocol {protocol}, variant {variant}", ""]
@@ -151,12 +153,14 @@ def build(board: Path) -> list[Path]:
             if (number, stem) == ("4", "arxiv-v1-official"):
                 short = table_of(results, number, protocol, variant, short=True)
                 _show_in(board.parent / "README.md", short.markdown())
+        options += option_tables(mine, protocol, variant, datasets, probes)
         written += _figures(mine, datasets, board, stem, index)
+    index += _evolution(board)
     measured = _measured_probes(board)
     index += [overview(measured).markdown().replace("### ", "#### ")] if measured else []
     write_atomically(board / "claims.md", claims_page(records, board).encode())
     write_atomically(board / "README.md", "\n".join(index).encode())
-    return [*written, board / "claims.md", board / "README.md", *write_site(board, records, shown, measured)]
+    return [*written, board / "claims.md", board / "README.md", *write_site(board, records, shown, measured, options)]
 
 
 def _probes(board: Path, datasets: Sequence[str], protocol: str) -> dict[str, Probes]:
@@ -192,9 +196,12 @@ def _show_in(readme: Path, markdown: str) -> None:
 def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: str, index: list[str]) -> list[Path]:
     curves: dict[str, dict[str, list[Path]]] = {}
     for record in sorted(records, key=lambda record: (paper.order(record.model), record.seed)):
+        if record.model != base_of(record.model) in paper.LABELS:
+            continue  # a row with options has its curves on the study's page
         path = record.path.parent / "metrics.csv"
         curves.setdefault(record.dataset, {}).setdefault(record.model, []).append(path)
     written: list[Path] = []
+    datasets = [name for name in datasets if name in curves]
     with_auxiliary = {name: curves[name]["dien"] for name in datasets if "dien" in curves[name]}
     if with_auxiliary:
         written += figure2(with_auxiliary, board / f"figure2-{stem}")
@@ -203,6 +210,18 @@ def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: 
         written += figure_auc(curves[name], board / f"auc-{name}-{stem}", dataset=f"{name}, {stem}")
         index += [f"![Test AUC over steps on {name}](auc-{name}-{stem}.png)", ""]
     return written
+
+
+def _evolution(board: Path) -> list[str]:
+    """Return what the index says of the figures of evolving interests that lie on the board."""
+    stems = [path.stem for path in sorted(board.glob("figure3-*.json"))]
+    if not stems:
+        return []
+    lines = ["## Evolving interests", "", "Figure 3; to point at in [`site/figure3.html`](site/figure3.html).", ""]
+    for stem, figure in zip(stems, read_figures(board), strict=True):
+        lines += [f"![Evolving interests]({stem}.png)", "", *(f"- {said}" for said in figure["caption"]), ""]
+        lines += ["Made by", "```", str(figure["command"]), "```", ""]
+    return lines
 
 
 def _place(board: Path, record: Record) -> Path:

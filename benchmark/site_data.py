@@ -22,6 +22,7 @@ from datamodules.protocol import PROTOCOLS
 
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
+OPTIONS, OPTIONS_TITLE = "options", "One row of the paper, and that row with options"  # in place of a table's number
 BATCH_SIZE, LEARNING_RATE = 128, 0.001  # what `dien-bench run` takes where it is told nothing
 
 
@@ -33,6 +34,7 @@ class Shown(NamedTuple):
     variant: str
     results: Sequence[Result]
     notes: Sequence[str]
+    references: Sequence[str] = REFERENCES  # rows that every row is compared with
 
 
 def document(records: Sequence[Record], tables: Sequence[Shown], measured: Sequence[Probes]) -> Json:
@@ -41,10 +43,12 @@ def document(records: Sequence[Record], tables: Sequence[Shown], measured: Seque
     for record in records:
         runs.setdefault(_key(record.dataset, record.protocol, record.model, record.variant), []).append(record)
     blocks = [_block(table, result) for table in tables for result in table.results]
+    named = {line["key"] for block in blocks for line in block["lines"]}
+    runs = {key: mine for key, mine in runs.items() if key in named}
     notes = sorted({note for table in tables for note in table.notes}, key=NOTES.index)
     rules = overview(measured) if measured else None
     return {
-        "runs": len(records),
+        "runs": sum(map(len, runs.values())),
         "blocks": blocks,
         "rows": {key: _row(mine) for key, mine in runs.items()},
         "notes": notes,
@@ -114,16 +118,20 @@ def _block(table: Shown, result: Result) -> Json:
     about += [f"{users:,} test users"] if users else []
     best = max((f"{row.mean:.4f}" for row in result.rows if row.mean is not None), default="")
     lines = []
-    for row, above in zip(result.rows, rows_above(result.rows), strict=True):
-        line = _line(result, row, above, table.variant)
+    above_of = (
+        rows_above(result.rows) if table.number != OPTIONS else [None, *[result.rows[0]] * (len(result.rows) - 1)]
+    )
+    for row, above in zip(result.rows, above_of, strict=True):
+        line = _line(table, result, row, above)
         auc = printed.get(row.model)
         line |= {"printed": auc and auc.mean, "printed_std": auc and auc.std}
         line |= {"best": row.mean is not None and f"{row.mean:.4f}" == best}
         lines.append(line)
     return {
         "table": table.number,
-        "title": paper.TITLES[table.number],
-        "page": f"table{table.number}-{table.protocol}-{table.variant}",
+        "title": paper.TITLES.get(table.number, OPTIONS_TITLE),
+        "page": f"table{table.number}-{table.protocol}-{table.variant}" if table.number in paper.TABLES else "",
+        "references": [{"model": name, "label": paper.LABELS[name]} for name in table.references],
         "dataset": result.dataset,
         "protocol": table.protocol,
         "variant": table.variant,
@@ -137,9 +145,9 @@ def _block(table: Shown, result: Result) -> Json:
     }
 
 
-def _line(result: Result, row: Row, above: Row | None, variant: str) -> Json:
-    interval = row.interval or (None, None)
-    others = [*REFERENCES, above.model if above else ""]
+def _line(table: Shown, result: Result, row: Row, above: Row | None) -> Json:
+    interval, variant = row.interval or (None, None), table.variant
+    others = dict.fromkeys([*table.references, above.model if above else ""])
     tests = {other: test for other in others if (test := result.tested.get((row.model, other)))}
     seeds = {record.seed for record in result.records} or range(5)
     return {
@@ -157,7 +165,7 @@ def _line(result: Result, row: Row, above: Row | None, variant: str) -> Json:
             {
                 "other": other,
                 "label": above.label if above and above.model == other else paper.LABELS.get(other, other),
-                "above": above is not None and above.model == other,
+                "above": above is not None and above.model == other and table.number != OPTIONS,
                 "difference": _rounded(test.comparison.difference),
                 "p": _rounded(test.p),
             }

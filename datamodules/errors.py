@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+SHOWN = 40  # known names in a message at most
+
 
 class UserError(Exception):
     """A mistake or situation that the user can mend; its message says what was found, what was expected, what to do."""
@@ -17,4 +19,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     names = list(known)
     close = get_close_matches(name.lower(), names, n=2, cutoff=0.5)
     hint = f", did you mean {' or '.join(map(repr, close))}?" if close else "."
-    return UserError(f"unknown {kind} '{name}'{hint} Known: {', '.join(names)}")
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return UserError(f"unknown {kind} '{name}'{hint} Known: {', '.join(names[:SHOWN])}{more}")

@@ -1,5 +1,7 @@
 """The canonical table: every data set becomes one `interactions.parquet` with a `manifest.json` beside it.
 
+`categories.json` beside them is the list of the categories' names, that of category k at place k - 1.
+
 A row is one behaviour: `user` 0..U-1, `item` 1..I, `category` 1..C (int32), `time` in seconds (int64) and
 `catalogue_rank` 0..I-1 (int32), the rank of the raw item id among all raw item ids sorted as strings. Item
 and category 0 are left for padding. Rows are sorted by user, time and item number.
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from datamodules.datasets import DatasetSpec
 
 READER_VERSION = 1  # raised whenever the same raw files would give another table
-TABLE, MANIFEST = "interactions.parquet", "manifest.json"
+TABLE, MANIFEST, NAMES = "interactions.parquet", "manifest.json", "categories.json"
 UNKNOWN_CATEGORY = "unknown"  # of items without metadata
 SCHEMA = pa.schema(
     [
@@ -125,11 +127,9 @@ def number_ids(ids: list[str], stream: int) -> tuple[Int32, Int32]:
 
 def number_interactions(raw: RawInteractions) -> pa.Table:
     """Turn raw ids into numbers and sort the rows; returns the canonical table."""
-    names = sorted(set(raw.category_of.values()))
     _, user_number = number_ids(raw.user_ids, stream=0)
     item_rank, item_number = number_ids(raw.item_ids, stream=1)
-    _, category_number = number_ids(names, stream=2)
-    number_of = dict(zip(names, (category_number + 1).tolist(), strict=True))
+    number_of = {name: number for number, name in enumerate(category_names(raw), start=1)}
     item_category = np.array([number_of[raw.category_of[item]] for item in raw.item_ids], np.int32)
 
     user, item = user_number[raw.user], item_number[raw.item] + 1
@@ -137,6 +137,13 @@ def number_interactions(raw: RawInteractions) -> pa.Table:
     rows = raw.item[order]
     columns = [user[order], item[order], item_category[rows], raw.time[order], item_rank[rows]]
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=SCHEMA)
+
+
+def category_names(raw: RawInteractions) -> list[str]:
+    """Return the names of the categories 1..C in the order of their numbers."""
+    names = sorted(set(raw.category_of.values()))
+    _, number = number_ids(names, stream=2)
+    return [names[place] for place in np.argsort(number)]
 
 
 def _sort(user: Int32, time: Int64, item: Int32) -> npt.NDArray[np.intp]:
@@ -156,7 +163,7 @@ def _sort(user: Int32, time: Int64, item: Int32) -> npt.NDArray[np.intp]:
 def write_interactions(raw: RawInteractions, spec: "DatasetSpec", folder: Path) -> Counts:
     """Write the canonical table and its manifest into `folder` and return the counts.
 
-    Both files are finished in a temporary folder first and the manifest moves last, so that a folder with a
+    The files are finished in a temporary folder first and the manifest moves last, so that a folder with a
     manifest is always a prepared one. Other files in `folder` are left alone.
     """
     partial = folder.with_name(f".{folder.name}.partial")
@@ -178,10 +185,11 @@ def write_interactions(raw: RawInteractions, spec: "DatasetSpec", folder: Path) 
             "sha256": file_sha256(partial / TABLE),
             "content_sha256": _content_sha256(table),
         }
+        (partial / NAMES).write_text(json.dumps(category_names(raw), indent=0, ensure_ascii=False) + "\n", "utf-8")
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)  # never an old manifest beside a new table
-        for name in (TABLE, MANIFEST):
+        for name in (TABLE, NAMES, MANIFEST):
             with (partial / name).open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(partial / name, folder / name)
@@ -210,6 +218,24 @@ def load_interactions(folder: Path) -> Interactions:
     # Copies, since what Arrow lends is read-only, and torch.from_numpy warns about such arrays.
     user, item, category, time, catalogue_rank = (column.to_numpy().copy() for column in table.columns)
     return Interactions(user, item, category, time, catalogue_rank, manifest)
+
+
+def load_category_names(folder: Path) -> list[str]:
+    """Return the names of the categories 1..C of a prepared folder, that of category k at place k - 1.
+
+    Raises `UserError` where the folder has none, as one that was prepared by an older version, or damaged ones.
+    """
+    again = f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name}"
+    count = _load_manifest(folder)["counts"]["categories"]
+    try:
+        names = json.loads((folder / NAMES).read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder / NAMES}, the names of the categories, is missing. {again}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / NAMES} cannot be read: {error}. {again}") from None
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{folder / NAMES} does not hold {count} names. {again}")
+    return names
 
 
 def file_sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""`dien-bench table`, `figure` and `probe`: what finished runs and simple rules come to."""
+"""`dien-bench table` and `probe`: what finished runs and simple rules come to."""
 
 from pathlib import Path
 from typing import Annotated
@@ -39,41 +39,6 @@ def table(
     from baselines import model_label
 
     show_table(number, names, protocol, variant, [model_label(row) for row in rows_of(models, number)], out, out)
-
-
-def figure(
-    number: Annotated[str, typer.Argument(help="2: losses over steps, as in the paper; auc: test AUC of every row.")],
-    datasets: Datasets = "electronics books",
-    protocol: ProtocolName = "arxiv-v1",
-    variant: VariantName = "official",
-    model: Annotated[str, typer.Option(help="The row whose losses figure 2 shows.")] = "dien",
-    out: Out = Path("runs"),
-) -> None:
-    """Draw a figure from the learning curves of the runs in OUT, as PNG and SVG.
-
-    Example: dien-bench figure 2 --datasets "sports beauty"
-    """
-    from benchmark.figures import figure2, figure_auc
-    from benchmark.records import read_records
-
-    if number not in ("2", "auc"):
-        raise unknown_name("figure", number, ["2", "auc"])
-    names = datasets.split()
-    for name in names:
-        get_dataset(name)
-    found = read_records(out, protocol=protocol, variant=variant)
-    curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
-    for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):
-        if record.dataset in curves and record.status == "finished":
-            curves[record.dataset].setdefault(record.model, []).append(record.path.parent / "metrics.csv")
-    drawn: list[Path] = []
-    if number == "2":
-        drawn += figure2({name: rows.get(model, []) for name, rows in curves.items()}, out / "figure2", model=model)
-    else:
-        for name, rows in curves.items():
-            drawn += figure_auc(dict(rows), out / f"auc-{name}-{protocol}-{variant}", dataset=name)
-    for path in drawn:
-        screen.print(str(path), highlight=False)
 
 
 def probe(

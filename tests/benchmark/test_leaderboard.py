@@ -23,7 +23,8 @@ def test_pages_are_not_stale(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards"
     for name in ("records", "probes"):
         shutil.copytree(BOARD / name, board / name)
-    shutil.copyfile(BOARD / "table1.csv", board / "table1.csv")
+    for path in (BOARD / "table1.csv", *BOARD.glob("study.*"), *BOARD.glob("figure3-*.json")):
+        shutil.copyfile(path, board / path.name)
     shutil.copyfile(BOARD.parent / "README.md", tmp_path / "README.md")
     written = build(board)
     assert {"claims.md", "README.md", "table4-arxiv-v1-official.csv", "index.html"} <= {path.name for path in written}

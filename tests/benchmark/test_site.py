@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shlex
 import shutil
@@ -15,8 +14,9 @@ import pytest
 
 from benchmark.figures import Curve, read_curve
 from benchmark.leaderboard import build
+from benchmark.page_picture import launch
 from benchmark.records import read_records
-from benchmark.site import embed, render_markdown
+from benchmark.site import embed, render_markdown, write_site
 from benchmark.site_data import command, thinned
 from datamodules.errors import UserError
 
@@ -26,15 +26,6 @@ ONE = Path("tafeng", "arxiv-v1", "dien-official", "seed-0")
 KEY = "tafeng/arxiv-v1/dien-official"
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
 TEXT = f"</script><script>document.title='hacked'</script>{HOSTILE}<!--"
-# Without these flags Chromium looks up hosts of its own; root needs the first.
-FLAGS = ["--no-sandbox"] * (getattr(os, "geteuid", int)() == 0) + [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def data_of(page: Path) -> Any:
@@ -43,8 +34,12 @@ def data_of(page: Path) -> Any:
     return json.loads(found[1])
 
 
+def board_of(page: Path) -> Any:
+    return data_of(page)["board"]
+
+
 def test_every_record_is_in_the_page() -> None:
-    rows = data_of(SITE / "index.html")["rows"]
+    rows = board_of(SITE / "index.html")["rows"]
     for record in read_records(BOARD / "records"):
         row = rows[f"{record.dataset}/{record.protocol}/{record.model}-{record.variant}"]
         (run,) = [run for run in row["runs"] if run["seed"] == record.seed]
@@ -59,7 +54,7 @@ def test_every_record_is_in_the_page() -> None:
 
 
 def test_every_table_line_is_that_of_the_csv() -> None:
-    blocks = data_of(SITE / "index.html")["blocks"]
+    blocks = board_of(SITE / "index.html")["blocks"]
     shown = {(block["page"], line["key"]): line for block in blocks for line in block["lines"]}
     expected = 0
     for path in sorted(BOARD.glob("table[24]-*.csv")):
@@ -78,7 +73,7 @@ def test_every_table_line_is_that_of_the_csv() -> None:
 
 
 def test_curves_are_means_over_neighbouring_points() -> None:
-    row = data_of(SITE / "index.html")["rows"]["sports/arxiv-v1/dien-official"]
+    row = board_of(SITE / "index.html")["rows"]["sports/arxiv-v1/dien-official"]
     full = read_curve(BOARD / "records/sports/arxiv-v1/dien-official/seed-0/metrics.csv", "loss")
     shown = row["curves"]["loss"]
     assert len(shown["steps"]) == 102 == len(shown["seeds"][0])
@@ -131,12 +126,10 @@ def chromium() -> Iterator[Any]:
     """A started Chromium: Debian's or Playwright's own."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make setup")
     with sync_api.sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        names = ("chromium", "chromium-browser", "google-chrome")
-        found = next((path for name in names if (path := shutil.which(name))), own if Path(own).exists() else None)
-        if found is None:
-            pytest.skip("no Chromium found: apt-get install chromium, or playwright install chromium")
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        try:
+            browser = launch(playwright)
+        except UserError as error:
+            pytest.skip(str(error))
         yield browser
         browser.close()
 
@@ -190,7 +183,7 @@ def test_all_rows_of_the_records_are_shown(visit: Any) -> None:
     for figure in re.findall(r"\d\.\d{4}", line):
         assert figure in table
     assert re.search(r"0\.\d{4} ± 0\.\d{4} \(\d\)", cells)
-    assert page.locator(".warning").count() == sum(bool(b["warning"]) for b in data_of(SITE / "index.html")["blocks"])
+    assert page.locator(".warning").count() == sum(bool(b["warning"]) for b in board_of(SITE / "index.html")["blocks"])
 
 
 def test_tables_are_sorted_by_keyboard(visit: Any) -> None:
@@ -267,7 +260,7 @@ def test_a_chart_zooms_by_drag_and_key_and_reads_values(visit: Any) -> None:
     page.keyboard.press("0")
     assert curve.get_attribute("d") == whole
     page.keyboard.press("ArrowRight")
-    data = data_of(SITE / "index.html")["rows"][KEY]["curves"]["loss"]
+    data = board_of(SITE / "index.html")["rows"][KEY]["curves"]["loss"]
     assert plot.locator(".readout").inner_text() == f"step {data['steps'][0]}"
     mean = np.mean([seed[0] for seed in data["seeds"]])
     assert float(plot.locator(".legend .value").first.inner_text()) == pytest.approx(mean, abs=1e-4)
@@ -335,10 +328,131 @@ def test_hostile_names_are_text(visit: Any, tmp_path: Path) -> None:
     page.locator(".compare .chart").first.wait_for()
     assert page.title() == "Leaderboard - dien-bench"
     assert page.locator("img").count() == page.locator("i").count() == 0
-    assert page.locator("script").count() == 3
+    assert page.locator("script").count() == 6  # five files and the data
     assert page.locator("tr.row .open", has_text=HOSTILE).count() > 0
     assert page.locator(".facts dd", has_text=TEXT).count() > 0
     assert set(labels(page.locator("table.results").first)) >= {HOSTILE, "constructor", "__proto__"}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A board of two seeds of a row, and of the same with an option."""
+    board = tmp_path / "leaderboards"
+    for seed in (0, 1):
+        source = BOARD / "records" / ONE.parent / f"seed-{seed}"
+        for model in ("base-model", "dien", "dien+auxiliary_weight=0.5"):
+            folder = board / "records" / "tafeng" / "arxiv-v1" / f"{model}-official" / f"seed-{seed}"
+            shutil.copytree(
+                source
+                if model != "base-model"
+                else BOARD / "records/tafeng/arxiv-v1/base-model-official" / f"seed-{seed}",
+                folder,
+            )
+            record = json.loads((folder / "record.json").read_text())
+            settings = record["settings"] | {"model": model}
+            (folder / "record.json").write_text(json.dumps(record | {"model": model, "settings": settings}))
+    return board
+
+
+def test_rows_with_options_stand_on_the_studys_page_alone(visit: Any, study: Path) -> None:
+    build(study)
+    key = "tafeng/arxiv-v1/dien+auxiliary_weight=0.5-official"
+    assert key not in board_of(study / "site" / "index.html")["rows"]
+    assert "auxiliary_weight" not in "".join(path.read_text() for path in study.glob("table*"))
+    (block,) = board_of(study / "site" / "study.html")["blocks"]
+    assert [line["model"] for line in block["lines"]] == ["dien", "dien+auxiliary_weight=0.5"]
+    (test,) = block["lines"][1]["tests"]
+    assert (test["other"], test["difference"], test["p"]) == ("dien", 0.0, 1.0)  # the same runs under another name
+    page = visit(study / "site" / "study.html")
+    assert "Nothing is written about these runs yet" in page.locator("main").inner_text()
+    inside = open_row(page, key)
+    assert "--models dien+auxiliary_weight=0.5" in inside.locator("pre").inner_text()
+    inside.locator(".curve").first.wait_for()
+    (study / "study.md").write_text("# What it takes\n\n![Figure](study.png) as in [the claims](claims.md)\n")
+    shutil.copyfile(BOARD / "figure2-arxiv-v1-official.png", study / "study.png")
+    build(study)
+    page = visit(study / "site" / "index.html")
+    page.get_by_role("link", name="Study").click()
+    page.wait_for_url("**/study.html*")
+    assert page.locator("h1").inner_text() == "What it takes"
+    assert page.locator("img").evaluate("(image) => image.complete && image.naturalWidth") > 100
+    page.get_by_role("link", name="the claims").click()
+    page.wait_for_url("**/claims.html*")
+
+
+def test_without_options_and_text_there_is_no_study(tmp_path: Path) -> None:
+    shutil.copytree(BOARD / "records" / ONE, tmp_path / "records" / ONE)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "study.html").write_text("of another time")
+    build(tmp_path)
+    assert not (tmp_path / "site" / "study.html").exists()
+    assert "study.html" not in (tmp_path / "site" / "index.html").read_text()
+
+
+FIGURE = {
+    **{"title": HOSTILE, "user": None},
+    **{"history": ["Headphones", TEXT, "Cases"], "variance": [0.7, 0.2], "caption": [TEXT], "command": "a 'b'"},
+    "targets": [
+        {"name": "Cases", "points": [[0.0, 0.0], [1.0, 2.0], [3.0, 1.0]], "attention": [0.1, 0.2, 0.7]},
+        {"name": "none", "points": [[0.0, 0.1], [1.0, 2.1], [2.0, 2.0]], "attention": [0.333, 0.333, 0.333]},
+    ],
+}
+
+
+def test_evolving_interests_are_read_by_pointer_and_key(visit: Any, tmp_path: Path) -> None:
+    (tmp_path / "figure3-a.json").write_text(json.dumps(FIGURE))
+    write_site(tmp_path, [], [], [])
+    page = visit(tmp_path / "site" / "figure3.html")
+    plot, readout = page.locator(".paths"), page.locator(".step")
+    plot.locator(".curve").first.wait_for()
+    assert plot.locator(".curve").count() == 2
+    assert page.locator(".attention td").all_inner_texts() == [".10", ".20", ".70", ".33", ".33", ".33"]
+    plot.focus()
+    page.keyboard.press("ArrowLeft")
+    assert readout.inner_text() == "Behaviour 3 of 3, Cases. Attention: Cases 0.700, none 0.333."
+    assert page.locator(".attention td.read").all_inner_texts() == [".70", ".33"]
+    assert plot.locator("circle.read").count() == 2
+    page.keyboard.press("Home")
+    assert readout.inner_text().startswith("Behaviour 1 of 3, Headphones.")
+    page.keyboard.press("Escape")
+    assert page.locator(".read").count() == 0
+    page.locator(".attention td").nth(2).hover()
+    assert readout.inner_text().startswith("Behaviour 3 of 3")
+    circle = plot.locator("circle").nth(1).bounding_box()
+    page.mouse.move(circle["x"] + 2, circle["y"] + 2)
+    assert readout.inner_text().startswith("Behaviour 2 of 3")
+    page.locator(".legend button").first.click()
+    assert plot.locator(".curve").count() == 1
+    assert page.title() == "Evolving interests - dien-bench"
+    assert page.locator("img").count() == 0
+    assert visit(tmp_path / "site" / "figure3.html", width=390).evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize(("change", "message"), [({"user": 3}, "history of user 3"), ({"targets": ...}, "no figure 3")])
+def test_a_figure_that_shows_a_user_does_not_get_on_the_board(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    figure = {name: value for name, value in (FIGURE | change).items() if value is not ...}
+    (tmp_path / "figure3-a.json").write_text(json.dumps(figure))
+    with pytest.raises(UserError, match=message):
+        write_site(tmp_path, [], [], [])
+
+
+def test_the_overview_leads_to_the_tables(visit: Any) -> None:
+    page = visit(SITE / "index.html")
+    overview = page.locator(".overview").first
+    blocks = [block for block in board_of(SITE / "index.html")["blocks"] if block["variant"] == "official"]
+    places = {(block["dataset"], block["protocol"]) for block in blocks}
+    assert overview.locator(".link").count() == len(places)
+    shown = overview.locator("tbody tr:not(.probe) td").all_inner_texts()
+    means = {(line["key"]): line["mean"] for block in blocks for line in block["lines"] if line["mean"] is not None}
+    assert sorted(text for text in shown if text) == sorted(f"{mean:.4f}" for mean in means.values())
+    overview.locator(".link").last.focus()
+    page.keyboard.press("Enter")
+    heading = page.evaluate("document.activeElement.textContent")
+    assert heading.startswith("Table")
+    page.locator("#filter-dataset").select_option("tafeng")
+    assert page.locator(".overview .link").count() == len([place for place in places if place[0] == "tafeng"])
 
 
 def test_a_board_without_records_says_how_to_make_one(visit: Any, tmp_path: Path) -> None:

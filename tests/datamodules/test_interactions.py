@@ -15,6 +15,7 @@ from datamodules.datasets import DatasetSpec
 from datamodules.errors import UserError
 from datamodules.interactions import (
     MANIFEST,
+    NAMES,
     READER_VERSION,
     SCHEMA,
     TABLE,
@@ -22,6 +23,7 @@ from datamodules.interactions import (
     RawInteractions,
     _sort,
     file_sha256,
+    load_category_names,
     load_interactions,
     number_ids,
     write_interactions,
@@ -74,6 +76,25 @@ def test_numbers_ranks_and_order_of_a_hand_worked_example(folder: Path) -> None:
     assert [column.dtype for column in columns] == [np.int32, np.int64, np.int32, np.int32, np.int32]
     assert (table.users, table.items, table.categories) == (2, 4, 3)
     assert all(column.flags.writeable for column in columns)  # torch.from_numpy warns about others
+
+
+def test_names_of_categories_stand_at_their_numbers(folder: Path) -> None:
+    table, names = load_interactions(folder), load_category_names(folder)
+    times = {(i, t): CATEGORY[i] for _, i, t in ROWS}
+    rank_of = {rank: item for item, rank in RANK.items()}
+    rows = zip(table.catalogue_rank.tolist(), table.time.tolist(), table.category.tolist(), strict=True)
+    assert all(names[category - 1] == times[rank_of[rank], time] for rank, time, category in rows)
+    assert sorted(names) == ["books", "games", "toys"]
+
+
+@pytest.mark.parametrize("content", [None, "[", "{}", '["books"]', '["books", "toys", 3]', b"\xff"])
+def test_damaged_names_are_told(folder: Path, content: str | bytes | None) -> None:
+    (folder / NAMES).unlink()
+    if content is not None:
+        (folder / NAMES).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(UserError, match=r"categories\.json.*dien-bench prepare toy"):
+        load_category_names(folder)
+    assert load_interactions(folder).categories == 3  # nothing else needs them
 
 
 def test_numbers_are_a_fixed_permutation_that_tells_nothing_about_the_catalogue() -> None:
@@ -177,7 +198,7 @@ def test_leftovers_of_a_killed_preparation_are_removed_and_other_files_kept(tmp_
     (tmp_path / "toy" / "notes.txt").write_text("mine")
     write_interactions(raw_of(), spec_of(), tmp_path / "toy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["toy"]
-    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == [TABLE, MANIFEST, "notes.txt"]
+    assert sorted(path.name for path in (tmp_path / "toy").iterdir()) == sorted([TABLE, NAMES, MANIFEST, "notes.txt"])
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:

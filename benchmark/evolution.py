@@ -1,0 +1,298 @@
+"""How interests evolve under different target items: attention and states of a trained model for one history.
+
+The paper's section "Visualization of Interest Evolution", Figure 3. A history is a user's own, or is made of
+categories: the n-th mention of a category stands for its n-th most reviewed item. The target "none" is the paper's:
+every behaviour has the attention 1 / T, so that no target has a say. `lift` says how related two categories are.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from baselines.layers.steps import Steps, softmax_over_steps
+from datamodules.batch import Batch
+from datamodules.batches import BatchMaker, EvaluationBatches
+from datamodules.errors import UserError, unknown_name
+from datamodules.samples import Samples, Split
+
+NONE = "none"
+POPULAR = 30  # categories among which an unrelated target is looked for
+SHORTEST, LONGEST = 8, 12  # behaviours of the user that is shown where none is named
+
+Floats = NDArray[np.float64]
+
+
+class Target(NamedTuple):
+    """A candidate item, and what to call it."""
+
+    item: int | None  # None: equal attention
+    name: str  # its category's, or "none"
+
+
+class History(NamedTuple):
+    """T behaviours, oldest first."""
+
+    items: list[int]
+    names: list[str]  # of their categories
+    user: int | None = None  # None: made of categories
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """What one target makes of a history of T behaviours."""
+
+    target: Target
+    attention: Floats  # (T,) a_t, sum 1
+    states: Floats  # (T, H) h'_t
+
+
+class EqualAttention(nn.Module):
+    """a_t = 1 / T, whatever the target."""
+
+    def forward(self, target: Tensor, keys: Tensor, steps: Steps) -> Tensor:
+        """Return weights (R,) for keys (R, K)."""
+        return softmax_over_steps(keys.new_zeros(len(keys)), steps)
+
+
+class Catalogue:
+    """Items and categories of a data set by name, popularity and company; `names[k - 1]` names category k."""
+
+    def __init__(self, samples: Samples, names: Sequence[str]) -> None:
+        self.samples = samples
+        self.names: list[str] = list(names)
+        self.reviews = np.bincount(samples.pool, minlength=samples.item_count + 1)  # (items + 1,)
+        self.known = samples.known()[1]  # (items + 1,) what training mentions: the rest shares row 0
+
+    def name(self, item: int) -> str:
+        """The name of an item's category."""
+        return self.names[int(self.samples.item_category[item]) - 1]
+
+    def category(self, name: str) -> int:
+        """The number of a category, 1..C; raises `UserError` with close names for one that is none."""
+        wanted = name.casefold()
+        for number, known in enumerate(self.names, start=1):
+            if known.casefold() == wanted:
+                return number
+        raise unknown_name("category", name, self.names)
+
+    def item(self, name: str, place: int = 0) -> int:
+        """The item of a category at a place of its popularity, 0 the most reviewed; behind the last, the first again.
+
+        Raises `UserError` where training mentions no item of the category.
+        """
+        items = np.flatnonzero(self.known & (self.samples.item_category == self.category(name)))
+        if not len(items):
+            raise UserError(f"no training sample mentions an item of the category '{name}': the model knows none of it")
+        return int(items[np.argsort(-self.reviews[items], kind="stable")][place % len(items)])
+
+    @cached_property
+    def _buyers(self) -> csr_array:
+        """(U, C + 1) whether a user has a behaviour in a category."""
+        samples = self.samples
+        user = np.repeat(np.arange(samples.users), np.diff(samples.offsets))
+        pairs = np.unique(np.stack([user, samples.item_category[samples.items]]), axis=1)
+        return csr_array((np.ones(pairs.shape[1]), pairs), shape=(samples.users, samples.categories + 1))
+
+    def lift(self, name: str) -> Floats:
+        """(C + 1,) users with both categories over those expected if the two were independent; 1: unrelated."""
+        counts = self._buyers.sum(axis=0)
+        column = self._buyers[:, [self.category(name)]].toarray()[:, 0]
+        expected = counts * column.sum() / self.samples.users
+        together = self._buyers.T @ column
+        found: Floats = np.divide(together, expected, out=np.zeros_like(together), where=expected > 0)
+        return found
+
+    def unrelated(self, names: Sequence[str]) -> str:
+        """Of the 30 most reviewed categories not among `names`, the one with the lowest mean lift to these."""
+        counts = np.bincount(self.samples.item_category, self.reviews * self.known, minlength=len(self.names) + 1)
+        taken = {self.category(name) for name in names}
+        popular = [k for k in np.argsort(-counts, kind="stable").tolist() if k and counts[k] and k not in taken]
+        if not popular:
+            raise UserError("every category is in the history, so that none is unrelated: name the --targets")
+        lift = np.mean([self.lift(name) for name in dict.fromkeys(names)], axis=0)
+        least: int = min(popular[:POPULAR], key=lambda k: float(lift[k]))
+        return self.names[least - 1]
+
+
+def history_of(catalogue: Catalogue, names: Sequence[str]) -> History:
+    """A history of one item for each name of a category, oldest first."""
+    mentions: Counter[str] = Counter()
+    items = []
+    for name in names:
+        items.append(catalogue.item(name, mentions[name.casefold()]))
+        mentions[name.casefold()] += 1
+    return History(items, [catalogue.name(item) for item in items])
+
+
+def history_of_user(catalogue: Catalogue, user: int) -> tuple[History, Target]:
+    """A user's behaviours before the last one, and that one as target; the user's test sample where there is one."""
+    samples = catalogue.samples
+    if not 0 <= user < samples.users:
+        raise UserError(f"user must be from 0 to {samples.users - 1}, got {user}")
+    split, place = next(
+        (split, places[-1])
+        for split in (samples.test, samples.validation, samples.train)
+        if len(places := np.flatnonzero((split.user == user) & (split.label == 1)))
+    )
+    items = samples.items[samples.starts(split)[place] : split.end[place]].tolist()
+    if not items:
+        raise UserError(f"user {user} has no behaviour in front of the target, expected at least one: choose another")
+    item = int(split.item[place])
+    return History(items, [catalogue.name(item) for item in items], user), Target(item, catalogue.name(item))
+
+
+def targets_of(catalogue: Catalogue, history: History, names: Sequence[str]) -> list[Target]:
+    """A target for each name of a category, none of them an item of the history; "none" is equal attention."""
+    found = []
+    for name in names:
+        if name.casefold() == NONE:
+            found.append(Target(None, NONE))
+            continue
+        place = sum(name.casefold() == other.casefold() for other in history.names) if history.user is None else 0
+        item = catalogue.item(name, place)
+        found.append(Target(item, catalogue.name(item)))
+    return found
+
+
+def choose(
+    catalogue: Catalogue, user: int | None, history: Sequence[str], targets: Sequence[str]
+) -> tuple[History, list[Target]]:
+    """The history and targets asked for by category; what is not asked for is chosen by a rule.
+
+    Without history and user: `telling_user`. Without targets: the user's own next item, or one of the last behaviour's
+    category; one of the unrelated category; none.
+    """
+    if history:
+        shown = history_of(catalogue, history)
+        related = targets_of(catalogue, shown, [shown.names[-1]])
+    else:
+        shown, own = history_of_user(catalogue, telling_user(catalogue.samples) if user is None else user)
+        related = [own]
+    if targets:
+        return shown, targets_of(catalogue, shown, targets)
+    unrelated = catalogue.unrelated([*shown.names, related[0].name])
+    return shown, related + targets_of(catalogue, shown, [unrelated, NONE])
+
+
+def split_names(text: str | None) -> list[str]:
+    """Names separated by commas, or by semicolons where there are any; none for None.
+
+    >>> split_names("Speakers, Headphones"), split_names("Bags, Packs & Accessories; Tents")
+    (['Speakers', 'Headphones'], ['Bags, Packs & Accessories', 'Tents'])
+    """
+    parts = (text or "").split(";" if ";" in (text or "") else ",")
+    return [name for part in parts if (name := part.strip())]
+
+
+def join_names(names: Sequence[str]) -> str:
+    """The text that `split_names` takes apart again."""
+    return ";".join([*names, ""]) if any("," in name for name in names) else ",".join(names)
+
+
+def telling_user(samples: Samples) -> int:
+    """The test user shown where none is named: one to whom attention can make a difference, chosen without the model.
+
+    Of the test users with 8 to 12 behaviours, of which some, and at most half, have the category of the target, the one
+    with most categories; of these the one with the lowest number.
+    """
+    test, starts = samples.test, samples.starts(samples.test)
+    lengths, found = test.end - starts, []
+    for place in np.flatnonzero((test.label == 1) & (lengths >= SHORTEST) & (lengths <= LONGEST)):
+        categories = samples.item_category[samples.items[starts[place] : test.end[place]]]
+        same = (categories == samples.item_category[test.item[place]]).mean()
+        if 0 < same <= 0.5:
+            found.append((-len(np.unique(categories)), int(test.user[place])))
+    if not found:
+        raise UserError(
+            f"no test user has {SHORTEST} to {LONGEST} behaviours of which some have the target's category: "
+            "name one with --user, or give a --history of categories"
+        )
+    return min(found)[1]
+
+
+def trajectories(
+    model: nn.Module, samples: Samples, items: Sequence[int], targets: Sequence[Target]
+) -> list[Trajectory]:
+    """What each target makes of a history of T items.
+
+    Raises `UserError` for a model without attention or states, and for one that knows no other attention than its own.
+    """
+    batch = _batch(samples, items, [target.item or 0 for target in targets])
+    equal = [place for place, target in enumerate(targets) if target.item is None]
+    with torch.inference_mode():
+        prediction = model(batch)
+        if prediction.attention is None or prediction.states is None:
+            raise UserError(
+                f"{type(model).__name__} has no attention and states of an evolving layer to show, expected a run of "
+                "dien, augru, agru or aigru"
+            )
+        attention, states = prediction.attention.double().numpy(), prediction.states.double().numpy()
+        if equal:
+            own, model.attention = model.attention, EqualAttention()
+            try:
+                without = model(batch)
+            finally:
+                model.attention = own
+            attention[equal] = without.attention[equal].double().numpy()
+            states[equal] = without.states[equal].double().numpy()
+    return [Trajectory(*one) for one in zip(targets, attention, states, strict=True)]
+
+
+def _batch(samples: Samples, items: Sequence[int], targets: Sequence[int]) -> Batch:
+    """One history of T items and B targets as a batch; no user, since the user has no say in attention and states."""
+    maker = BatchMaker(samples, samples.test)
+    history = np.tile(np.asarray(items), (len(targets), 1))
+    numbers = [maker.item_ids[history], maker.category_of_id[history]]
+    ids, categories = (torch.from_numpy(numbers_of.astype(np.int64)) for numbers_of in numbers)
+    item = torch.from_numpy(maker.item_ids[np.asarray(targets)].astype(np.int64))
+    category = torch.from_numpy(maker.category_of_id[np.asarray(targets)].astype(np.int64))
+    nothing = torch.zeros(len(targets), dtype=torch.int64)
+    return Batch(
+        user=nothing,
+        item=item,
+        category=category,
+        history_items=ids,
+        history_categories=categories,
+        lengths=torch.full_like(nothing, len(items)),
+        negative_items=torch.zeros_like(ids),
+        negative_categories=torch.zeros_like(ids),
+        label=nothing.float(),
+    )
+
+
+class Emphasis(NamedTuple):
+    """T a_t, attention in units of equal attention, averaged over the test users' own targets."""
+
+    samples: int  # with some but not all behaviours in the target's category
+    same: float  # at behaviours of the target's category
+    other: float  # at the others
+    last: float  # at the last behaviour, whatever its category
+
+
+def emphasis(model: nn.Module, samples: Samples) -> Emphasis:
+    """How much more attention than an equal share behaviours of the target's category get, over all test users."""
+    clicked = np.flatnonzero(samples.test.label == 1)
+    test = samples.test
+    split = Split(test.user[clicked], test.end[clicked], test.item[clicked], test.label[clicked])
+    parts = []
+    with torch.inference_mode():
+        batches = EvaluationBatches(samples, split)
+        for batch in map(batches.__getitem__, range(len(batches))):
+            attention = model(batch).attention.double() * batch.lengths[:, None]
+            same = (batch.history_categories == batch.category[:, None]) & batch.mask
+            mixed = same.any(1) & (same != batch.mask).any(1)
+            counts = same.sum(1), batch.lengths - same.sum(1)
+            both = [(attention * part).sum(1) / n for part, n in zip((same, batch.mask & ~same), counts, strict=True)]
+            last = attention.gather(1, (batch.lengths[:, None] - 1).clamp(min=0))[:, 0]
+            parts.append(torch.stack([*both, last], dim=1)[mixed])
+    found = torch.cat(parts) if parts else torch.zeros(0, 3)
+    same_mean, other_mean, last_mean = found.mean(0).tolist()
+    return Emphasis(len(found), same_mean, other_mean, last_mean)
