@@ -49,6 +49,16 @@ def test_no_negative_is_an_item_of_its_user() -> None:
             assert label or item not in history
 
 
+def test_users_are_split_alike_under_every_order() -> None:
+    tested = [samples_of(DATA, protocol).test.user for protocol in ("clean", "aaai-2019", "arxiv-v1")]
+    assert len(tested[0]) == 2 * 30
+    for users in tested[1:]:
+        np.testing.assert_array_equal(users, tested[0])
+    clean = samples_of(DATA)
+    groups = [set(split.user.tolist()) for split in splits(clean)]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == clean.users
+
+
 def training(samples: Samples, auxiliary_negatives: str) -> list[torch.Tensor]:
     """Every tensor of two epochs of training batches."""
     batches = TrainingBatches(samples, steps=10, shuffle=True, auxiliary_negatives=auxiliary_negatives, seed=0)
