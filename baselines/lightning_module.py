@@ -33,7 +33,8 @@ class CTRModule(pl.LightningModule):
 
     `users`, `items`, `categories` are rows of the embedding tables; `steps` is the whole budget. Held-out loaders
     come in the order test, validation. `last`, `best_test` and `best_validation` hold the three selections; the
-    last two keep the test scores of the step at which the test AUC, or the validation AUC, was highest.
+    last two keep the test scores of the step at which the test AUC, or the validation AUC, was highest. A training
+    that goes on from a checkpoint begins with the batch behind its `resumed_at` steps.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class CTRModule(pl.LightningModule):
         steps: int,
         learning_rate: float = 1e-3,
         log_every: int = 20,
+        resumed_at: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the record holds the settings
@@ -60,6 +62,7 @@ class CTRModule(pl.LightningModule):
         self.register_buffer("sums", torch.zeros(3, dtype=torch.float64), persistent=False)
         self.summed = 0
         self.pending: dict[str, float] = {}  # a training row that waits for the evaluation of the same step
+        self.rows: list[dict[str, float]] = []  # all that was logged
         self.evaluation_seconds = 0.0
         self.started = 0.0
         self.last: Evaluation | None = None
@@ -67,6 +70,11 @@ class CTRModule(pl.LightningModule):
         self.best_validation: Evaluation | None = None
         self.best_validation_auc: float | None = None
         self.last_validation_auc: float | None = None
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done, in all processes that got the run to where it is."""
+        return int(self.hparams["resumed_at"]) + self.global_step
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the whole loss of a batch."""
@@ -84,7 +92,7 @@ class CTRModule(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log the mean losses since the last log."""
-        step = batch_idx + 1
+        step = self.step
         if step % self.hparams["log_every"] and step != self.hparams["steps"]:
             return
         whole, target, auxiliary = (self.sums / self.summed).tolist()
@@ -94,7 +102,7 @@ class CTRModule(pl.LightningModule):
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.sums.zero_()
         self.summed = 0
-        if step % int(self.trainer.val_check_batch or 1) == 0 or step == self.hparams["steps"]:
+        if (batch_idx + 1) % int(self.trainer.val_check_batch or 1) == 0 or step == self.hparams["steps"]:
             self.pending = row
         else:
             self._log(row, step)
@@ -112,7 +120,7 @@ class CTRModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Compute AUC and log loss, remember the best step, log one row."""
-        step, row = self.global_step, self.pending
+        step, row = self.step, self.pending
         self.pending = {}
         test, validation = (self._evaluate(loader, step) for loader in (0, 1))
         assert test is not None
@@ -140,6 +148,7 @@ class CTRModule(pl.LightningModule):
         return Evaluation(step, auc, logloss, torch.sigmoid(logits).cpu().numpy())
 
     def _log(self, row: dict[str, float], step: int) -> None:
+        self.rows.append(row | {"step": step})
         for logger in self.loggers:
             logger.log_metrics(row, step)
 

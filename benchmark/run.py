@@ -8,7 +8,6 @@ import os
 import platform
 import resource
 import subprocess
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from baselines import load, model_label
 from baselines.lightning_module import CTRModule, Evaluation
 from baselines.spec import parse_spec
+from benchmark import checkpoint
 from benchmark.device import Device, check_device, describe, triton_version, uses_gpu
 from benchmark.records import write_record
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches
@@ -61,6 +61,7 @@ class RunConfig:
     out: str = "runs"
     logger: Literal["wandb", "csv"] = "csv"
     device: Device = "auto"
+    checkpoint_seconds: float = checkpoint.EVERY  # between two checkpoints; 0: one at every evaluation
 
     def check(self) -> None:
         """Raise `UserError` unless every name is known and every number possible."""
@@ -155,10 +156,16 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
     return record
 
 
-def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
+def train_run(
+    config: RunConfig,
+    on_progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """Train one run, write its folder, and return its record, written last.
 
-    Two calls with equal arguments give equal numbers, to the bit, on one machine and device with one number of threads.
+    A run that was interrupted goes on from its last checkpoint, to the same numbers; `say` is given lines that a user
+    wants to see. Two calls with equal arguments give equal numbers, to the bit, on one machine and device with one
+    number of threads.
     """
     config.check()
     folder = config.folder()
@@ -184,8 +191,16 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
     data.setup()
     steps = data.steps
     settings |= {"steps": steps, "steps_by_default": config.steps is None}
-    for leftover in ("metrics.csv", "predictions.parquet", "record.json", "error.txt"):
-        (folder / leftover).unlink(missing_ok=True)
+    remove_leftovers(folder)
+    checkpoints = checkpoint.Checkpoints(
+        folder / checkpoint.NAME,
+        checkpoint.identity(
+            config.name, settings, data.ready.sha256, data.protocol.hash, describe(config.device), EVALUATE_EVERY
+        ),
+        say,
+        config.checkpoint_seconds,
+    )
+    data.first_step = resumed_at = checkpoints.resumed_at
     module = CTRModule(
         model=config.model,
         variant=config.variant,
@@ -193,35 +208,44 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
         steps=steps,
         learning_rate=settings["learning_rate"],
         log_every=LOG_EVERY,
+        resumed_at=resumed_at,
     )
+    reports = [ReportProgress(on_progress, steps)] if on_progress else []
     trainer = pl.Trainer(
         accelerator="cuda" if uses_gpu(config.device) else "cpu",
         devices=1,
         max_epochs=1,
-        val_check_interval=min(EVALUATE_EVERY, steps),
+        val_check_interval=min(EVALUATE_EVERY, steps - resumed_at),
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # the module logs by itself
         logger=_loggers(config, folder, settings),
-        callbacks=[ReportProgress(on_progress, steps)] if on_progress else [],
+        callbacks=[*reports, checkpoints],  # checkpoints last
         deterministic=True,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-    began = time.perf_counter()
     trainer.fit(module, datamodule=data)
     if module.last is None or module.last.step != steps:
         _evaluate_last(module, data, trainer)
-    seconds = time.perf_counter() - began
     for logger in trainer.loggers:
         logger.finalize("success")
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()
     (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n")
-    record = _record(config, data, module, settings, seconds)
+    record = _record(config, data, module, settings, checkpoints.seconds)
     _write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)
+    (folder / checkpoint.NAME).unlink(missing_ok=True)
     return record
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run that did not finish has left, but its checkpoint."""
+    for name in ("metrics.csv", "predictions.parquet", "record.json", "error.txt"):
+        (folder / name).unlink(missing_ok=True)
+    for part in folder.glob(".*.tmp"):
+        part.unlink(missing_ok=True)
 
 
 def _evaluate_last(module: CTRModule, data: InteractionsDataModule, trainer: pl.Trainer) -> None:
@@ -362,10 +386,9 @@ class ReportProgress(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Report the step, its loss and the newest test AUC."""
-        step = batch_idx + 1
+        assert isinstance(pl_module, CTRModule)
+        step = pl_module.step
         if step % LOG_EVERY and step != self.steps:
             return
-        evaluation = pl_module.last if isinstance(pl_module, CTRModule) else None
-        self.on_progress(
-            Progress(step, self.steps, float(outputs["loss"]), None if evaluation is None else evaluation.auc)
-        )
+        auc = None if pl_module.last is None else pl_module.last.auc
+        self.on_progress(Progress(step, self.steps, float(outputs["loss"]), auc))
