@@ -1,5 +1,6 @@
 """The one LightningModule that trains every row."""
 
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -26,6 +27,14 @@ class Evaluation(NamedTuple):
     auc: float
     logloss: float  # mean negative log-likelihood, nats
     scores: NDArray[Any]  # (N,) float64 probabilities in the order of EvaluationBatches
+
+
+class NotFinite(ArithmeticError):
+    """A loss or an evaluation that is infinite or no number; `step` counts from 1."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class CTRModule(pl.LightningModule):
@@ -61,6 +70,7 @@ class CTRModule(pl.LightningModule):
         self.sums: Tensor  # (3,) whole, target, auxiliary loss since the last log
         self.register_buffer("sums", torch.zeros(3, dtype=torch.float64), persistent=False)
         self.summed = 0
+        self.losses: list[Tensor] = []  # whole ones of the steps since the last log
         self.pending: dict[str, float] = {}  # a training row that waits for the evaluation of the same step
         self.rows: list[dict[str, float]] = []  # all that was logged
         self.evaluation_seconds = 0.0
@@ -87,6 +97,7 @@ class CTRModule(pl.LightningModule):
         self.sums[0] += loss.detach()
         self.sums[1] += target.detach()
         self.summed += 1
+        self.losses.append(loss.detach())
         self.has_auxiliary = prediction.auxiliary_loss is not None
         return loss
 
@@ -96,6 +107,7 @@ class CTRModule(pl.LightningModule):
         if step % self.hparams["log_every"] and step != self.hparams["steps"]:
             return
         whole, target, auxiliary = (self.sums / self.summed).tolist()
+        self._check_losses(whole)
         row = {"loss": whole, "target_loss": target}
         if self.has_auxiliary:
             row["auxiliary_loss"] = auxiliary
@@ -106,6 +118,15 @@ class CTRModule(pl.LightningModule):
             self.pending = row
         else:
             self._log(row, step)
+
+    def _check_losses(self, mean: float) -> None:
+        """Raise `NotFinite` for the first step since the last log whose loss is infinite or no number."""
+        losses, self.losses = self.losses, []
+        if not math.isfinite(mean):
+            values = torch.stack(losses).tolist()
+            at = next((i for i, value in enumerate(values) if not math.isfinite(value)), len(values) - 1)
+            step = self.step - len(values) + at + 1
+            raise NotFinite(f"the loss is {values[at]} at step {step}", step)
 
     def on_validation_epoch_start(self) -> None:
         """Start the clock of an evaluation."""
@@ -143,6 +164,8 @@ class CTRModule(pl.LightningModule):
         logits, labels = torch.cat(self.logits[loader]).double(), torch.cat(self.labels[loader])
         auc = float(self.metrics[loader].compute())
         logloss = float(F.binary_cross_entropy_with_logits(logits, labels.double()))
+        if not math.isfinite(logloss):
+            raise NotFinite(f"the log loss on held-out users is {logloss} after step {step}", step)
         self.metrics[loader].reset()
         self.logits[loader], self.labels[loader] = [], []
         return Evaluation(step, auc, logloss, torch.sigmoid(logits).cpu().numpy())

@@ -84,10 +84,13 @@ class InteractionsDataModule(pl.LightningDataModule):
         passes = PASSES * -(-len(self.ready.train) // self.hparams["batch_size"])
         return self.hparams["steps"] or self.spec.steps or passes
 
+    def training_batches(self) -> TrainingBatches:
+        """All batches of the run by number."""
+        return TrainingBatches(self.ready, steps=self.steps, **{name: self.hparams[name] for name in SETTINGS})
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """The batches of the run from `first_step` on, in order."""
-        batches = TrainingBatches(self.ready, steps=self.steps, **{name: self.hparams[name] for name in SETTINGS})
-        return _loader(Subset(batches, range(self.first_step, self.steps)))
+        return _loader(Subset(self.training_batches(), range(self.first_step, self.steps)))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """The test users' samples, then the validation users' where the protocol has any."""
