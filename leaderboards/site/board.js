@@ -1,7 +1,8 @@
 // The leaderboard: tables, filters, order, and what a row opens to. All text goes through `make`, which makes no markup.
 "use strict";
 
-const board = JSON.parse(document.getElementById("data").textContent);
+const shown = JSON.parse(document.getElementById("data").textContent);
+const board = shown.board;
 const state = new URLSearchParams(location.hash.slice(1)); // filters and theme, so that a link keeps them
 const FILTERS = { dataset: "Data set", protocol: "Protocol", variant: "Variant", table: "Table" };
 const STYLES = { // as in the figures of the board: a row has its colour everywhere
@@ -36,8 +37,7 @@ function columnsOf(block) {
     { name: "AUC and interval", kind: "plotted", value: (line) => line.low, cell: (line) => [intervalPlot(line, block)] },
     { name: "last step", value: (line) => line.last, cell: (line) => [fixed(line.last)] },
     { name: "best − last", value: (line) => line.inflation, cell: (line) => [signed(line.inflation)] },
-    tested("base-model", "BaseModel"),
-    tested("din", "DIN"),
+    ...block.references.map(({ model, label }) => tested(model, label)),
     { name: block.printed, value: (line) => line.printed, cell: (line) => [fixed(line.printed), known(line.printed_std) ? make("small", {}, ` ± ${fixed(line.printed_std, 5)}`) : ""] },
   ];
   if (block.of_paper) {
@@ -128,7 +128,7 @@ function tableOf(block) {
     body.append(...sorted.flatMap((pair) => pair.rows));
   }
   place();
-  const caption = make("caption", { class: "hidden" }, `Table ${block.table} on ${block.dataset}, protocol ${block.protocol}, variant ${block.variant}`);
+  const caption = make("caption", { class: "hidden" }, `${nameOf(block)}, protocol ${block.protocol}, variant ${block.variant}`);
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption.textContent },
     make("table", { class: "results" }, caption, make("thead", {}, make("tr", {}, heads)), body));
 }
@@ -214,11 +214,13 @@ function comparisonOf(block) {
     make("summary", {}, "Learning curves of these rows: test AUC, and losses as in Figure 2"), make("label", {}, "Quantity ", select), place);
 }
 
+const nameOf = (block) => `${block.table === "options" ? "Rows with options" : `Table ${block.table}`} on ${block.dataset}`;
+
 function blockOf(block) {
   return make("section", { class: "block" },
-    make("h3", {}, `Table ${block.table} on ${block.dataset}`),
+    make("h3", {}, nameOf(block)),
     make("p", { class: "about" }, `${block.title}. ${block.about.join(", ")}. `,
-      make("a", { href: `../${encodeURIComponent(block.page)}.md` }, "Markdown"), " ", make("a", { href: `../${encodeURIComponent(block.page)}.csv` }, "CSV")),
+      block.page ? [make("a", { href: `../${encodeURIComponent(block.page)}.md` }, "Markdown"), " ", make("a", { href: `../${encodeURIComponent(block.page)}.csv` }, "CSV")] : null),
     tableOf(block),
     block.warning ? make("p", { class: "warning" }, block.warning) : null,
     comparisonOf(block));
@@ -236,9 +238,10 @@ function showBoard(place) {
     const select = make("select", { id: `filter-${key}`, change: () => { state.set(key, select.value); apply(); } },
       make("option", { value: "" }, "all"), values.map((value) => make("option", { value }, value)));
     if (values.includes(state.get(key))) select.value = state.get(key);
-    return make("label", {}, label, select);
+    return make("label", { hidden: values.length < 2 }, label, select);
   });
   const found = make("output", {});
+  const overviews = make("div");
   const groups = new Map();
   const sections = board.blocks.map((block) => {
     const name = `Protocol ${block.protocol}, variant ${block.variant}`;
@@ -251,14 +254,27 @@ function showBoard(place) {
     const chosen = Object.keys(FILTERS).map((key) => [key, document.getElementById(`filter-${key}`).value]);
     board.blocks.forEach((block, i) => { sections[i].hidden = chosen.some(([key, value]) => value && block[key] !== value); });
     for (const group of groups.values()) group.hidden = [...group.querySelectorAll(".block")].every((section) => section.hidden);
+    if (shown.kind === "board") {
+      const visible = board.blocks.filter((block, i) => !sections[i].hidden);
+      const places = new Map(board.blocks.map((block, i) => [block, sections[i]]));
+      const variants = [...new Set(visible.map((block) => block.variant))];
+      overviews.replaceChildren(...variants.map((variant) => overviewOf(visible.filter((block) => block.variant === variant), places)));
+    }
     found.textContent = `${sections.filter((section) => !section.hidden).length} of ${count(sections.length, "table")}`;
     remember();
   }
   const rows = Object.keys(board.rows).length;
+  const filters = make("form", { class: "filters", "aria-label": "filter", submit: (event) => event.preventDefault() }, selects, found);
+  if (shown.kind === "study") {
+    place.append(make("h2", {}, "The runs behind it"),
+      make("p", { class: "lead" }, `${count(board.runs, "run")} of ${count(rows, "row")} with options, each under the row that it changes. Open a row for its seeds, settings and learning curves.`),
+      filters, ...groups.values());
+    apply();
+    return;
+  }
   place.append(make("h1", {}, "Leaderboard"),
     make("p", { class: "lead" }, `${count(board.runs, "run")} of ${count(rows, "row")}. Open a row for its seeds, settings and learning curves; a dashed line in a table is a rule without parameters.`),
-    make("form", { class: "filters", "aria-label": "filter", submit: (event) => event.preventDefault() }, selects, found),
-    ...groups.values(),
+    filters, overviews, ...groups.values(),
     make("section", { class: "prose" }, make("h2", { id: "notes" }, "How to read the tables"), make("ul", {}, [...board.notes, "Probes are rules. A table in another order than the paper's keeps its ≈: the row above is the paper's."].map((note) => make("li", {}, note)))),
     probeSection());
   apply();
@@ -297,3 +313,4 @@ function setUpTheme() {
 setUpTheme();
 if (board) showBoard(document.getElementById("board"));
 else remember();
+if (shown.kind === "figure3") showEvolution(document.getElementById("board"), shown.figures);
