@@ -85,10 +85,10 @@ def caption(history: History, found: Sequence[Trajectory], emphasis: Emphasis) -
             continue
         top = int(one.attention.argmax())
         same = [place for place, name in enumerate(history.names) if name == one.target.name]
-        share = f" and {one.attention[same].sum():.2f} on the target's own category" if same else ""
+        share = f" and {one.attention[same].sum():.3f} on the target's own category" if same else ""
         sentences.append(
-            f"Target {one.target.name}: most attention ({one.attention[top]:.2f}) on behaviour {top + 1} "
-            f"({history.names[top]}){share}; equal attention is {1 / len(history.items):.2f}."
+            f"Target {one.target.name}: most attention ({one.attention[top]:.3f}) on behaviour {top + 1} "
+            f"({history.names[top]}){share}; equal attention is {1 / len(history.items):.3f}."
         )
     none = next((one for one in found if one.target.name == NONE), None)
     if none is not None and len(found) > 1:
@@ -155,9 +155,9 @@ def _draw_attention(ax: Axes, history: History, found: Sequence[Trajectory]) -> 
     most = max(float(np.abs(weights - equal).max()), equal / 4)  # so that rounding gets no colour
     ax.imshow(weights, cmap=SHADES, vmin=equal - 1.6 * most, vmax=equal + 1.6 * most, aspect="auto")
     ax.grid(visible=False)
-    size = 8 if len(history.items) <= 16 else 5
+    size = 7.5 if len(history.items) <= 16 else 4
     for row, column in np.ndindex(weights.shape):
-        text = f"{weights[row, column]:.2f}".removeprefix("0")
+        text = f"{weights[row, column]:.3f}".removeprefix("0")
         ax.text(column, row, text, ha="center", va="center", fontsize=size)
     names = [f"{place}  {plain(name)}" for place, name in enumerate(history.names, start=1)]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)

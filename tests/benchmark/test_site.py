@@ -281,7 +281,7 @@ def test_rows_of_a_table_are_drawn_together(visit: Any) -> None:
         assert chart.locator(".curve").count() == rows
 
 
-@pytest.mark.parametrize("name", ["index.html", "claims.html"])
+@pytest.mark.parametrize("name", ["index.html", "claims.html", "study.html", "figure3.html"])
 def test_a_narrow_page_does_not_scroll_sideways(visit: Any, name: str) -> None:
     page = visit(SITE / name, width=390)
     if name == "index.html":
@@ -405,11 +405,11 @@ def test_evolving_interests_are_read_by_pointer_and_key(visit: Any, tmp_path: Pa
     plot, readout = page.locator(".paths"), page.locator(".step")
     plot.locator(".curve").first.wait_for()
     assert plot.locator(".curve").count() == 2
-    assert page.locator(".attention td").all_inner_texts() == [".10", ".20", ".70", ".33", ".33", ".33"]
+    assert page.locator(".attention td").all_inner_texts() == [".100", ".200", ".700", ".333", ".333", ".333"]
     plot.focus()
     page.keyboard.press("ArrowLeft")
     assert readout.inner_text() == "Behaviour 3 of 3, Cases. Attention: Cases 0.700, none 0.333."
-    assert page.locator(".attention td.read").all_inner_texts() == [".70", ".33"]
+    assert page.locator(".attention td.read").all_inner_texts() == [".700", ".333"]
     assert plot.locator("circle.read").count() == 2
     page.keyboard.press("Home")
     assert readout.inner_text().startswith("Behaviour 1 of 3, Headphones.")
