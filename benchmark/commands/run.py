@@ -62,11 +62,12 @@ def run(
         raise unknown_name("table", number, paper.TABLES)
     names, rows = datasets.split(), rows_of(models, number)
     from baselines import model_label
+    from benchmark.capacity import BYTES_PER_RUN, choose_workers
     from benchmark.device import visible_gpus
     from benchmark.failures import forget_failure
     from benchmark.plan import bytes_per_run
     from benchmark.run import RunConfig
-    from benchmark.sweep import BYTES_PER_RUN, choose_workers, sweep
+    from benchmark.sweep import sweep
     from datamodules.samples import prepare_samples
 
     configs = [
