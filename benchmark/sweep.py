@@ -171,8 +171,6 @@ def _messages(
         if not busy and not waiting:
             return
         display.refresh()
-        if not busy:
-            time.sleep(0.2)  # all that waits is being run elsewhere
         wait(
             [source for worker in busy for source in (worker.connection, worker.process.sentinel)],
             timeout=0.5,
