@@ -56,6 +56,10 @@ class Table:
         csv.writer(out, lineterminator="\n").writerows(self.csv_rows)
         return out.getvalue()
 
+    def values(self) -> list[list[float | str | None]]:
+        """Return the lines of the CSV without its header: numbers as numbers, None for what is not known."""
+        return [[_value(cell) for cell in row] for row in self.csv_rows[1:]]
+
     def __rich__(self) -> Group:
         """Return what a rich console shows."""
         parts: list[Text | RichTable] = [Text(one_line(self.title), style="bold")]
@@ -69,6 +73,15 @@ class Table:
                 grid.add_row(*(Text(one_line(cell), style) for cell, style in zip(row, styles, strict=True)))
             parts += [grid, Text(one_line(section.note) + "\n")] if section.note else [grid]
         return Group(*parts, *(Text(note, style="dim") for note in self.notes))
+
+
+def _value(cell: str) -> float | str | None:
+    for kind in (int, float):
+        try:
+            return kind(cell) if cell else None
+        except ValueError:
+            continue
+    return cell
 
 
 def write_table(made: Table, out: Path, stem: str) -> tuple[Path, Path]:
