@@ -11,7 +11,7 @@ from datamodules.errors import UserError
 
 Variant = Literal["official", "paper"]
 
-screen = Console()
+screen = Console(markup=False, emoji=False)  # "[/b]" and ":x:" of a file or a path are no markup
 
 Datasets = Annotated[str, typer.Option("--datasets", help="Names, separated by spaces: 'sports beauty'.")]
 ProtocolName = Annotated[
