@@ -26,7 +26,7 @@ def prepare(
     for name in datasets:
         folder = prepare_interactions(name, data_dir, report=screen.print)
         if protocol:
-            from datamodules.samples import prepare_samples
+            from datamodules.samples_file import prepare_samples
 
             samples = prepare_samples(name, protocol, data_dir)
             screen.print(

@@ -91,7 +91,7 @@ def probe(
     for name in datasets.split():
         get_dataset(name)
     from benchmark.probes import measure, probe_table, write_probes
-    from datamodules.samples import prepare_samples
+    from datamodules.samples_file import prepare_samples
 
     for name in datasets.split():
         prepare_interactions(name, data_dir, report=screen.print)

@@ -67,7 +67,7 @@ def run(
     from benchmark.plan import bytes_per_run
     from benchmark.run import RunConfig
     from benchmark.sweep import BYTES_PER_RUN, choose_workers, sweep
-    from datamodules.samples import prepare_samples
+    from datamodules.samples_file import prepare_samples
 
     configs = [
         RunConfig(
