@@ -78,6 +78,8 @@ def read_log(wheel: Path, wheel_sha256: str = WHEEL_SHA256, member_sha256: str =
         if log.isna().to_numpy().any():
             raise ValueError("it has empty cells")
         log["day"] = pd.to_datetime(log["day"], format="%m/%d/%Y")
+        if not log["day"].between("2000-01-01", "2001-12-31").all():
+            raise ValueError("a day lies outside of the years 2000 and 2001")
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, LookupError, RuntimeError, ValueError) as error:
         reason = str(error).partition(". ")[0]
         raise UserError(f"{wheel} does not hold the Ta Feng log as expected: {reason}. {again}") from None
