@@ -232,5 +232,5 @@ def test_an_archive_with_a_password_or_a_wrong_place(tmp_path: Path, place: int)
 @pytest.mark.parametrize("day", ["11/1/6000", "1/1/1677", "12/31/1999"])
 def test_a_day_of_another_century(tmp_path: Path, day: str) -> None:
     sums = wheel_of(tmp_path / WHEEL, rows_of(*everybody(), (day, "u", "c", "i")))
-    with pytest.raises(UserError, match="a day lies outside of the years 2000 and 2001|ut of bounds"):
+    with pytest.raises(UserError, match=r"a day lies outside of the years 2000 and 2001|ut of bounds"):
         read_log(tmp_path / WHEEL, **sums)

@@ -9,6 +9,8 @@ import gzip
 import hashlib
 import io
 import json
+import socket
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -345,6 +348,46 @@ def check_download_note(data: bytes, folder: Path) -> None:
         download.fetch("a.gz", [], folder)
 
 
+ANSWER = (
+    b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\nETag: "v1"\r\nContent-Type: application/gzip\r\n\r\n' + b"\x1f\x8b" * 10
+)
+ANSWERS = [
+    ANSWER,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n\x1f\x8b\x1f\x8b\r\n0\r\n\r\n",
+    b"HTTP/1.1 503 Busy\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+    b'HTTP/1.1 206 Partial\r\nContent-Range: bytes 4-19/20\r\nContent-Length: 16\r\nETag: "v1"\r\n\r\n'
+    + b"\x1f\x8b" * 8,
+]
+
+
+def check_answer(data: bytes, folder: Path) -> None:
+    """Whatever a server answers, the file is there and complete, or a message."""
+    (folder / "a.gz.part").write_bytes(b"\x1f\x8b" * 2)
+    with socket.create_server(("127.0.0.1", 0)) as server, patch.object(download.time, "sleep"):
+        host = f"http://127.0.0.1:{server.getsockname()[1]}"
+        state = {"url": f"{host}/a.gz", "validator": '"v1"', "total": 20}
+        (folder / "a.gz.part.json").write_text(json.dumps(state))
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection, suppress(OSError):
+                        connection.recv(1 << 16)
+                        connection.sendall(data)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            with suppress(UserError):
+                path = download.fetch("a.gz", [host], folder, timeout=0.2)
+                assert path.read_bytes().startswith(b"\x1f\x8b")
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
 TABLE1 = b"dataset,users,goods,categories,samples\nbooks,603668,367982,1600,603668\n"
 METRICS = b"loss,step,test_auc,auxiliary_loss\n1.5,20,,0.5\n1.25,40,0.75,0.25\nnan,60,0.5,\n"
 NOTE = f"# 40 bytes\n{hashlib.sha256(bytes([31, 139]) * 20).hexdigest()}  a.gz\n".encode()
@@ -365,6 +408,7 @@ TARGETS = {
     "table1": Target(
         lambda: [b"dataset,users,goods,categories,samples\nbooks,603668,367982,1600,603668\n"], check_table1
     ),
+    "download-answer": Target(lambda: ANSWERS, check_answer),
     "download-state": Target(lambda: [STATE], check_download_state),
     "download-note": Target(
         lambda: [f"# 40 bytes\n{hashlib.sha256(bytes([31, 139]) * 20).hexdigest()}  a.gz\n".encode()],
