@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmark.records import write_atomically
+from datamodules.errors import UNSHOWN
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def write_table(made: Table, out: Path, stem: str) -> tuple[Path, Path]:
 
 
 def one_line(text: str) -> str:
-    """Return `text` with every run of line breaks and control characters as one space."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
+    """Return `text` with every run of line breaks and other characters that do not show as one space."""
+    return re.sub(f"{UNSHOWN.pattern}+", " ", text)
 
 
 def escape_markdown(text: str) -> str:

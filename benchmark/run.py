@@ -28,7 +28,7 @@ from benchmark.tracking import Tracker, check_tracker, close_loggers, open_logge
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import get_dataset
-from datamodules.errors import UserError, unknown_name
+from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
 from datamodules.lock import take
 from datamodules.protocol import get_protocol
 
@@ -66,6 +66,10 @@ class RunConfig:
         """Raise `UserError` unless every name is known and every number possible."""
         get_dataset(self.dataset)
         get_protocol(self.protocol)
+        if UNSHOWN.search(self.model):  # its record could not be shown
+            raise UserError(
+                f"the model's name {printable(self.model)!r} has characters that do not show: rename the file"
+            )
         load(self.model)
         if self.variant not in ("official", "paper"):
             raise UserError(f"unknown variant '{self.variant}'. Known: official, paper")
@@ -133,8 +137,8 @@ class Progress:
 def finished_record(config: RunConfig) -> dict[str, Any] | None:
     """Return the record of a run of the same identity and settings, finished or failed, None where there is none.
 
-    Raises `UserError` where the folder holds a damaged record, one that its predictions do not bear out, or one of
-    other settings: nothing is overwritten silently.
+    Raises `UserError` where the folder holds a damaged record, one of another run, one that its predictions do not bear
+    out, or one of other settings: nothing is overwritten silently.
     """
     path = config.folder() / "record.json"
     if not path.exists():

@@ -34,7 +34,7 @@ def prepare(
     Example: dien-bench prepare tafeng --protocol clean
     """
     from datamodules.datasets import get_dataset, prepare_interactions
-    from datamodules.interactions import MANIFEST
+    from datamodules.manifest import MANIFEST
     from datamodules.protocol import get_protocol
 
     output = Output(as_json=as_json, quiet=quiet)
@@ -49,7 +49,7 @@ def prepare(
             {"dataset": name, "folder": str(folder), "counts": json.loads((folder / MANIFEST).read_text())["counts"]}
         )
         if protocol:
-            from datamodules.samples import prepare_samples
+            from datamodules.samples_file import prepare_samples
 
             samples = prepare_samples(name, protocol, data_dir)
             splits = {split: len(getattr(samples, split)) for split in ("train", "validation", "test")}

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
+from datamodules.errors import printable
+
 WIDE = 200  # columns for a table that goes to a file or a pipe, where a terminal's width means nothing
 
 
@@ -25,7 +27,8 @@ class Output:
     def say(self, text: str, style: str | None = None) -> None:
         """Print a line as it is: neither cut nor wrapped, so that paths and commands can be copied."""
         if not self.quiet:
-            self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+            line = printable(text)  # what a file says is shown, not obeyed
+            self._console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def show(self, result: RenderableType) -> None:
         """Print what people asked for: a table."""

@@ -123,7 +123,7 @@ def probe(
     check_names(names, protocol)
     from benchmark.probes import measure, probe_table, write_probes
     from datamodules.datasets import prepare_interactions
-    from datamodules.samples import prepare_samples
+    from datamodules.samples_file import prepare_samples
 
     results = []
     for name in names:

@@ -82,7 +82,7 @@ def run(
     from benchmark.sweep import sweep
     from benchmark.tracking import log_table
     from datamodules.datasets import prepare_interactions
-    from datamodules.samples import prepare_samples
+    from datamodules.samples_file import prepare_samples
 
     configs = [
         RunConfig(
