@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from benchmark import paper
-from benchmark.commands.options import DataDir, Datasets, Out, ProtocolName, VariantName, screen
-from datamodules.datasets import get_dataset
+from benchmark.commands import completion
+from benchmark.commands.options import DataDir, Datasets, Out, ProtocolName, VariantName
+from benchmark.commands.output import Output
+from benchmark.commands.results import check_names
 from datamodules.errors import UserError, unknown_name
 
 NUMBERS = ("2", "3", "auc")
@@ -16,12 +18,18 @@ NUMBERS = ("2", "3", "auc")
 def figure(
     number: Annotated[
         str,
-        typer.Argument(help="2: losses over steps; 3: evolving interests of one history; auc: test AUC of every row."),
+        typer.Argument(
+            help="2: losses over steps; 3: evolving interests of one history; auc: test AUC of every row.",
+            autocompletion=completion.one(lambda: NUMBERS),
+        ),
     ],
     datasets: Datasets = "electronics books",
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
-    model: Annotated[str, typer.Option(help="The row whose losses figure 2 shows.")] = "dien",
+    model: Annotated[
+        str,
+        typer.Option(help="The row whose losses figure 2 shows.", autocompletion=completion.one(completion.models)),
+    ] = "dien",
     run: Annotated[
         Path | None, typer.Option(help="Figure 3: folder of a finished run of dien, augru, agru or aigru.")
     ] = None,
@@ -54,8 +62,7 @@ def figure(
         drawn = _figure3(run, user, history, targets, out, data_dir)
     else:
         drawn = _learning_curves(number, datasets.split(), protocol, variant, model, out)
-    for path in drawn:
-        screen.print(str(path), highlight=False)
+    Output().written(drawn)
 
 
 def _learning_curves(number: str, names: list[str], protocol: str, variant: str, model: str, out: Path) -> list[Path]:
@@ -63,8 +70,7 @@ def _learning_curves(number: str, names: list[str], protocol: str, variant: str,
     from benchmark.figures import figure2, figure_auc
     from benchmark.records import read_records
 
-    for name in names:
-        get_dataset(name)
+    check_names(names, protocol)
     found = read_records(out, protocol=protocol, variant=variant)
     curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
     for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):
@@ -88,7 +94,7 @@ def _figure3(
     from benchmark.records import read_records
     from benchmark.weights import load_model
     from datamodules.interactions import load_category_names
-    from datamodules.samples import prepare_samples
+    from datamodules.samples_file import prepare_samples
 
     if user is not None and history is not None:
         raise UserError("give --user or --history, not both: a history is a user's or made of categories")

@@ -27,7 +27,8 @@ from benchmark.records import read_records
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError
 from datamodules.interactions import load_category_names
-from datamodules.samples import Samples, prepare_samples
+from datamodules.samples import Samples
+from datamodules.samples_file import prepare_samples
 
 RECORD = Path(__file__).parents[2] / "leaderboards/records/tafeng/arxiv-v1/dien-official/seed-0"
 
