@@ -25,18 +25,7 @@ COPIED = ("style.css", "chart.js", "overview.js", "evolution.js", "board.js")
 OWN_PAGES = {"README.md": "index.html", "claims.md": "claims.html", "study.md": "study.html"}
 PLACE = '<div id="board"></div>'  # where a script shows the page's data
 
-FIGURE_PARTS = (
-    "dataset",
-    "protocol",
-    "model",
-    "variant",
-    "seed",
-    "history",
-    "variance",
-    "targets",
-    "caption",
-    "command",
-)
+FIGURE_PARTS = ("title", "history", "variance", "targets", "caption", "command")
 
 
 class Page(NamedTuple):

@@ -392,7 +392,7 @@ def test_hostile_names_are_text(visit: Any, tmp_path: Path) -> None:
     page.locator(".compare .chart").first.wait_for()
     assert page.title() == "Leaderboard - dien-bench"
     assert page.locator("img").count() == page.locator("i").count() == 0
-    assert page.locator("script").count() == 6  # five files and the data
+    assert page.locator("script").count() == 5  # four files and the data
     assert page.locator("tr.row .open", has_text=HOSTILE).count() > 0
     assert page.locator(".facts dd", has_text=TEXT).count() > 0
     assert set(labels(page.locator("table.results").first)) >= {HOSTILE, "constructor", "__proto__"}
