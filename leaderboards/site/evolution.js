@@ -4,6 +4,8 @@
 
 const PATHS = ["var(--red)", "var(--blue)", "var(--green)", "var(--pink)", "var(--sky)", "var(--grey)"];
 
+const minus = (text) => text.replace("-", "−");
+
 function evolutionOf(figure) {
   const { history, targets, variance } = figure;
   let rest = 0;
@@ -37,12 +39,12 @@ function evolutionOf(figure) {
     const across = ticks(y0, y1, 5);
     for (const value of across.values) {
       svg.append(make("line", { class: "grid", x1: margin.left, x2: width - margin.right, y1: y(value), y2: y(value) }),
-        make("text", { x: margin.left - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(across.digits)));
+        make("text", { x: margin.left - 6, y: y(value) + 4, "text-anchor": "end" }, minus(value.toFixed(across.digits))));
     }
     const along = ticks(x0, x1, width < 420 ? 4 : 6);
     for (const value of along.values) {
       svg.append(make("line", { class: "grid", x1: x(value), x2: x(value), y1: margin.top, y2: bottom }),
-        make("text", { x: x(value), y: bottom + 15, "text-anchor": "middle" }, value.toFixed(along.digits)));
+        make("text", { x: x(value), y: bottom + 15, "text-anchor": "middle" }, minus(value.toFixed(along.digits))));
     }
     const share = (part) => `${Math.round(100 * part)} % of the variance`;
     svg.append(make("text", { x: (margin.left + width - margin.right) / 2, y: height - 5, "text-anchor": "middle" }, `component 1 (${share(variance[0])})`),
@@ -116,7 +118,7 @@ function attentionGrid(history, drawn, read) {
   const cellOf = (value, i) => make("td", {
     class: "number", "data-step": i, pointerenter: () => read(i), pointerleave: () => read(null),
     style: `background: color-mix(in srgb, var(${value > equal ? "--blue" : "--red"}) ${Math.round((60 * Math.abs(value - equal)) / most)}%, transparent)`,
-  }, value.toFixed(2).replace(/^0/, ""));
+  }, value.toFixed(3).replace(/^0/, ""));
   return make("table", { class: "attention" },
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "target"), history.map((name, i) => make("th", { scope: "col", "data-step": i }, make("small", {}, `${i + 1} `), name)))),
     make("tbody", {}, drawn.map((one) => make("tr", {}, make("th", { scope: "row" }, make("span", { class: "dot", style: `background: ${one.colour}` }), one.name), one.attention.map(cellOf)))));
