@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from benchmark.commands import bench, board, data, results, run
+from benchmark.commands import bench, board, data, results, run, tracking
 from datamodules.errors import UserError, blocks_writing, printable
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ for command in (
     results.probe,
     board.leaderboard,
     bench.bench,
+    tracking.wandb_workspace,
 ):
     app.command()(command)
 
