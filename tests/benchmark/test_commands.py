@@ -101,6 +101,7 @@ def test_prepare_and_probe_as_json(tmp_path: Path) -> None:
     assert {name: probes[name] for name in written} == written
 
 
+@pytest.mark.timeout(300)  # a process that starts a process, each of which imports torch
 def test_a_sweep_as_json_keeps_stdout_to_itself(tmp_path: Path) -> None:
     arguments = ["run", "--datasets", "generated", "--models", "base-model", "--seeds", "4", "--steps", "20"]
     arguments += [
