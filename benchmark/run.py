@@ -238,7 +238,7 @@ def _train(
         log_every=LOG_EVERY,
         resumed_at=resumed_at,
     )
-    keep = KeepWeights(folder / WEIGHTS, data.protocol.selection)
+    keep = KeepWeights(folder / WEIGHTS, data.protocol.selection, say)
     reports = [ReportProgress(on_progress, steps)] if on_progress else []
     trainer = pl.Trainer(
         accelerator="cuda" if uses_gpu(config.device) else "cpu",

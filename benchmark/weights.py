@@ -8,6 +8,8 @@ an evaluation, which takes longer. Weights are not copied to the leaderboard: th
 
 import io
 import pickle
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,8 @@ WEIGHTS = "weights.pt"
 class KeepWeights(pl.Callback):
     """Writes the weights after each evaluation that is the best so far in the eyes of a selection."""
 
-    def __init__(self, path: Path, selection: str) -> None:
-        self.path, self.selection = path, selection
+    def __init__(self, path: Path, selection: str, say: Callable[[str], None] = print) -> None:
+        self.path, self.selection, self.say = path, selection, say
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the weights of an evaluation that has just become the reported one."""
@@ -36,9 +38,16 @@ class KeepWeights(pl.Callback):
             self.keep(pl_module)
 
     def keep(self, module: CTRModule) -> None:
-        """Write the weights if the module's last evaluation is the one to report."""
-        if module.last is module.selected(self.selection):
+        """Write the weights if the module's last evaluation is the one to report; none, said, where that fails."""
+        if module.last is not module.selected(self.selection):
+            return
+        try:
             save_weights(module.model, self.path)
+        except UserError as error:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)  # those of an earlier evaluation are not the reported ones
+            reason = getattr(error.__cause__, "strerror", None) or error.__cause__
+            self.say(f"cannot write {self.path} ({reason}); the run goes on without it")
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

@@ -71,13 +71,15 @@ function evolutionOf(figure) {
     draw();
   }
 
-  plot.addEventListener("pointermove", (event) => {
+  const follow = (event) => {
     const box = plot.getBoundingClientRect();
     const distance = ([a, b]) => Math.hypot(a - (event.clientX - box.left), b - (event.clientY - box.top));
     const near = places.reduce((a, b) => (!a || distance(b) < distance(a) ? b : a), null);
     const next = near && distance(near) < 28 ? near[2] : null;
     if (next !== step) read(next);
-  });
+  };
+  plot.addEventListener("pointermove", follow);
+  plot.addEventListener("pointerenter", follow); // a cell that is left redraws the plot, and so ends the move's event
   plot.addEventListener("pointerleave", () => read(null));
   plot.addEventListener("keydown", (event) => {
     const end = history.length - 1;

@@ -493,6 +493,7 @@ def test_evolving_interests_are_read_by_pointer_and_key(visit: Any, tmp_path: Pa
     assert page.locator(".read").count() == 0
     page.locator(".attention td").nth(2).hover()
     assert readout.inner_text().startswith("Behaviour 3 of 3")
+    plot.scroll_into_view_if_needed()
     circle = plot.locator("circle").nth(1).bounding_box()
     page.mouse.move(circle["x"] + 2, circle["y"] + 2)
     assert readout.inner_text().startswith("Behaviour 2 of 3")
