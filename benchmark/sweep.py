@@ -98,7 +98,7 @@ def sweep(
     deaths: Counter[str] = Counter()
     with (
         tempfile.TemporaryDirectory(prefix="dien-bench-") as outputs,
-        open_display(waiting, kept, workers, quiet=quiet) as display,
+        open_display(waiting, kept, workers, quiet=quiet, earlier=records) as display,
     ):
 
         def fail(worker: _Worker, reason: str, details: str, lasting: bool = True) -> None:

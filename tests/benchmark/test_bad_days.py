@@ -25,7 +25,7 @@ from benchmark.run import RunConfig, finished_record, lock_of, train_run
 from benchmark.tables import table
 from datamodules.errors import UserError, blocks_writing
 from datamodules.lock import Busy
-from datamodules.samples import prepare_samples
+from datamodules.samples_file import prepare_samples
 
 BAD = """
 import torch
