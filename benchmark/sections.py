@@ -139,10 +139,9 @@ def warning(result: Result) -> str:
 
 
 def failures(result: Result) -> str:
-    """Return which runs failed and why, else nothing."""
+    """Return which runs failed and why, else nothing; records of earlier versions kept no reason."""
     labels = {row.model: row.label for row in result.rows}
-    failed = [record for record in result.records if record.status == "failed"]
-    said = [f"{labels[r.model]}, seed {r.seed}: {r.reason or 'no reason was kept'}" for r in failed]
+    said = [f"{labels[r.model]}, seed {r.seed}: {r.reason}" for r in result.records if r.reason]
     return f"Failed: {'; '.join(said)}." if said else ""
 
 
