@@ -25,6 +25,7 @@ for command in (
     bench.bench,
 ):
     app.command()(command)
+app.command("import")(data.import_data)
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ class RunConfig:
 
     def check(self) -> None:
         """Raise `UserError` unless every name is known and every number possible."""
-        get_dataset(self.dataset)
+        get_dataset(self.dataset, Path(self.data_dir))
         get_protocol(self.protocol)
         load(self.model)
         if self.variant not in ("official", "paper"):

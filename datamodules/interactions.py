@@ -169,6 +169,8 @@ def write_interactions(raw: RawInteractions, spec: "DatasetSpec", folder: Path) 
             "dataset": spec.name,
             "title": spec.title,
             "licence": spec.licence,
+            "steps": spec.steps,
+            "order_within_time": spec.order_within_time,
             "reader_version": READER_VERSION,
             "inputs": raw.inputs,
             "counts": asdict(raw.counts),
@@ -196,7 +198,7 @@ def load_interactions(folder: Path) -> Interactions:
     Raises `UserError` where there is none, where it is damaged, and where another reader version wrote it.
     """
     manifest = _load_manifest(folder)
-    again = f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name}"
+    again = f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name} (or import)"
     try:
         found = file_sha256(folder / TABLE)
         if found != manifest["sha256"]:
@@ -227,7 +229,7 @@ def _content_sha256(table: pa.Table) -> str:
 
 
 def _load_manifest(folder: Path) -> dict[str, Any]:
-    again = f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name}"
+    again = f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name} (or import)"
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):

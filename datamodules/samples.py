@@ -308,7 +308,7 @@ def load_samples(path: Path) -> Samples:
 def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples:
     """Return the samples of a data set under a protocol, making whatever is not on disk yet."""
     protocol = get_protocol(protocol_name)
-    spec = get_dataset(dataset)
+    spec = get_dataset(dataset, data_dir)
     folder = prepare_interactions(dataset, data_dir)
     interactions_sha256 = json.loads((folder / "manifest.json").read_text())["sha256"]
     path = folder / f"{protocol.name}-{protocol.hash}-{interactions_sha256[:8]}.npz"

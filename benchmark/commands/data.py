@@ -1,4 +1,4 @@
-"""`dien-bench prepare`: raw files to interactions and samples."""
+"""`dien-bench prepare` and `import`: raw files, or a click log of your own, to interactions and samples."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from benchmark.commands.options import DataDir, screen
 from datamodules.datasets import get_dataset, prepare_interactions
+from datamodules.errors import UserError
 from datamodules.protocol import get_protocol
 
 
@@ -20,7 +21,7 @@ def prepare(
     Example: dien-bench prepare tafeng --protocol clean
     """
     for name in datasets:
-        get_dataset(name)
+        get_dataset(name, data_dir)
     if protocol:
         get_protocol(protocol)
     for name in datasets:
@@ -34,3 +35,47 @@ def prepare(
                 f"{len(samples.test):,} test samples"
             )
         screen.print(f"{name}: ready in {folder}")
+
+
+def import_data(
+    clicks: Annotated[Path, typer.Argument(help="The log: CSV with a header, also .gz, or Parquet; a row a click.")],
+    name: Annotated[str, typer.Option(help="What the data set is called from now on.")],
+    user: Annotated[str, typer.Option(help="Column of the user.")] = "user",
+    item: Annotated[str, typer.Option(help="Column of the item.")] = "item",
+    category: Annotated[str, typer.Option(help="Column of the item's category.")] = "category",
+    time: Annotated[str, typer.Option(help="Column of the time, unix seconds or ISO 8601.")] = "time",
+    label: Annotated[
+        str | None, typer.Option(help="Column that is 1 for a click, 0 for none; 'label' if there is one.")
+    ] = None,
+    delimiter: Annotated[str, typer.Option(help="What stands between two cells; 'tab' for a tabulator.")] = ",",
+    min_behaviours: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 2,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of a run; three passes if not given.")] = None,
+    ordered_ties: Annotated[
+        bool, typer.Option(help="Whether behaviours with one time have a known order; if not, a history ends before.")
+    ] = True,
+    title: Annotated[str | None, typer.Option(help="What it is, in a line, for the manifest.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Under which terms, for the manifest.")] = None,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Make a click log of your own a data set; then NAME stands wherever a data set is asked for.
+
+    Example: dien-bench import clicks.csv --name my-clicks --user visitor --time when
+    """
+    from datamodules.click_file import ClickFile
+    from datamodules.clicks import import_clicks
+
+    between = "\t" if delimiter in ("tab", "\\t") else delimiter
+    if len(between) != 1:
+        raise UserError(f"the delimiter must be one character or 'tab', got {delimiter!r}")
+    folder = import_clicks(
+        ClickFile(clicks, user, item, category, time, label, between),
+        name,
+        data_dir,
+        title=title,
+        licence=licence,
+        min_behaviours=min_behaviours,
+        steps=steps,
+        order_within_time=ordered_ties,
+        report=screen.print,
+    )
+    screen.print(f"{name}: ready in {folder}; next: dien-bench run --datasets {name}", highlight=False)

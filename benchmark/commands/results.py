@@ -29,7 +29,7 @@ def table(
     """
     names = datasets.split()
     for name in names:
-        get_dataset(name)
+        get_dataset(name, data_dir)
     get_protocol(protocol)
     if number == "1":
         _show_table1(names, data_dir, out)
@@ -48,6 +48,7 @@ def figure(
     variant: VariantName = "official",
     model: Annotated[str, typer.Option(help="The row whose losses figure 2 shows.")] = "dien",
     out: Out = Path("runs"),
+    data_dir: DataDir = Path("data"),
 ) -> None:
     """Draw a figure from the learning curves of the runs in OUT, as PNG and SVG.
 
@@ -60,7 +61,7 @@ def figure(
         raise unknown_name("figure", number, ["2", "auc"])
     names = datasets.split()
     for name in names:
-        get_dataset(name)
+        get_dataset(name, data_dir)
     found = read_records(out, protocol=protocol, variant=variant)
     curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
     for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):
@@ -89,7 +90,7 @@ def probe(
     """
     get_protocol(protocol)
     for name in datasets.split():
-        get_dataset(name)
+        get_dataset(name, data_dir)
     from benchmark.probes import measure, probe_table, write_probes
     from datamodules.samples import prepare_samples
 
