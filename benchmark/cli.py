@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from benchmark.commands import bench, board, data, results, run
+from benchmark.commands import bench, board, data, models, results, run
 from datamodules.errors import UserError
 
 app = typer.Typer(
@@ -17,15 +17,17 @@ app = typer.Typer(
 # In the order of `dien-bench --help`.
 for command in (
     data.prepare,
+    data.import_data,
+    models.new_model,
+    models.check_model,
     run.run,
     results.table,
     results.figure,
     results.probe,
-    board.leaderboard,
     bench.bench,
 ):
-    app.command()(command)
-app.command("import")(data.import_data)
+    app.command("import" if command is data.import_data else None)(command)
+app.add_typer(board.leaderboard, name="leaderboard")
 
 
 def main() -> None:

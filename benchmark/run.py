@@ -22,7 +22,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
-from baselines import load, model_label
+from baselines import file_hash, load, model_label
 from baselines.lightning_module import CTRModule, Evaluation
 from baselines.spec import parse_spec
 from benchmark.device import Device, check_device, describe, triton_version, uses_gpu
@@ -116,6 +116,7 @@ class RunConfig:
             "shuffle": self.variant == "paper",  # facts 14: the released code does not
             "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # facts 18
             **parse_spec(self.model).options_of(training=True),
+            **file_hash(self.model),
         }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from benchmark import paper
-from benchmark.commands.options import DataDir, Datasets, Models, Out, ProtocolName, VariantName, rows_of, screen
+from benchmark.commands.options import DataDir, Datasets, Model, Models, Out, ProtocolName, VariantName, rows_of, screen
 from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import unknown_name
 from datamodules.protocol import get_protocol
@@ -20,6 +20,7 @@ def table(
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
     models: Models = None,
+    model: Model = None,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
 ) -> None:
@@ -38,7 +39,7 @@ def table(
         raise unknown_name("table", number, ["1", *paper.TABLES])
     from baselines import model_label
 
-    show_table(number, names, protocol, variant, [model_label(row) for row in rows_of(models, number)], out, out)
+    show_table(number, names, protocol, variant, [model_label(row) for row in rows_of(models, number, model)], out, out)
 
 
 def figure(

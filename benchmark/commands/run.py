@@ -9,6 +9,7 @@ from benchmark import paper
 from benchmark.commands.options import (
     DataDir,
     Datasets,
+    Model,
     Models,
     Out,
     ProtocolName,
@@ -27,6 +28,7 @@ def run(
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
     models: Models = None,
+    model: Model = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by spaces.")] = "0 1 2 3 4",
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
@@ -50,7 +52,7 @@ def run(
     """
     if number is not None and number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
-    names, rows = datasets.split(), rows_of(models, number)
+    names, rows = datasets.split(), rows_of(models, number, model)
     from baselines import model_label
     from benchmark.device import visible_gpus
     from benchmark.run import RunConfig
@@ -61,7 +63,7 @@ def run(
         RunConfig(
             dataset=name,
             protocol=protocol,
-            model=model,
+            model=row,
             variant=variant,
             seed=seed,
             steps=steps,
@@ -73,7 +75,7 @@ def run(
         )
         for seed in seeds_of(seeds)
         for name in names
-        for model in rows
+        for row in rows
     ]
     if not configs:
         raise UserError("nothing to run: give at least one data set, one model and one seed")
@@ -89,8 +91,9 @@ def run(
         show_table(number, names, protocol, variant, [model_label(row) for row in rows], out, out)
     else:
         screen.print(
-            f"{len(result.records)} records in {out}; next: dien-bench table 4 --datasets '{datasets}' "
-            f"--protocol {protocol} --variant {variant} --out {out}"
+            f"{len(result.records)} records in {out}; next: dien-bench table 4 --datasets '{datasets}' --models "
+            f"'{' '.join(rows)}' --protocol {protocol} --variant {variant} --out {out}",
+            soft_wrap=True,
         )
     if result.failed:
         for name, reason in result.failed.items():
