@@ -32,6 +32,20 @@ class _History:
         self.slots = np.full(rows, -1, np.int32)
         self._allocate(1024)
 
+    def snapshot(self) -> dict[str, Any]:
+        """All of it but what follows from betas."""
+        arrays = {"current": self.current, "moments": self.moments[: self.steps]}
+        arrays |= {name: getattr(self, name)[: self.steps + 1] for name in ("rate", "root")}
+        numbers = {"first": self.first, "steps": self.steps, "settled": self.settled}
+        return numbers | {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on where `snapshot` was taken."""
+        self.first, self.steps, self.settled = (snapshot[name] for name in ("first", "steps", "settled"))
+        self._allocate(max(1024, self.steps))
+        for name in ("current", "moments", "rate", "root"):
+            getattr(self, name)[: len(snapshot[name])] = snapshot[name].numpy()
+
     def _allocate(self, capacity: int) -> None:
         """Make or lengthen what is kept by step."""
         old = self.__dict__.copy()
@@ -244,6 +258,23 @@ class LazyAdam(torch.optim.Adam):
             for parameter in group["params"]:
                 if parameter in self.histories:
                     self._start_history(parameter, group)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state with every row as far behind as it is, for `restore`: to go on from it changes no bit.
+
+        It shares memory with the optimiser. Copy the weights past the `state_dict` of their module, which brings rows
+        up to date and so rounds them at another step.
+        """
+        return {
+            "adam": super().state_dict(),
+            "histories": [history.snapshot() for history in self.histories.values()],
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a `snapshot` of an optimiser with the same tables; the weights must be those of that moment."""
+        self.load_state_dict(snapshot["adam"])
+        for history, kept in zip(self.histories.values(), snapshot["histories"], strict=True):
+            history.restore(kept)
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles of the optimiser hold: hooks of the tables lead to it."""

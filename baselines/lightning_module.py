@@ -1,5 +1,6 @@
 """The one LightningModule that trains every row."""
 
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -28,12 +29,21 @@ class Evaluation(NamedTuple):
     scores: NDArray[Any]  # (N,) float64 probabilities in the order of EvaluationBatches
 
 
+class NotFinite(ArithmeticError):
+    """A loss or an evaluation that is infinite or no number; `step` counts from 1."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+
 class CTRModule(pl.LightningModule):
     """A row's model under L = L_target + alpha L_aux (paper, eq. 8), Adam halved at each third of the steps.
 
     `users`, `items`, `categories` are rows of the embedding tables; `steps` is the whole budget. Held-out loaders
     come in the order test, validation. `last`, `best_test` and `best_validation` hold the three selections; the
-    last two keep the test scores of the step at which the test AUC, or the validation AUC, was highest.
+    last two keep the test scores of the step at which the test AUC, or the validation AUC, was highest. A training
+    that goes on from a checkpoint begins with the batch behind its `resumed_at` steps.
     """
 
     def __init__(
@@ -47,6 +57,7 @@ class CTRModule(pl.LightningModule):
         steps: int,
         learning_rate: float = 1e-3,
         log_every: int = 20,
+        resumed_at: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the record holds the settings
@@ -59,7 +70,9 @@ class CTRModule(pl.LightningModule):
         self.sums: Tensor  # (3,) whole, target, auxiliary loss since the last log
         self.register_buffer("sums", torch.zeros(3, dtype=torch.float64), persistent=False)
         self.summed = 0
+        self.losses: list[Tensor] = []  # whole ones of the steps since the last log
         self.pending: dict[str, float] = {}  # a training row that waits for the evaluation of the same step
+        self.rows: list[dict[str, float]] = []  # all that was logged
         self.evaluation_seconds = 0.0
         self.started = 0.0
         self.last: Evaluation | None = None
@@ -67,6 +80,11 @@ class CTRModule(pl.LightningModule):
         self.best_validation: Evaluation | None = None
         self.best_validation_auc: float | None = None
         self.last_validation_auc: float | None = None
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done, in all processes that got the run to where it is."""
+        return int(self.hparams["resumed_at"]) + self.global_step
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the whole loss of a batch."""
@@ -79,25 +97,36 @@ class CTRModule(pl.LightningModule):
         self.sums[0] += loss.detach()
         self.sums[1] += target.detach()
         self.summed += 1
+        self.losses.append(loss.detach())
         self.has_auxiliary = prediction.auxiliary_loss is not None
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log the mean losses since the last log."""
-        step = batch_idx + 1
+        step = self.step
         if step % self.hparams["log_every"] and step != self.hparams["steps"]:
             return
         whole, target, auxiliary = (self.sums / self.summed).tolist()
+        self._check_losses(whole)
         row = {"loss": whole, "target_loss": target}
         if self.has_auxiliary:
             row["auxiliary_loss"] = auxiliary
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.sums.zero_()
         self.summed = 0
-        if step % int(self.trainer.val_check_batch or 1) == 0 or step == self.hparams["steps"]:
+        if (batch_idx + 1) % int(self.trainer.val_check_batch or 1) == 0 or step == self.hparams["steps"]:
             self.pending = row
         else:
             self._log(row, step)
+
+    def _check_losses(self, mean: float) -> None:
+        """Raise `NotFinite` for the first step since the last log whose loss is infinite or no number."""
+        losses, self.losses = self.losses, []
+        if not math.isfinite(mean):
+            values = torch.stack(losses).tolist()
+            at = next((i for i, value in enumerate(values) if not math.isfinite(value)), len(values) - 1)
+            step = self.step - len(values) + at + 1
+            raise NotFinite(f"the loss is {values[at]} at step {step}", step)
 
     def on_validation_epoch_start(self) -> None:
         """Start the clock of an evaluation."""
@@ -112,7 +141,7 @@ class CTRModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Compute AUC and log loss, remember the best step, log one row."""
-        step, row = self.global_step, self.pending
+        step, row = self.step, self.pending
         self.pending = {}
         test, validation = (self._evaluate(loader, step) for loader in (0, 1))
         assert test is not None
@@ -135,11 +164,14 @@ class CTRModule(pl.LightningModule):
         logits, labels = torch.cat(self.logits[loader]).double(), torch.cat(self.labels[loader])
         auc = float(self.metrics[loader].compute())
         logloss = float(F.binary_cross_entropy_with_logits(logits, labels.double()))
+        if not math.isfinite(logloss):
+            raise NotFinite(f"the log loss on held-out users is {logloss} after step {step}", step)
         self.metrics[loader].reset()
         self.logits[loader], self.labels[loader] = [], []
         return Evaluation(step, auc, logloss, torch.sigmoid(logits).cpu().numpy())
 
     def _log(self, row: dict[str, float], step: int) -> None:
+        self.rows.append(row | {"step": step})
         for logger in self.loggers:
             logger.log_metrics(row, step)
 

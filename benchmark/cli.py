@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from benchmark.commands import bench, board, data, models, results, run
-from datamodules.errors import UserError
+from datamodules.errors import UserError, blocks_writing
 
 app = typer.Typer(
     help="A reproducible benchmark of DIEN and the models that it is compared with.",
@@ -36,6 +36,15 @@ def main() -> None:
         app(standalone_mode=True)
     except UserError as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if not blocks_writing(error):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        text = (
+            f"error: cannot write{where}: {error.strerror}. Make room or see to the rights, and run the command again"
+        )
+        Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

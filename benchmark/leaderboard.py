@@ -20,6 +20,7 @@ from benchmark.render import write_table
 from benchmark.scores import PREDICTIONS, RANKS, read_scores, write_ranks
 from benchmark.site import write_site
 from benchmark.site_data import Shown
+from benchmark.study import write_study
 from benchmark.tables import results_of, table_of
 from datamodules.errors import UserError
 from datamodules.protocol import PROTOCOLS
@@ -175,6 +176,7 @@ def build(board: Path) -> list[Path]:
         "",
         "Made by `make leaderboard` from the records in `records/` and the rules in `probes/`; not to be edited.",
         "`dien-bench leaderboard verify` recomputes every AUC. Printed figures one by one: [claims](claims.md).",
+        "Why the paper's AUC is not reached: the [study](study.md).",
         "With seeds, settings and learning curves of every row: open [`site/index.html`](site/index.html).",
         "",
     ]
@@ -203,6 +205,7 @@ def build(board: Path) -> list[Path]:
     measured = _measured_probes(board)
     index += [overview(measured).markdown().replace("### ", "#### ")] if measured else []
     write_atomically(board / "claims.md", claims_page(records, board).encode())
+    written += write_study(records, {(found.dataset, found.protocol): found for found in measured}, board)
     write_atomically(board / "README.md", "\n".join(index).encode())
     return [*written, board / "claims.md", board / "README.md", *write_site(board, records, shown, measured)]
 

@@ -64,9 +64,14 @@ class Display:
         if self._live:
             self._live.stop()
 
-    def started(self, worker: int) -> None:
-        """Note that `worker` begins the next run."""
-        self._running[worker] = _Running(self._waiting.popleft(), self._clock())
+    def started(self, worker: int, config: RunConfig) -> None:
+        """Note that `worker` begins a run that was waiting."""
+        self._waiting.remove(config)
+        self._running[worker] = _Running(config, self._clock())
+
+    def postponed(self, worker: int) -> None:
+        """Note that the run of `worker` waits again."""
+        self._waiting.append(self._running.pop(worker).config)
 
     def progressed(self, worker: int, progress: Progress) -> None:
         """Note how far the run of `worker` is."""

@@ -62,6 +62,7 @@ class Record:
     settings: dict[str, Any]
     status: Literal["finished", "failed"]
     path: Path = field(compare=False)  # where it was read, for messages
+    reason: str | None = None  # of a failure, in one line
 
     @property
     def reported_auc(self) -> float:
@@ -138,6 +139,9 @@ CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     ),
     "status": (lambda value: value in ("finished", "failed"), "'finished' or 'failed'"),
 }
+OPTIONAL: dict[str, tuple[Callable[[object], bool], str]] = {
+    "reason": (lambda value: value is None or _is_text(value), "a string that is not empty, or null"),
+}
 
 
 def parse_record(data: object, path: Path) -> Record:
@@ -150,10 +154,10 @@ def parse_record(data: object, path: Path) -> Record:
         raise UserError(f"{path} holds a JSON {type(data).__name__}, expected an object. {_ADVICE}")
     if missing := [name for name in CHECKS if name not in data]:
         raise UserError(f"{path} lacks the field '{missing[0]}'. {_ADVICE}")
-    if unknown := [name for name in data if name not in CHECKS]:
+    if unknown := [name for name in data if name not in CHECKS | OPTIONAL]:
         raise UserError(f"{path} has the unknown field {unknown[0]!r}. {_ADVICE}")
-    for name, (holds, expected) in CHECKS.items():
-        if not holds(data[name]):
+    for name, (holds, expected) in (CHECKS | OPTIONAL).items():
+        if name in data and not holds(data[name]):
             raise _wrong(path, name, data[name], expected)
     if data["status"] == "finished":
         for name in ("last", data["selection"]):
@@ -196,10 +200,15 @@ def read_records(
     for path in root.rglob(FILE_NAME):
         place = _place(path)
         if all(value is None or place[name] == value for name, value in wanted.items()):
-            record = parse_record(_read_json(path), path)
-            _check_place(record, place)
-            records.append(record)
+            records.append(read_record(path))
     return sorted(records, key=lambda r: (r.dataset, r.protocol, r.model, r.variant, r.seed, str(r.path)))
+
+
+def read_record(path: Path) -> Record:
+    """Return the record in the file `path`; raises UserError where it is damaged or lies in another run's folder."""
+    record = parse_record(_read_json(path), path)
+    _check_place(record, _place(path))
+    return record
 
 
 def _place(path: Path) -> dict[str, str]:
@@ -237,7 +246,7 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     Raises UserError where the fields are not those of a record or the file cannot be written.
     """
     parse_record(record, path)
-    text = json.dumps({name: record[name] for name in CHECKS}, indent=2, allow_nan=False)
+    text = json.dumps({name: record[name] for name in CHECKS | OPTIONAL if name in record}, indent=2, allow_nan=False)
     write_atomically(path, (text + "\n").encode("utf-8"))
 
 

@@ -8,7 +8,6 @@ import os
 import platform
 import resource
 import subprocess
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,14 +22,16 @@ import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from baselines import file_hash, load, model_label
-from baselines.lightning_module import CTRModule, Evaluation
+from baselines.lightning_module import CTRModule, Evaluation, NotFinite
 from baselines.spec import parse_spec
+from benchmark import checkpoint
 from benchmark.device import Device, check_device, describe, triton_version, uses_gpu
-from benchmark.records import write_record
+from benchmark.records import read_record, write_record
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError, unknown_name
+from datamodules.lock import take
 from datamodules.protocol import get_protocol
 
 EVALUATE_EVERY = 100  # steps, as the released code (facts 17)
@@ -61,6 +62,7 @@ class RunConfig:
     out: str = "runs"
     logger: Literal["wandb", "csv"] = "csv"
     device: Device = "auto"
+    checkpoint_seconds: float = checkpoint.EVERY  # between two checkpoints; 0: one at every evaluation
 
     def check(self) -> None:
         """Raise `UserError` unless every name is known and every number possible."""
@@ -131,18 +133,17 @@ class Progress:
 
 
 def finished_record(config: RunConfig) -> dict[str, Any] | None:
-    """Return the record of a finished run of the same identity and settings, None where there is none.
+    """Return the record of a run of the same identity and settings, finished or failed, None where there is none.
 
-    Raises `UserError` where the folder holds a run with other settings: nothing is overwritten silently.
+    Raises `UserError` where the folder holds a damaged record, one that its predictions do not bear out, or one of
+    other settings: nothing is overwritten silently.
     """
     path = config.folder() / "record.json"
     if not path.exists():
         return None
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        found = record["settings"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); move {path.parent} away to run it again") from error
+    found_record = read_record(path)
+    record: dict[str, Any] = json.loads(path.read_text())
+    found = record["settings"]
     wanted = config.settings()
     differing = [key for key in wanted if wanted[key] is not None and found.get(key) != wanted[key]]
     differing += ["steps"] if config.steps is None and not found.get("steps_by_default") else []
@@ -153,24 +154,42 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
             f"{wanted[key] if wanted[key] is not None else 'the default'}: "
             "choose another output folder (OUT=..., --out ...), or move that one away"
         )
+    if found_record.status == "finished":
+        from benchmark.leaderboard import check_auc  # here: it imports what makes tables
+
+        check_auc(found_record)
     return record
 
 
-def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
-    """Train one run, write its folder, and return its record, written last.
+def train_run(
+    config: RunConfig,
+    on_progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train one run, write its folder, and return its record, written last; a run that has a record is left as it is.
 
-    Two calls with equal arguments give equal numbers, to the bit, on one machine and device with one number of threads.
+    A run that was interrupted goes on from its last checkpoint, to the same numbers; `say` is given lines that a user
+    wants to see. Two calls with equal arguments give equal numbers, to the bit, on one machine and device with one
+    number of threads. Raises `Busy` where another process trains it, and `NotFinite` where the loss is no number.
     """
     config.check()
-    folder = config.folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    config.folder().mkdir(parents=True, exist_ok=True)
+    lock = take(lock_of(config))
+    try:
+        return finished_record(config) or _train(config, on_progress, say)
+    finally:
+        lock.release()
+
+
+def lock_of(config: RunConfig) -> Path:
+    """The lock that whoever trains a run holds."""
+    return config.folder() / ".lease"
+
+
+def data_of(config: RunConfig) -> InteractionsDataModule:
+    """What a run trains on."""
     settings = config.settings()
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    torch.use_deterministic_algorithms(True)
-    torch.set_float32_matmul_precision("highest")  # no TF32, even where an environment turns it on
-    data = InteractionsDataModule(
+    return InteractionsDataModule(
         config.dataset,
         config.protocol,
         data_dir=config.data_dir,
@@ -181,12 +200,32 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
         auxiliary_draws=settings.get("auxiliary_draws", "fresh"),
         seed=config.seed,
     )
+
+
+def _train(
+    config: RunConfig, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    folder, settings = config.folder(), config.settings()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("highest")  # no TF32, even where an environment turns it on
+    data = data_of(config)
     data.prepare_data()
     data.setup()
     steps = data.steps
     settings |= {"steps": steps, "steps_by_default": config.steps is None}
-    for leftover in ("metrics.csv", "predictions.parquet", "record.json", "error.txt"):
-        (folder / leftover).unlink(missing_ok=True)
+    remove_leftovers(folder)
+    checkpoints = checkpoint.Checkpoints(
+        folder / checkpoint.NAME,
+        checkpoint.identity(
+            config.name, settings, data.ready.sha256, data.protocol.hash, describe(config.device), EVALUATE_EVERY
+        ),
+        say,
+        config.checkpoint_seconds,
+    )
+    data.first_step = resumed_at = checkpoints.resumed_at
     module = CTRModule(
         model=config.model,
         variant=config.variant,
@@ -194,35 +233,50 @@ def train_run(config: RunConfig, on_progress: Callable[[Progress], None] | None 
         steps=steps,
         learning_rate=settings["learning_rate"],
         log_every=LOG_EVERY,
+        resumed_at=resumed_at,
     )
+    reports = [ReportProgress(on_progress, steps)] if on_progress else []
     trainer = pl.Trainer(
         accelerator="cuda" if uses_gpu(config.device) else "cpu",
         devices=1,
         max_epochs=1,
-        val_check_interval=min(EVALUATE_EVERY, steps),
+        val_check_interval=min(EVALUATE_EVERY, steps - resumed_at),
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # the module logs by itself
         logger=_loggers(config, folder, settings),
-        callbacks=[ReportProgress(on_progress, steps)] if on_progress else [],
+        callbacks=[*reports, checkpoints],  # checkpoints last
         deterministic=True,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-    began = time.perf_counter()
-    trainer.fit(module, datamodule=data)
-    if module.last is None or module.last.step != steps:
-        _evaluate_last(module, data, trainer)
-    seconds = time.perf_counter() - began
+    try:
+        trainer.fit(module, datamodule=data)
+        if module.last is None or module.last.step != steps:
+            _evaluate_last(module, data, trainer)
+    except NotFinite as error:
+        from benchmark.failures import keep_bad_batch  # here: it imports this module
+
+        kept = keep_bad_batch(data, error, folder)
+        raise NotFinite(f"{error}; its batch and the one before are in {kept}", error.step) from None
     for logger in trainer.loggers:
         logger.finalize("success")
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()
     (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n")
-    record = _record(config, data, module, settings, seconds)
+    record = _record(config, data, module, settings, checkpoints.seconds)
     _write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)
+    (folder / checkpoint.NAME).unlink(missing_ok=True)
     return record
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run that did not finish has left, but its checkpoint."""
+    for name in ("metrics.csv", "predictions.parquet", "error.txt", "nan-batch.pt"):
+        (folder / name).unlink(missing_ok=True)
+    for part in folder.glob(".*.tmp"):
+        part.unlink(missing_ok=True)
 
 
 def _evaluate_last(module: CTRModule, data: InteractionsDataModule, trainer: pl.Trainer) -> None:
@@ -274,11 +328,7 @@ def _record(
         "samples_per_second": round(seen / training_seconds, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": describe(config.device),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "numpy", "numba")},
-            **triton_version(config.device),
-        },
+        "versions": versions(config.device),
         "commit": commit(),
         "data_sha256": samples.sha256,
         "settings": settings,
@@ -337,6 +387,15 @@ def _has_netrc_key() -> bool:
         return False
 
 
+def versions(device: Device) -> dict[str, str]:
+    """The versions of what computes a run's numbers."""
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "numpy", "numba")},
+        **triton_version(device),
+    }
+
+
 def commit() -> str | None:
     """The commit of this checkout, with "-dirty" where tracked files differ from it; None outside a checkout."""
     root = Path(__file__).resolve().parent.parent
@@ -363,10 +422,9 @@ class ReportProgress(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Report the step, its loss and the newest test AUC."""
-        step = batch_idx + 1
+        assert isinstance(pl_module, CTRModule)
+        step = pl_module.step
         if step % LOG_EVERY and step != self.steps:
             return
-        evaluation = pl_module.last if isinstance(pl_module, CTRModule) else None
-        self.on_progress(
-            Progress(step, self.steps, float(outputs["loss"]), None if evaluation is None else evaluation.auc)
-        )
+        auc = None if pl_module.last is None else pl_module.last.auc
+        self.on_progress(Progress(step, self.steps, float(outputs["loss"]), auc))

@@ -1,7 +1,13 @@
 """Many runs side by side in worker processes; a run that fails or dies takes no other with it.
 
-A worker imports torch once and trains one run after another. The parent gives it a run through a pipe and
-gets back `("progress", Progress)`, `("finished", record)` or `("failed", reason, details)`.
+A worker imports torch once and trains one run after another. The parent gives it a run through a pipe and gets back
+`("progress", Progress)`, `("note", text)` and at the end one of
+  ("finished", record)
+  ("failed", reason, details)    for what lies in the run: its record says so, and it is not run again by itself
+  ("refused", reason, details)   for a mistake that the user can mend: the same command runs it again
+  ("died", reason, details)      the process was killed: the run is tried once more, from its last checkpoint
+  ("blocked", reason, details)   nothing can be written: the sweep ends
+  ("busy", holder)               another command trains it: its turn comes again later
 """
 
 from __future__ import annotations
@@ -24,18 +30,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.progress import Display, open_display
-from datamodules.errors import UserError
+from datamodules.errors import UserError, blocks_writing
+from datamodules.lock import Busy
 
 if TYPE_CHECKING:
     from benchmark.run import Progress, RunConfig
 
 Record = dict[str, Any]
 Message = tuple[Any, ...]
-Train = Callable[["RunConfig", Callable[["Progress"], None]], Record]
+Train = Callable[["RunConfig", Callable[["Progress"], None], Callable[[str], None]], Record]
 
 MOST_WORKERS = 8
-BYTES_PER_RUN = 1.5e9
+BYTES_PER_RUN = 1.5e9  # where no run like it was measured
+CGROUP = Path("/sys/fs/cgroup")
 GRACE = 3.0  # seconds that a worker has to end by itself before it is killed
+BUSY = 2.0  # seconds until a run that another command trains is tried again
+AGAIN = "--retry-failed runs it again"
 OUTPUT_TAIL = 20_000  # bytes of a dead worker's output that are kept
 
 
@@ -48,11 +58,11 @@ class SweepResult:
     skipped: int
 
 
-def choose_workers(requested: int | None, gpus: int = 0) -> tuple[int, int]:
+def choose_workers(requested: int | None, gpus: int = 0, bytes_per_run: float = BYTES_PER_RUN) -> tuple[int, int]:
     """Return how many runs go side by side, and the threads of each.
 
     Without a request: one a GPU where runs are on `gpus` of them; else one a core, as far as the free memory carries
-    them (1.5 GB a run), between 1 and 8.
+    them, between 1 and 8; a container's limits count.
     A run has one thread however many go side by side: its steps are too small to gain from a second one,
     and sums in another order would make results depend on the machine. UserError for fewer than 1.
     """
@@ -62,16 +72,29 @@ def choose_workers(requested: int | None, gpus: int = 0) -> tuple[int, int]:
         return requested, 1
     if gpus:
         return gpus, 1
+    available = available_bytes()
+    fitting = MOST_WORKERS if available is None else int(available // bytes_per_run)
+    return max(1, min(available_cores(), fitting, MOST_WORKERS)), 1
+
+
+def available_cores(cgroup: Path = CGROUP) -> int:
+    """Cores that this process may use: those it is bound to, and what a container's quota comes to."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    available = _available_bytes(Path("/proc/meminfo"))
-    fitting = cores if available is None else int(available // BYTES_PER_RUN)
-    return max(1, min(cores, fitting, MOST_WORKERS)), 1
+    quota, _, period = _read(cgroup / "cpu.max").partition(" ")
+    return min(cores, max(1, int(quota) // int(period))) if quota.isdecimal() and period else cores
 
 
-def _available_bytes(meminfo: Path) -> int | None:
+def available_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> int | None:
     """Return the memory that new processes can have, None where the system does not tell it this way."""
-    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    found = [int(line.split()[1]) * 1024 for line in _read(meminfo).splitlines() if line.startswith("MemAvailable:")]
+    limit, used = _read(cgroup / "memory.max"), _read(cgroup / "memory.current")
+    if limit.isdecimal() and used.isdecimal():
+        found.append(max(0, int(limit) - int(used)))
+    return min(found, default=None)
+
+
+def _read(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
 
 
 def sweep(
@@ -82,53 +105,91 @@ def sweep(
     gpus: Sequence[str] = (),
     train: Train | None = None,
     finished: Callable[[RunConfig], Record | None] | None = None,
+    note_failure: Callable[[RunConfig, str, int], None] | None = None,
     quiet: bool = False,
 ) -> SweepResult:
     """Train the runs of `configs` in their order, `workers` at a time with `threads` threads each.
 
-    `finished` returns the record of a run that is already there, and such a run is kept as it is; `train`
-    trains one, and must be importable by name. Each worker sees one of `gpus`, named as CUDA_VISIBLE_DEVICES
-    does, in turn. They are those of `benchmark.run` when not given. An
-    exception in a run or the death of its process fails that run alone, with the details in `error.txt`
-    of its folder.
+    `finished` returns the record of a run that is already there, finished or failed, and such a run is kept as it is;
+    `train` trains one, and must be importable by name; `note_failure` writes the record of one that failed for a
+    reason after so many steps. They are those of `benchmark` when not given. Each worker sees one of `gpus`, named as
+    CUDA_VISIBLE_DEVICES does, in turn. An exception in a run or the death of its process fails that run alone, with
+    the details in `error.txt` of its folder.
 
-    UserError for a run that is given twice, and what `finished` raises. KeyboardInterrupt ends all
-    workers first.
+    UserError for a run that is given twice, where nothing can be written any more, and what `finished` raises.
+    KeyboardInterrupt ends all workers first.
     """
     if workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
     if train is None or finished is None:
-        from benchmark import (
-            run,
-        )  # here: a worker imports this module, and torch only with what it is to train
+        # here: a worker imports this module, and torch only with what it is to train
+        from benchmark import failures, run
 
         train, finished = train or run.train_run, finished or run.finished_record
+        note_failure = note_failure or failures.record_failure
     twice = [name for name, times in Counter(config.name for config in configs).items() if times > 1]
     if twice:
         raise UserError(f"given more than once: {', '.join(twice)}; name each data set, model and seed once")
-    records = {config.name: record for config in configs if (record := finished(config)) is not None}
-    waiting, kept = deque(config for config in configs if config.name not in records), len(records)
-    failed: dict[str, str] = {}
+    found = {config.name: record for config in configs if (record := finished(config)) is not None}
+    failed = {name: _earlier(record) for name, record in found.items() if record.get("status") == "failed"}
+    records = {name: record for name, record in found.items() if name not in failed}
+    waiting, kept = deque(config for config in configs if config.name not in found), len(records)
     workers = min(workers, len(waiting))
+    not_before: dict[str, float] = {}  # when a run that another command trains is tried again
+    steps: Counter[str] = Counter()
+    deaths: Counter[str] = Counter()
     with (
         tempfile.TemporaryDirectory(prefix="dien-bench-") as outputs,
         open_display(waiting, kept, workers, quiet=quiet) as display,
     ):
+
+        def fail(worker: _Worker, reason: str, details: str, lasting: bool = True) -> None:
+            config = worker.release()
+            failed[config.name] = reason
+            if lasting and note_failure:
+                _note(note_failure, config, reason, steps[config.name])
+            display.failed(worker.number, f"{reason}{_write_error(config.folder(), details)}")
+
+        def postpone(worker: _Worker, why: str) -> RunConfig:
+            config = worker.release()
+            display.postponed(worker.number)
+            if why:
+                display.say(f"{config.name}: {why}")
+            return config
+
         crew: list[_Worker] = []
         try:
             for number in range(workers):
                 crew.append(_Worker(number, train, threads, Path(outputs), gpus[number % len(gpus)] if gpus else None))
-            for worker, message in _messages(crew, waiting, display):
+            for worker, message in _messages(crew, waiting, not_before, display):
+                assert worker.config is not None
+                name = worker.config.name
                 match message:
                     case "progress", progress:
+                        steps[name] = progress.step
                         display.progressed(worker.number, progress)
+                    case "note", text:
+                        display.say(text)
+                    case "finished", record if record.get("status") == "failed":
+                        fail(worker, _earlier(record), "", lasting=False)
                     case "finished", record:
                         records[worker.release().name] = record
                         display.finished(worker.number, record)
-                    case "failed", reason, details:
-                        config = worker.release()
-                        failed[config.name] = reason
-                        display.failed(worker.number, f"{reason} (see {_write_error(config.folder(), details)})")
+                    case "busy", holder:
+                        why = f"is being run by {holder}; its turn comes again" if name not in not_before else ""
+                        not_before[name] = time.monotonic() + BUSY
+                        waiting.append(postpone(worker, why))
+                    case "died", reason, _ if not deaths[name]:
+                        deaths[name] += 1
+                        waiting.appendleft(postpone(worker, f"{reason}; it goes on once more from its last checkpoint"))
+                    case (("failed" | "died"), reason, details):
+                        fail(worker, reason, details)
+                    case "refused", reason, details:
+                        fail(worker, reason, details, lasting=False)
+                    case "blocked", reason, _:
+                        raise UserError(
+                            f"{reason.rstrip('.')}. {display.summary()}; the same command again goes on from here"
+                        )
         except KeyboardInterrupt:
             display.say(f"interrupted: {display.summary()}; the same command again goes on from here")
             raise
@@ -140,18 +201,20 @@ def sweep(
 
 
 def _messages(
-    crew: Sequence[_Worker], waiting: deque[RunConfig], display: Display
+    crew: Sequence[_Worker], waiting: deque[RunConfig], not_before: dict[str, float], display: Display
 ) -> Iterator[tuple[_Worker, Message]]:
     """Hand out the waiting runs and yield what the workers say, until nothing waits and nothing runs."""
     while True:
         for worker in crew:
-            if worker.config is None and waiting:
-                display.started(worker.number)
-                worker.assign(waiting.popleft())
+            if worker.config is None and (config := _next(waiting, not_before)):
+                display.started(worker.number, config)
+                worker.assign(config)
         busy = [worker for worker in crew if worker.config is not None]
-        if not busy:
+        if not busy and not waiting:
             return
         display.refresh()
+        if not busy:
+            time.sleep(0.2)  # all that waits is being run elsewhere
         wait(
             [source for worker in busy for source in (worker.connection, worker.process.sentinel)],
             timeout=0.5,
@@ -159,6 +222,15 @@ def _messages(
         for worker in busy:
             for message in worker.receive():
                 yield worker, message
+
+
+def _next(waiting: deque[RunConfig], not_before: dict[str, float]) -> RunConfig | None:
+    """Take the first run whose turn has come, None where there is none."""
+    now = time.monotonic()
+    ready = next((config for config in waiting if not_before.get(config.name, 0) <= now), None)
+    if ready:
+        waiting.remove(ready)
+    return ready
 
 
 class _Worker:
@@ -212,7 +284,8 @@ class _Worker:
         if dead and self.config is not None:
             reason = f"the worker process {_how_it_ended(self.process.exitcode)}"
             output = self._output.read_bytes()[-OUTPUT_TAIL:] if self._output.exists() else b""
-            yield "failed", reason, f"{reason}\n\nIts last output:\n{output.decode(errors='replace')}"
+            kind = "died" if self.process.exitcode == -signal.SIGKILL else "failed"
+            yield kind, reason, f"{reason}\n\nIts last output:\n{output.decode(errors='replace')}"
 
 
 def _end(crew: Sequence[_Worker]) -> None:
@@ -256,11 +329,29 @@ def _how_it_ended(exit_code: int | None) -> str:
     return f"ended with exit code {exit_code}"
 
 
-def _write_error(folder: Path, details: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "error.txt"
-    path.write_text(details)
-    return path
+def _earlier(record: Record) -> str:
+    return f"{record.get('reason') or 'no reason was kept'} (earlier; {AGAIN})"
+
+
+def _note(note_failure: Callable[[RunConfig, str, int], None], config: RunConfig, reason: str, step: int) -> None:
+    """Leave the record of a failure, unless the data set or the model cannot even be read."""
+    try:
+        note_failure(config, reason, step)
+    except (UserError, OSError) as error:
+        if blocks_writing(error):
+            raise UserError(_reason(error)) from error
+
+
+def _write_error(folder: Path, details: str) -> str:
+    """Write the details of a failure, and return where they are."""
+    if not details:
+        return ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(details)
+    except OSError as error:
+        return f" (no details: {error})"
+    return f" (see {folder / 'error.txt'})"
 
 
 def _work(connection: Connection, threads: int, output: Path) -> None:
@@ -279,10 +370,17 @@ def _work(connection: Connection, threads: int, output: Path) -> None:
             config = connection.recv()
             os.ftruncate(descriptor, 0)
             try:
-                record = train(config, lambda progress: connection.send(("progress", progress)))
+                record = train(
+                    config,
+                    lambda progress: connection.send(("progress", progress)),
+                    lambda text: connection.send(("note", text)),
+                )
                 connection.send(("finished", record))
+            except Busy as busy:
+                connection.send(("busy", str(busy)))
             except Exception as error:
-                connection.send(("failed", _reason(error), traceback.format_exc()))
+                kind = "blocked" if blocks_writing(error) else "refused" if isinstance(error, UserError) else "failed"
+                connection.send((kind, _reason(error), traceback.format_exc()))
 
 
 def _end_with_parent() -> None:

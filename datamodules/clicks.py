@@ -19,9 +19,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datamodules.click_file import ClickFile, read_chunks
-from datamodules.datasets import DATASETS, OWN_NAME, DatasetSpec, locked, no_reader
+from datamodules.datasets import DATASETS, OWN_NAME, DatasetSpec, no_reader
 from datamodules.errors import UserError
 from datamodules.interactions import Counts, Int32, Int64, RawInteractions, file_sha256, write_interactions
+from datamodules.lock import locked
 
 LEAST_USERS = 10  # every tenth user is tested on
 
@@ -158,7 +159,7 @@ def import_clicks(
         )
     try:
         Path(data_dir).mkdir(parents=True, exist_ok=True)
-        with locked(Path(data_dir) / f".{name}.lock", name, report):
+        with locked(Path(data_dir) / f".{name}.lease", lambda holder: report(f"{name}: waiting for {holder}")):
             raw = read_clicks(file, min_behaviours)
             for note in raw.notes:
                 report(f"{name}: {note}")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.batch import Batch
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches, TrainingBatches
@@ -50,6 +50,7 @@ class InteractionsDataModule(pl.LightningDataModule):
             raise UserError(f"steps must be at least 1, got {steps}")
         self.save_hyperparameters(logger=False)  # the record holds the settings
         self.samples: Samples | None = None
+        self.first_step = 0  # that the training batches begin with: behind those that a checkpoint has seen
 
     def prepare_data(self) -> None:
         """Download, read and sample whatever is not on disk yet."""
@@ -83,15 +84,13 @@ class InteractionsDataModule(pl.LightningDataModule):
         passes = PASSES * -(-len(self.ready.train) // self.hparams["batch_size"])
         return self.hparams["steps"] or self.spec.steps or passes
 
+    def training_batches(self) -> TrainingBatches:
+        """All batches of the run by number."""
+        return TrainingBatches(self.ready, steps=self.steps, **{name: self.hparams[name] for name in SETTINGS})
+
     def train_dataloader(self) -> DataLoader[Batch]:
-        """All batches of the run, in order."""
-        return _loader(
-            TrainingBatches(
-                self.ready,
-                steps=self.steps,
-                **{name: self.hparams[name] for name in SETTINGS},
-            )
-        )
+        """The batches of the run from `first_step` on, in order."""
+        return _loader(Subset(self.training_batches(), range(self.first_step, self.steps)))
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """The test users' samples, then the validation users' where the protocol has any."""

@@ -6,18 +6,16 @@ A name that is not in `DATASETS` is a data set of the user's own, where the data
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from datamodules.amazon import CATEGORIES, LICENCE, read_amazon
 from datamodules.errors import UserError, unknown_name
 from datamodules.generated import generate_interactions
 from datamodules.interactions import MANIFEST, Counts, RawInteractions, write_interactions
+from datamodules.lock import locked
 from datamodules.tafeng import read_tafeng
 
 OWN_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"  # of a data set of the user's own: one folder, one word in every option
@@ -143,7 +141,8 @@ def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None
         if (folder / MANIFEST).exists():
             return folder
         Path(data_dir).mkdir(parents=True, exist_ok=True)
-        with locked(Path(data_dir) / f".{spec.name}.lock", spec.name, report):
+        lock = Path(data_dir) / f".{spec.name}.lease"
+        with locked(lock, lambda holder: report(f"{spec.name}: waiting for {holder}, which is preparing it")):
             if not (folder / MANIFEST).exists():  # else another process has finished in the meantime
                 report(f"{spec.name}: reading {spec.title}")
                 raw = spec.read(Path(data_dir))
@@ -156,21 +155,6 @@ def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None
             f"cannot write to {data_dir}: {error.strerror or error}. Make room or choose another data directory."
         ) from error
     return folder
-
-
-@contextmanager
-def locked(path: Path, name: str, report: Callable[[str], None]) -> Iterator[None]:
-    """Let one process at a time prepare a data set; `report` is told where another one is waited for."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        report(f"{name}: another process is preparing it, waiting (lock {path})")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def check_counts(raw: RawInteractions, spec: DatasetSpec) -> str:

@@ -1,7 +1,7 @@
 """Resumable, checked download of one file from the first mirror that can give it.
 
 Beside NAME in the data folder may lie: NAME.part and NAME.part.json, a download that broke off and how to
-go on with it; NAME.sha256, bytes and checksum at the download (`sha256sum -c` reads it); NAME.lock.
+go on with it; NAME.sha256, bytes and checksum at the download (`sha256sum -c` reads it); NAME.lease.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 import requests
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 from urllib3.exceptions import HTTPError
 
 from datamodules.errors import UserError
+from datamodules.lock import locked
 
 TRIES = 3  # requests to one mirror that delivers, but breaks off
 PAUSE = 1.0  # seconds before the second request, twice that before the third
@@ -166,7 +166,7 @@ def _from_server(target: _Target, url: str, timeout: float) -> Path:
     """Download, verify and publish, one process at a time."""
     try:
         target.path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target):
+        with locked(target.beside(".lease"), _say_waiting):
             if target.path.exists():  # another process has finished in the meantime
                 return _present(target)
             _download(target, url, timeout)
@@ -176,18 +176,8 @@ def _from_server(target: _Target, url: str, timeout: float) -> Path:
         raise DownloadError(f"{what} Make room or choose another folder. {_kept(target)}".rstrip()) from error
 
 
-@contextmanager
-def _locked(target: _Target) -> Iterator[None]:
-    lock = FileLock(target.beside(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that downloads {target.path.name}", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _say_waiting(holder: str) -> None:
+    print(f"waiting for {holder}, which downloads the file", file=sys.stderr, flush=True)
 
 
 def _publish(target: _Target) -> Path:

@@ -6,7 +6,7 @@ name; every record carries the name and a hash of the fields.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from datamodules.errors import unknown_name
@@ -45,6 +45,17 @@ class Protocol:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
 
+_AAAI_2019 = Protocol(
+    name="aaai-2019",
+    order="time, catalogue",
+    every_position_trains=False,
+    negative="popularity, not the target",
+    pool="all users",
+    validation_users=0.0,
+    test_users=0.1,
+    selection="test",
+)
+
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
@@ -58,16 +69,7 @@ PROTOCOLS = {
             test_users=0.1,
             selection="test",
         ),
-        Protocol(
-            name="aaai-2019",
-            order="time, catalogue",
-            every_position_trains=False,
-            negative="popularity, not the target",
-            pool="all users",
-            validation_users=0.0,
-            test_users=0.1,
-            selection="test",
-        ),
+        _AAAI_2019,
         Protocol(
             name="clean",
             order="time, random",
@@ -88,6 +90,9 @@ PROTOCOLS = {
             test_users=0.0,
             selection="test",
         ),
+        # One change each, so that a study can say what it is worth.
+        replace(_AAAI_2019, name="random-ties", order="time, random"),
+        replace(_AAAI_2019, name="uniform-negatives", negative="uniform, not seen"),
     )
 }
 

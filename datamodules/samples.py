@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import UserError
 from datamodules.interactions import Interactions, load_interactions
+from datamodules.lock import locked
 from datamodules.protocol import Protocol, get_protocol
 
 FORMAT = 1  # of samples.npz; another number is made anew
@@ -312,7 +312,8 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     folder = prepare_interactions(dataset, data_dir)
     interactions_sha256 = json.loads((folder / "manifest.json").read_text())["sha256"]
     path = folder / f"{protocol.name}-{protocol.hash}-{interactions_sha256[:8]}.npz"
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            save_samples(make_samples(load_interactions(folder), protocol, spec.order_within_time), path)
+    if not path.exists():
+        with locked(path.with_suffix(".lease"), lambda holder: print(f"{dataset}: waiting for {holder}")):
+            if not path.exists():
+                save_samples(make_samples(load_interactions(folder), protocol, spec.order_within_time), path)
     return load_samples(path)

@@ -14,7 +14,9 @@ Variant = Literal["official", "paper"]
 screen = Console()
 
 Datasets = Annotated[str, typer.Option("--datasets", help="Names, separated by spaces: 'sports beauty'.")]
-ProtocolName = Annotated[str, typer.Option("--protocol", help="arxiv-v1, aaai-2019, clean or din-2018.")]
+ProtocolName = Annotated[
+    str, typer.Option("--protocol", help="arxiv-v1, aaai-2019, clean, din-2018, random-ties or uniform-negatives.")
+]
 VariantName = Annotated[Variant, typer.Option("--variant", help="official: the released code; paper: the equations.")]
 Models = Annotated[str | None, typer.Option("--models", help="Rows, or path/to/file.py:Class, separated by spaces.")]
 Model = Annotated[

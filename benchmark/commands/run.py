@@ -1,7 +1,9 @@
 """`dien-bench run`: rows trained for every seed."""
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +24,9 @@ from benchmark.commands.results import show_table
 from datamodules.datasets import prepare_interactions
 from datamodules.errors import UserError, unknown_name
 
+if TYPE_CHECKING:
+    from benchmark.run import RunConfig
+
 
 def run(
     datasets: Datasets = "electronics books",
@@ -34,7 +39,7 @@ def run(
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
-    workers: Annotated[int | None, typer.Option(help="Runs side by side; by GPUs, or by cores and memory.")] = None,
+    workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
     ] = "auto",
@@ -42,11 +47,16 @@ def run(
         str | None, typer.Option("--table", help="Train the rows of this table, and print it: 2 or 4.")
     ] = None,
     wandb: Annotated[bool, typer.Option(help="Log to Weights & Biases; offline where no key is configured.")] = True,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what has failed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be run, and how long it would take.")
+    ] = False,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Between two checkpoints of a run.")] = 60.0,
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
 ) -> None:
-    """Train rows for every seed; what has a record already is not trained again.
+    """Train rows for every seed; what has a record already is not trained again, what was interrupted goes on.
 
     Example: dien-bench run --datasets tafeng --models "din dien" --seeds "0 1"
     """
@@ -55,8 +65,10 @@ def run(
     names, rows = datasets.split(), rows_of(models, number, model)
     from baselines import model_label
     from benchmark.device import visible_gpus
+    from benchmark.failures import forget_failure
+    from benchmark.plan import bytes_per_run
     from benchmark.run import RunConfig
-    from benchmark.sweep import choose_workers, sweep
+    from benchmark.sweep import BYTES_PER_RUN, choose_workers, sweep
     from datamodules.samples import prepare_samples
 
     configs = [
@@ -72,6 +84,7 @@ def run(
             out=str(out),
             logger="wandb" if wandb else "csv",
             device=device,
+            checkpoint_seconds=checkpoint_seconds,
         )
         for seed in seeds_of(seeds)
         for name in names
@@ -81,11 +94,17 @@ def run(
         raise UserError("nothing to run: give at least one data set, one model and one seed")
     for config in configs:
         config.check()
+    gpus = visible_gpus(device)
+    count, threads = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
+    if dry_run:
+        show_plan(configs, count, retry_failed)
+        return
+    check_writable(out)
     for name in dict.fromkeys(names):
         prepare_interactions(name, data_dir, report=screen.print)
         prepare_samples(name, protocol, data_dir)
-    gpus = visible_gpus(device)
-    count, threads = choose_workers(workers, len(gpus))
+    for config in configs if retry_failed else []:
+        forget_failure(config)
     result = sweep(configs, workers=count, threads=threads, gpus=gpus, quiet=quiet)
     if number is not None:
         show_table(number, names, protocol, variant, [model_label(row) for row in rows], out, out)
@@ -99,3 +118,37 @@ def run(
         for name, reason in result.failed.items():
             screen.print(f"failed: {name}: {reason}", style="red", markup=False)
         raise typer.Exit(1)
+
+
+def _number(workers: str) -> int | None:
+    """The number of workers asked for, None for "auto"."""
+    if workers == "auto":
+        return None
+    if not workers.lstrip("-").isdecimal():
+        raise UserError(f"the number of workers must be a whole number or 'auto', got {workers!r}")
+    return int(workers)
+
+
+def check_writable(out: Path) -> None:
+    """Raise `UserError` where nothing can be written, before hours are spent on it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out) as file:
+            file.write(b"x" * 4096)
+            file.flush()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {out}: {error.strerror or error}. Make room or see to the rights, or choose another "
+            "folder (OUT=..., --out ...); finished runs are kept"
+        ) from error
+
+
+def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool) -> None:
+    """Print what a sweep would do."""
+    from benchmark.plan import describe_plan, needs_data, plan
+
+    table, summary = describe_plan(plan(configs, retry_failed=retry_failed), workers)
+    screen.print(table)
+    for name in needs_data(configs):
+        screen.print(f"{name}: not prepared yet; reading it comes first (time and disk not counted)")
+    screen.print(summary, highlight=False)

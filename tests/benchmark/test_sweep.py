@@ -1,5 +1,6 @@
 """A sweep with fake training: what it runs, what it skips, and what it survives."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,8 +16,9 @@ from rich.console import Console
 
 from benchmark import sweep as sweep_module
 from benchmark.progress import Display
-from benchmark.sweep import SweepResult, _available_bytes, choose_workers, sweep
+from benchmark.sweep import SweepResult, available_bytes, available_cores, choose_workers, sweep
 from datamodules.errors import UserError
+from datamodules.lock import Busy
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +51,7 @@ class Step:
     auc: float | None
 
 
-def train(config, on_progress):
+def train(config, on_progress, say):
     """Do what the model is called, and leave a record."""
     print("a library's chatter")
     on_progress(Step(1, 2, 0.7, None))
@@ -63,6 +65,18 @@ def train(config, on_progress):
             os._exit(3)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "kill-once":
+            if not (Path(config.out) / "died").exists():
+                (Path(config.out) / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        case "busy-once":
+            if not (Path(config.out) / "was busy").exists():
+                (Path(config.out) / "was busy").touch()
+                raise Busy("process 7 on elsewhere (lock x)")
+        case "failed-elsewhere":
+            return {"status": "failed", "reason": "of the other command"}
+        case "full":
+            raise UserError("cannot write x") from OSError(errno.ENOSPC, "No space left on device")
         case "wait":
             config.folder().mkdir(parents=True)
             (config.folder() / "began").write_text(str(os.getpid()))
@@ -97,8 +111,10 @@ def nothing_finished(config):
     return None
 
 
-def run_all(*configs, workers=1, finished=nothing_finished, quiet=True) -> SweepResult:
-    return sweep(configs, workers=workers, threads=1, train=train, finished=finished, quiet=quiet)
+def run_all(*configs, workers=1, finished=nothing_finished, quiet=True, note_failure=None) -> SweepResult:
+    return sweep(
+        configs, workers=workers, threads=1, train=train, finished=finished, note_failure=note_failure, quiet=quiet
+    )
 
 
 def test_one_worker_trains_all_runs_in_their_order(tmp_path, monkeypatch):
@@ -160,14 +176,60 @@ def test_a_dead_worker_fails_its_run_alone_and_is_replaced(tmp_path, model, reas
         Config(model, 0, str(tmp_path)),
         Config("din", 1, str(tmp_path)),
     ]
-    result = run_all(*configs)
+    noted = []
+    result = run_all(*configs, note_failure=lambda *failure: noted.append(failure))
     assert [record["seed"] for record in result.records] == [0, 1]
     assert len({record["process"] for record in result.records}) == 2
+    assert noted == [(configs[1], result.failed[configs[1].name], 1)]
     assert list(result.failed) == [configs[1].name]
     assert reason in result.failed[configs[1].name]
     details = (configs[1].folder() / "error.txt").read_text()
     assert reason in details
     assert ("last words" in details) == (model == "exit")
+
+
+def test_a_killed_worker_gets_its_run_once_more(tmp_path, capfd):
+    config, noted = Config("kill-once", 0, str(tmp_path)), []
+    result = run_all(config, quiet=False, note_failure=lambda *failure: noted.append(failure))
+    assert [record["seed"] for record in result.records] == [0]
+    assert (result.failed, noted) == ({}, [])
+    assert "it goes on once more from its last checkpoint" in capfd.readouterr().err
+
+
+def test_only_what_lies_in_the_run_is_noted(tmp_path):
+    configs, noted = [Config(model, 0, str(tmp_path)) for model in ("user-error", "raise")], []
+    result = run_all(*configs, note_failure=lambda *failure: noted.append(failure))
+    assert len(result.failed) == 2
+    assert noted == [(configs[1], "ValueError: the loss is nan", 1)]
+
+
+def test_a_run_of_another_command_comes_last(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(sweep_module, "BUSY", 0.1)
+    elsewhere, mine = Config("busy-once", 0, str(tmp_path)), Config("din", 1, str(tmp_path))
+    result = run_all(elsewhere, mine, quiet=False)
+    assert [record["seed"] for record in result.records] == [0, 1]
+    assert result.records[1]["at"] < result.records[0]["at"]
+    error = capfd.readouterr().err
+    assert error.count("is being run by process 7 on elsewhere (lock x); its turn comes again") == 1
+    assert error.splitlines()[-1] == "2 of 2 runs finished"
+
+
+def test_what_has_failed_is_not_run_again(tmp_path):
+    here, there = Config("din", 0, str(tmp_path)), Config("failed-elsewhere", 0, str(tmp_path))
+    record = {"status": "failed", "reason": "the loss is nan"}
+    result = run_all(here, there, finished=lambda config: record if config == here else None)
+    assert result.records == []
+    assert result.failed == {
+        here.name: "the loss is nan (earlier; --retry-failed runs it again)",
+        there.name: "of the other command (earlier; --retry-failed runs it again)",
+    }
+
+
+def test_a_full_disk_ends_the_sweep(tmp_path):
+    configs = [Config(model, 0, str(tmp_path)) for model in ("din", "full", "kill")]
+    with pytest.raises(UserError, match=r"cannot write x. 1 of 3 runs finished.*the same command again goes on"):
+        run_all(*configs)
+    assert not configs[2].folder().exists()
 
 
 def test_a_later_success_takes_the_old_error_away(tmp_path):
@@ -297,7 +359,7 @@ def test_time_left_follows_measured_steps():
     slow, fast = Config("dien", 0, ""), Config("din", 0, "", steps=50)
     shown, clock, _ = display(slow, fast, Config("dien", 1, ""))
     assert shown.seconds_left() is None
-    shown.started(0)
+    shown.started(0, slow)
     clock.now = 100.0  # start-up, which belongs to no step
     shown.progressed(0, Step(0, 10, 0.7, None))
     assert shown.seconds_left() is None
@@ -309,7 +371,7 @@ def test_time_left_follows_measured_steps():
     assert shown.seconds_left() == pytest.approx(2 * (5 + 50 + 10))
     shown.progressed(0, Step(10, 10, 0.7, None))
     shown.finished(0, {})
-    shown.started(0)
+    shown.started(0, fast)
     shown.progressed(0, Step(0, 50, 0.7, None))
     clock.now = 115.0
     shown.progressed(0, Step(10, 50, 0.7, None))
@@ -319,7 +381,7 @@ def test_time_left_follows_measured_steps():
 
 def test_time_left_is_that_of_the_busiest_worker():
     shown, clock, _ = display(*(Config("din", seed, "") for seed in range(4)), workers=2)
-    shown.started(0)
+    shown.started(0, Config("din", 0, ""))
     shown.progressed(0, Step(0, 10, 0.7, None))
     clock.now = 5.0
     shown.progressed(0, Step(5, 10, 0.7, None))
@@ -329,7 +391,7 @@ def test_time_left_is_that_of_the_busiest_worker():
 def test_plain_summary_comes_once_a_minute():
     shown, clock, stream = display(Config("din", 0, ""))
     with shown:
-        shown.started(0)
+        shown.started(0, Config("din", 0, ""))
         for clock.now in range(0, 150):
             shown.progressed(0, Step(int(clock.now), 300, 0.7, None))
             shown.refresh()
@@ -342,11 +404,11 @@ def test_plain_summary_comes_once_a_minute():
 def test_live_view_shows_all_runs_and_each_worker():
     shown, clock, stream = display(Config("[din]", 0, ""), Config("dien", 0, ""), workers=2, terminal=True)
     with shown:
-        shown.started(0)
+        shown.started(0, Config("[din]", 0, ""))
         shown.progressed(0, Step(0, 300, 0.7, None))
         clock.now = 10.0
         shown.progressed(0, Step(100, 300, 0.6931, 0.7512))
-        shown.started(1)
+        shown.started(1, Config("dien", 0, ""))
         shown.refresh()
         text = stream.getvalue()
         assert "generated/clean/[din]-official/seed-0  100/300   loss 0.6931  AUC 0.7512" in text
@@ -369,13 +431,14 @@ def test_each_worker_sees_a_gpu_in_turn(tmp_path, monkeypatch):
     ("cores", "gigabytes", "workers"), [(4, 100, 4), (4, 3.1, 2), (4, 0.5, 1), (64, 100, 8), (4, None, 4)]
 )
 def test_workers_by_cores_and_memory(monkeypatch, cores, gigabytes, workers):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(sweep_module, "available_cores", lambda: cores)
     available = None if gigabytes is None else int(gigabytes * 1e9)
-    monkeypatch.setattr(sweep_module, "_available_bytes", lambda _: available)
+    monkeypatch.setattr(sweep_module, "available_bytes", lambda: available)
     assert choose_workers(None) == (workers, 1)
     assert choose_workers(3) == (3, 1)
     assert choose_workers(None, gpus=2) == (2, 1)
     assert choose_workers(3, gpus=2) == (3, 1)
+    assert choose_workers(None, bytes_per_run=1e12) == ((1, 1) if gigabytes else (workers, 1))
 
 
 def test_workers_asked_for_must_be_some():
@@ -383,7 +446,18 @@ def test_workers_asked_for_must_be_some():
         choose_workers(0)
 
 
-def test_available_memory_is_read(tmp_path):
+def test_memory_and_cores_of_the_machine_or_the_container(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("MemTotal:  2000 kB\nMemAvailable:   1000 kB\nHugePages_Total:  0\n")
-    assert _available_bytes(tmp_path / "meminfo") == 1_024_000
-    assert _available_bytes(tmp_path / "none") is None
+    assert available_bytes(tmp_path / "meminfo", tmp_path) == 1_024_000
+    assert available_bytes(tmp_path / "none", tmp_path) is None
+    (tmp_path / "memory.max").write_text("900000\n")
+    (tmp_path / "memory.current").write_text("200000\n")
+    assert available_bytes(tmp_path / "meminfo", tmp_path) == 700_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_bytes(tmp_path / "meminfo", tmp_path) == 1_024_000
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert available_cores(tmp_path) == 6
+    for text, cores in (("max 100000", 6), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 6)):
+        (tmp_path / "cpu.max").write_text(text + "\n")
+        assert available_cores(tmp_path) == cores

@@ -129,7 +129,7 @@ def test_two_processes_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return generate_interactions()
 
     def report(line: str) -> None:
-        if "another process is preparing it" in line:
+        if "which is preparing it" in line:
             waiting.set()
 
     monkeypatch.setitem(DATASETS, "generated", replace(DATASETS["generated"], read=read))
@@ -153,7 +153,7 @@ def test_the_lock_is_released_after_a_failure(tmp_path: Path, monkeypatch: pytes
             prepare_interactions("generated", tmp_path, lambda line: None)
     said: list[str] = []
     prepare_interactions("generated", tmp_path, said.append)
-    assert not any("another process" in line for line in said)
+    assert not any("waiting" in line for line in said)
 
 
 def test_a_data_directory_that_cannot_be_written(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def failure(*mirrors: str, folder: Path, **options: Any) -> str:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} - {f"{NAME}.lock"}
+    return {path.name for path in folder.iterdir()}
 
 
 def leave_part(folder: Path, server: Server) -> str:
@@ -723,7 +723,9 @@ def test_second_process_waits_for_the_first(server: Server, tmp_path: Path) -> N
         assert arrived.wait(30)
         with start_fetch(mirror, tmp_path) as second:
             assert second.stderr is not None
-            assert second.stderr.readline() == f"waiting for another process that downloads {NAME}\n"
+            said = second.stderr.readline()
+            assert said.startswith(f"waiting for process {first.pid} on ")
+            assert said.endswith(f"{NAME}.lease), which downloads the file\n")
             assert not (tmp_path / NAME).exists()
             server.release.set()
             assert second.wait(30) == 0
