@@ -5,8 +5,8 @@ import sys
 import typer
 from rich.console import Console
 
-from benchmark.commands import bench, board, data, models, results, run
-from datamodules.errors import UserError, blocks_writing
+from benchmark.commands import bench, board, data, models, results, run, tracking
+from datamodules.errors import UserError, blocks_writing, printable
 
 app = typer.Typer(
     help="A reproducible benchmark of DIEN and the models that it is compared with.",
@@ -25,6 +25,7 @@ for command in (
     results.figure,
     results.probe,
     bench.bench,
+    tracking.wandb_workspace,
 ):
     app.command("import" if command is data.import_data else None)(command)
 app.add_typer(board.leaderboard, name="leaderboard")
@@ -35,7 +36,9 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UserError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"error: {printable(str(error))}", style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
         sys.exit(2)
     except OSError as error:
         if not blocks_writing(error):
@@ -44,7 +47,9 @@ def main() -> None:
         text = (
             f"error: cannot write{where}: {error.strerror}. Make room or see to the rights, and run the command again"
         )
-        Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            printable(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

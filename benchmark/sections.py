@@ -77,7 +77,9 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
     if result.probes:
         cells += [_probe_line(probe) for probe in shown_probes(result.probes, short)]
     rows = tuple(tuple(line.get(column, "") for column in columns) for line in cells)
-    sections = [Section(result.dataset, tuple(columns), rows, bold, warning(result))]
+    sections = [
+        Section(result.dataset, tuple(columns), rows, bold, " ".join(filter(None, [warning(result), failures(result)])))
+    ]
     if result.tested and not short:
         sections.append(_differences(result))
         notes.append(NOTE_TESTS)
@@ -134,6 +136,14 @@ def warning(result: Result) -> str:
         f"Warning: a rule {kind} ({what}) scores {rule.auc:.4f} on {result.dataset} under {result.protocol}, more than "
         f"every row{but}. A high AUC here is no evidence that a model has learned interests."
     )
+
+
+def failures(result: Result) -> str:
+    """Return which runs failed and why, else nothing."""
+    labels = {row.model: row.label for row in result.rows}
+    failed = [record for record in result.records if record.status == "failed"]
+    said = [f"{labels[r.model]}, seed {r.seed}: {r.reason or 'no reason was kept'}" for r in failed]
+    return f"Failed: {'; '.join(said)}." if said else ""
 
 
 def _base_model_auc(result: Result) -> float | None:

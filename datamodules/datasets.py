@@ -14,8 +14,9 @@ from pathlib import Path
 from datamodules.amazon import CATEGORIES, LICENCE, read_amazon
 from datamodules.errors import UserError, unknown_name
 from datamodules.generated import generate_interactions
-from datamodules.interactions import MANIFEST, Counts, RawInteractions, write_interactions
+from datamodules.interactions import Counts, RawInteractions, write_interactions
 from datamodules.lock import locked
+from datamodules.manifest import MANIFEST, check_inputs
 from datamodules.tafeng import read_tafeng
 
 OWN_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"  # of a data set of the user's own: one folder, one word in every option
@@ -132,13 +133,14 @@ def no_reader(data_dir: Path) -> RawInteractions:
 def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None] = print) -> Path:
     """Return the folder of the data set's canonical table, `data_dir/<name>`; it is made where it is missing.
 
-    `report` is given the lines to show. Raises `UserError` where files cannot be had or are damaged, and
-    where the counts differ from the known ones.
+    `report` is given the lines to show. Raises `UserError` where files cannot be had or are damaged, where the counts
+    differ from the known ones, and where a raw file has changed since the table was made of it.
     """
     spec = get_dataset(name, data_dir)
     folder = Path(data_dir) / spec.name
     try:
         if (folder / MANIFEST).exists():
+            check_inputs(folder, Path(data_dir))
             return folder
         Path(data_dir).mkdir(parents=True, exist_ok=True)
         lock = Path(data_dir) / f".{spec.name}.lease"

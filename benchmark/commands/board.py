@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import screen
+from benchmark.commands.options import Json, Quiet
+from benchmark.commands.output import Output
 
 leaderboard = typer.Typer(
     help="The board of committed records: add runs, verify it, build its pages (also without a word behind it)."
@@ -27,6 +28,8 @@ def default(context: typer.Context) -> None:
 def add(
     runs: Annotated[Path, typer.Argument(help="Folder of runs, OUT of `dien-bench run`.")],
     board: Board = Path("leaderboards"),
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Check finished runs and copy their records: all seeds, the same samples, and the AUC that they claim.
 
@@ -34,31 +37,39 @@ def add(
     """
     from benchmark.leaderboard import add_runs
 
+    output = Output(as_json=as_json, quiet=quiet)
     added, kept = add_runs(runs, board)
-    screen.print(f"{added} runs added, {kept} were there already; next: dien-bench leaderboard build", highlight=False)
+    output.say(f"{added} runs added, {kept} were there already")
+    output.advise(f"dien-bench leaderboard build --board {board}")
+    output.result({"added": added, "kept": kept})
 
 
 @leaderboard.command()
-def verify(board: Board = Path("leaderboards")) -> None:
+def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
     """Recompute the AUC of every record from its ranks, or say that it has none; nothing is changed.
 
     Example: dien-bench leaderboard verify
     """
     from benchmark.leaderboard import verify as recompute
 
+    output = Output(as_json=as_json, quiet=quiet)
     agreeing, without = recompute(board)
     for path in without:
-        screen.print(f"{path}: no predictions, its AUC cannot be recomputed", highlight=False)
-    screen.print(f"{agreeing} runs give the AUC of their records, {len(without)} have no predictions")
+        output.say(f"{path}: no predictions, its AUC cannot be recomputed")
+    output.say(f"{agreeing} runs give the AUC of their records, {len(without)} have no predictions")
+    output.result({"agreeing": agreeing, "without_predictions": without})
 
 
 @leaderboard.command()
-def build(board: Board = Path("leaderboards")) -> None:
+def build(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
     """Make tables, figures and site/index.html from all records of the board, and the table in the README beside it.
 
     Example: dien-bench leaderboard build
     """
     from benchmark.leaderboard import build as make
 
-    for path in make(board):
-        screen.print(str(path), highlight=False)
+    output = Output(as_json=as_json, quiet=quiet)
+    written = make(board)
+    output.written(written)
+    output.advise(f"open {board / 'site' / 'index.html'}")
+    output.result({"files": written})

@@ -1,40 +1,68 @@
 """`dien-bench prepare` and `import`: raw files, or a click log of your own, to interactions and samples."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from benchmark.commands.options import DataDir, screen
-from datamodules.datasets import get_dataset, prepare_interactions
-from datamodules.errors import UserError
-from datamodules.protocol import get_protocol
+from benchmark.commands import completion
+from benchmark.commands.options import DataDir, Json, Quiet
+from benchmark.commands.output import Output
 
 
 def prepare(
-    datasets: Annotated[list[str], typer.Argument(help="Names of data sets: electronics books sports tafeng ...")],
-    protocol: Annotated[str | None, typer.Option(help="Make the samples of this protocol too.")] = None,
+    datasets: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names of data sets: electronics books sports tafeng ...",
+            autocompletion=completion.one(completion.datasets),
+        ),
+    ],
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Make the samples of this protocol too.", autocompletion=completion.one(completion.protocols)
+        ),
+    ] = None,
     data_dir: DataDir = Path("data"),
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Download and prepare data sets.
 
     Example: dien-bench prepare tafeng --protocol clean
     """
+    from datamodules.datasets import get_dataset, prepare_interactions
+    from datamodules.manifest import MANIFEST
+    from datamodules.protocol import get_protocol
+
+    output = Output(as_json=as_json, quiet=quiet)
     for name in datasets:
         get_dataset(name, data_dir)
     if protocol:
         get_protocol(protocol)
+    prepared: list[dict[str, Any]] = []
     for name in datasets:
-        folder = prepare_interactions(name, data_dir, report=screen.print)
+        folder = prepare_interactions(name, data_dir, report=output.say)
+        prepared.append(
+            {"dataset": name, "folder": str(folder), "counts": json.loads((folder / MANIFEST).read_text())["counts"]}
+        )
         if protocol:
-            from datamodules.samples import prepare_samples
+            from datamodules.samples_file import prepare_samples
 
             samples = prepare_samples(name, protocol, data_dir)
-            screen.print(
-                f"{name}: {protocol} gives {len(samples.train):,} training, {len(samples.validation):,} validation, "
-                f"{len(samples.test):,} test samples"
+            splits = {split: len(getattr(samples, split)) for split in ("train", "validation", "test")}
+            prepared[-1] |= {"protocol": protocol, "samples": splits}
+            output.say(
+                f"{name}: {protocol} gives {splits['train']:,} training, {splits['validation']:,} validation, "
+                f"{splits['test']:,} test samples"
             )
-        screen.print(f"{name}: ready in {folder}")
+        output.say(f"{name}: ready in {folder}")
+    output.advise(
+        f'dien-bench run --datasets "{" ".join(datasets)}"{f" --protocol {protocol}" if protocol else ""} --table 4'
+    )
+    output.result(prepared)
 
 
 def import_data(
@@ -56,6 +84,8 @@ def import_data(
     title: Annotated[str | None, typer.Option(help="What it is, in a line, for the manifest.")] = None,
     licence: Annotated[str | None, typer.Option(help="Under which terms, for the manifest.")] = None,
     data_dir: DataDir = Path("data"),
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Make a click log of your own a data set; then NAME stands wherever a data set is asked for.
 
@@ -63,7 +93,10 @@ def import_data(
     """
     from datamodules.click_file import ClickFile
     from datamodules.clicks import import_clicks
+    from datamodules.errors import UserError
+    from datamodules.manifest import load_manifest
 
+    output = Output(as_json=as_json, quiet=quiet)
     between = "\t" if delimiter in ("tab", "\\t") else delimiter
     if len(between) != 1:
         raise UserError(f"the delimiter must be one character or 'tab', got {delimiter!r}")
@@ -76,6 +109,8 @@ def import_data(
         min_behaviours=min_behaviours,
         steps=steps,
         order_within_time=ordered_ties,
-        report=screen.print,
+        report=output.say,
     )
-    screen.print(f"{name}: ready in {folder}; next: dien-bench run --datasets {name}", highlight=False)
+    output.say(f"{name}: ready in {folder}")
+    output.advise(f"dien-bench run --datasets {name}")
+    output.result({"dataset": name, "folder": str(folder), "counts": load_manifest(folder)["counts"]})

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from benchmark.commands.options import screen
+from benchmark.commands.output import Output
 
 
 def new_model(
@@ -19,6 +19,7 @@ def new_model(
     """
     from benchmark.new_model import new_model as write
 
+    output = Output()
     model, test = write(name, folder)
     class_name = "".join(word.capitalize() for word in model.stem.split("_"))
     for line in (
@@ -27,7 +28,7 @@ def new_model(
         f"next: dien-bench check-model {model}:{class_name}",
         f'then: dien-bench run --datasets tafeng --model {model}:{class_name} --seeds "0 1"',
     ):
-        screen.print(line, highlight=False, soft_wrap=True, markup=False)
+        output.say(line)
 
 
 def check_model(
@@ -40,6 +41,7 @@ def check_model(
     """
     from baselines import contract, load
 
+    output = Output()
     made = {name: load(name) for name in names}
     broken = 0
     for name, make in made.items():
@@ -50,7 +52,7 @@ def check_model(
                 message = found.message or contract.meaning(found.rule)
                 shown.add_row(found.rule, found.state, message.replace("[", r"\["), style=style)
                 broken += found.state == "broken"
-            screen.print(shown, highlight=False)
+            output.show(shown)
     if broken:
-        screen.print(f"{broken} rules are broken", style="red")
+        output.say(f"{broken} rules are broken", style="red")
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ from benchmark.records import read_records
 from benchmark.scores import read_scores
 from datamodules.errors import UserError
 from datamodules.protocol import PROTOCOLS
-from datamodules.samples import Samples, Split, prepare_samples
+from datamodules.samples import Samples, Split
+from datamodules.samples_file import prepare_samples
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "amazon"
 BOARD = Path(__file__).parents[2] / "leaderboards"
@@ -116,7 +117,7 @@ def test_files_come_back(tmp_path: Path) -> None:
     assert probe_table(two_rules()).csv().splitlines()[0] == "name,label,parameters,auc,low,high"
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"dataset": "sports", "probes": []}'])
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, '{"dataset": "sports", "probes": []}'])
 def test_damaged_files_are_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "probes-sports-clean.json").write_text(content)
     with pytest.raises(UserError, match=r"probes-sports-clean.json cannot be read .*dien-bench probe --dataset sports"):
@@ -224,3 +225,29 @@ def test_committed_probes_are_what_is_measured(tmp_path: Path, monkeypatch: pyte
         for probe, figures in zip(measured.probes, committed["probes"], strict=True):
             assert probe.name == figures["name"]
             assert probe.auc == pytest.approx(figures["auc"], abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": 5},
+        {"test_users": "10"},
+        {"test_users": True},
+        {"protocol": "a\u202eb"},
+        {"probes": [{**asdict(two_rules().probes[0]), "auc": "0.5"}]},
+        {"probes": [{**asdict(two_rules().probes[0]), "auc": 1e999}]},
+        {"probes": [asdict(two_rules().probes[0])]},  # without the fitted one
+        {"probes": [asdict(two_rules().probes[1])]},  # without one that has no parameters
+        {"probes": [asdict(probe) for probe in two_rules().probes * 2]},
+    ],
+)
+def test_files_that_hold_no_measurement(tmp_path: Path, changes: dict[str, object]) -> None:
+    (tmp_path / "probes-sports-clean.json").write_text(json.dumps(asdict(two_rules()) | changes))
+    with pytest.raises(UserError, match=r"cannot be read .*dien-bench probe --dataset sports"):
+        read_probes([tmp_path], "sports", "clean")
+
+
+def test_rules_that_one_protocol_lacks_leave_a_blank(tmp_path: Path) -> None:
+    more = replace(two_rules(protocol="arxiv-v1"), probes=(*two_rules().probes, Probe("b", "new", 0, 0.8, 0.7, 0.9)))
+    (section,) = overview([two_rules(), more]).sections
+    assert ("b: new", "", "0.8000") in section.rows

@@ -13,8 +13,9 @@ from datamodules.clicks import import_clicks, read_clicks
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import get_dataset, own_datasets, prepare_interactions
 from datamodules.errors import UserError
-from datamodules.interactions import MANIFEST, file_sha256, load_interactions
-from datamodules.samples import prepare_samples
+from datamodules.interactions import load_interactions
+from datamodules.manifest import MANIFEST, file_sha256
+from datamodules.samples_file import prepare_samples
 
 
 def make_log(path: Path, users: int = 40, rows: int = 600, seed: int = 0) -> pd.DataFrame:
