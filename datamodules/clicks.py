@@ -21,8 +21,9 @@ import pyarrow as pa
 from datamodules.click_file import ClickFile, read_chunks
 from datamodules.datasets import DATASETS, OWN_NAME, DatasetSpec, no_reader
 from datamodules.errors import UserError
-from datamodules.interactions import Counts, Int32, Int64, RawInteractions, file_sha256, write_interactions
+from datamodules.interactions import Counts, Int32, Int64, RawInteractions, write_interactions
 from datamodules.lock import locked
+from datamodules.manifest import file_sha256
 
 LEAST_USERS = 10  # every tenth user is tested on
 

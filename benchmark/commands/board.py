@@ -8,17 +8,15 @@ import typer
 from benchmark.commands.options import Json, Quiet
 from benchmark.commands.output import Output
 
-leaderboard = typer.Typer(
-    help="The board of committed records: add runs, verify it, build its pages (also without a word behind it)."
-)
+leaderboard = typer.Typer()
 Board = Annotated[Path, typer.Option("--board", help="The leaderboard's folder.")]
 
 
 @leaderboard.callback(invoke_without_command=True)
 def default(context: typer.Context) -> None:
-    """The board of committed records: add runs, verify it, build its pages (also without a word behind it).
+    """Keep the board of committed records: add runs, verify it, build its pages (also with no word behind it).
 
-    Example: dien-bench leaderboard
+    Example: dien-bench leaderboard add runs
     """
     if context.invoked_subcommand is None:
         build()
