@@ -48,7 +48,7 @@ reproduce-table4: setup
 	$(SWEEP) --table 4
 
 leaderboard: setup
-	$(BENCH) leaderboard
+	$(BENCH) leaderboard build
 
 bench: setup
 	$(BENCH) bench --out "$(OUT)"

@@ -1,10 +1,19 @@
-"""The rows of the tables: one literal table of names, and nothing else to register."""
+"""The rows of the tables: one literal table of names; further ones come from files and from installed packages.
 
+A package adds rows by name with entry points: in its pyproject.toml,
+
+    [project.entry-points."dien_bench.models"]
+    my-row = "my_package.my_module:MyModel"
+"""
+
+import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from torch import nn
@@ -19,6 +28,7 @@ from baselines.spec import TRAINING, parse_spec
 from baselines.wide_deep import WideDeep
 from datamodules.errors import UserError, unknown_name
 
+ENTRY_POINTS = "dien_bench.models"
 # Called with users, items, categories (rows of each table, row 0 included) and variant.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "base-model": BaseModel,
@@ -36,6 +46,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def load(name: str) -> Callable[..., nn.Module]:
     """Return what makes a model: a row by its name, or a class of the user's own as "path/to/file.py:Class".
 
+    A name is one of `MODELS` or of an installed package's entry points.
+
     Options of the model stand behind it, as in "dien+auxiliary_weight=0.5" (`baselines.spec`). Raises `UserError` for
     an unknown row or option, a missing file or class. A file given by path is run: it is your code.
     """
@@ -44,8 +56,10 @@ def load(name: str) -> Callable[..., nn.Module]:
         model: Callable[..., nn.Module] = _load_class(row.base)
     elif row.base in MODELS:
         model = MODELS[row.base]
+    elif row.base in installed():
+        model = _load_installed(installed()[row.base])
     else:
-        raise unknown_name("model", row.base, MODELS)
+        raise unknown_name("model", row.base, [*MODELS, *installed()])
     options = row.options_of(training=False)
     parameters = inspect.signature(model).parameters
     known = [key for key in parameters if key not in ("users", "items", "categories", "variant")]
@@ -53,6 +67,35 @@ def load(name: str) -> Callable[..., nn.Module]:
         if option not in known:
             raise unknown_name(f"option of {row.base}", option, [*known, *TRAINING])
     return partial(model, **options) if options else model
+
+
+@cache
+def installed() -> dict[str, EntryPoint]:
+    """Return the rows that installed packages add, by name; raises `UserError` for a name that cannot be a row's.
+
+    A package cannot replace a row of the suite, nor two packages share a name: records would not tell them apart.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        package = entry.dist.name if entry.dist else "a package"
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", entry.name):
+            raise UserError(f"{package} adds a model named {entry.name!r}, expected small letters, digits, '-', '_'")
+        if entry.name in MODELS or (entry.name in found and found[entry.name].value != entry.value):
+            raise UserError(f"{package} adds a model {entry.name!r}, which is there already: uninstall one of the two")
+        found[entry.name] = entry
+    return found
+
+
+def _load_installed(entry: EntryPoint) -> Callable[..., nn.Module]:
+    try:
+        model: Callable[..., nn.Module] = entry.load()
+    except Exception as error:
+        package = entry.dist.name if entry.dist else "a package"
+        raise UserError(
+            f"the model {entry.name!r} of {package} cannot be loaded from {entry.value}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return model
 
 
 def _load_class(name: str) -> type[nn.Module]:
@@ -66,7 +109,10 @@ def _load_class(name: str) -> type[nn.Module]:
         raise UserError(f"{path} is not a Python file; expected 'path/to/file.py:Class', got {name!r}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"the model file {path} cannot be run: {type(error).__name__}: {error}") from error
     model = getattr(module, class_name, None)
     if not (isinstance(model, type) and issubclass(model, nn.Module)):
         classes = [
@@ -76,6 +122,12 @@ def _load_class(name: str) -> type[nn.Module]:
     return model
 
 
+def file_hash(name: str) -> dict[str, str]:
+    """What tells one state of a model's file from another: its sha256 for "path/to/file.py:Class", else nothing."""
+    path, colon, _ = parse_spec(name).base.rpartition(":")
+    return {"model_sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()} if colon else {}
+
+
 def model_label(name: str) -> str:
     """The name of a row in paths and tables; see `baselines.spec.model_label`."""
-    return spec.model_label(name, set(MODELS))
+    return spec.model_label(name, {*MODELS, *installed()})

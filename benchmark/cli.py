@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from benchmark.commands import bench, board, data, figures, results, run, tracking
+from benchmark.commands import bench, board, data, figures, models, results, run, tracking
 from datamodules.errors import UserError, blocks_writing, printable
 
 app = typer.Typer(
@@ -17,15 +17,18 @@ app = typer.Typer(
 # In the order of `dien-bench --help`.
 for command in (
     data.prepare,
+    data.import_data,
+    models.new_model,
+    models.check_model,
     run.run,
     results.table,
     figures.figure,
     results.probe,
-    board.leaderboard,
     bench.bench,
     tracking.wandb_workspace,
 ):
-    app.command()(command)
+    app.command("import" if command is data.import_data else None)(command)
+app.add_typer(board.leaderboard, name="leaderboard")
 
 
 def main() -> None:

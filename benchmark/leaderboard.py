@@ -16,7 +16,7 @@ from benchmark import paper
 from benchmark.claims import claims_page
 from benchmark.figures import figure2, figure_auc
 from benchmark.option_rows import base_of, option_tables
-from benchmark.probes import Probes, overview, read_probes
+from benchmark.probes import Probes, file_name, overview, read_probes
 from benchmark.records import Record, read_records, run_folder, write_atomically
 from benchmark.render import escape_markdown, write_table
 from benchmark.scores import PREDICTIONS, RANKS, read_scores, write_ranks
@@ -24,11 +24,11 @@ from benchmark.site import read_figures, write_site
 from benchmark.site_data import Shown
 from benchmark.study import write_study
 from benchmark.tables import results_of, table_of
-from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
 from datamodules.protocol import PROTOCOLS
 
 FILES = ("record.json", "metrics.csv")  # copied as they are; predictions are kept as ranks
+NO_SETTINGS = {"model", "steps_by_default"}  # how a run was asked for: the path of a file, and whether steps were given
 TOLERANCE = 1e-6  # between a claimed AUC and that of the ranks
 
 
@@ -36,8 +36,8 @@ def add_runs(runs: Path, board: Path) -> tuple[int, int]:
     """Copy the finished runs under `runs` to the board; return how many were added, and how many were there.
 
     A run that is there already without its ranks gets them. Raises `UserError`, with nothing copied, where a run's
-    predictions are missing or do not give the AUC that it claims, its protocol is not the one of that name here, or
-    another run stands in its place.
+    predictions are missing or do not give the AUC that it claims, its protocol is not the one of that name here, its
+    samples are not those of the board, its row lacks a seed or mixes settings, or another run stands in its place.
     """
     found = [record for record in read_records(runs) if record.status == "finished"]
     if not found:
@@ -54,6 +54,9 @@ def add_runs(runs: Path, board: Path) -> tuple[int, int]:
             )
         else:
             kept.append((record, target))
+    there = read_records(board / "records") if (board / "records").is_dir() else []
+    check_samples([record for record, _ in new], there)
+    check_rows([record for record, _ in new], there)
     board.mkdir(parents=True, exist_ok=True)
     with FileLock(board / ".lock"):
         for record, target in new:
@@ -83,6 +86,51 @@ def check_run(record: Record) -> None:
         raise UserError(f"{folder} lacks {missing[0]}, expected {', '.join(FILES)}")
     if not check_auc(record):
         raise UserError(f"{folder} lacks {PREDICTIONS}, expected it beside the record. Train the run again.")
+
+
+def check_samples(new: Sequence[Record], there: Sequence[Record]) -> None:
+    """Raise `UserError` unless all runs of a data set and protocol saw the same samples."""
+    expected: dict[tuple[str, str], Record] = {}
+    for record in [*there, *new]:
+        first = expected.setdefault((record.dataset, record.protocol), record)
+        if record.data_sha256 != first.data_sha256:
+            raise UserError(
+                f"{record.path.parent} was run on samples {record.data_sha256[:8]}..., but {first.path.parent} on "
+                f"{first.data_sha256[:8]}...: {record.dataset} is not the same data there. Prepare it anew, or give "
+                "other data another name, and train the runs again."
+            )
+
+
+def check_rows(new: Sequence[Record], there: Sequence[Record]) -> None:
+    """Raise `UserError` unless every row that gets a run then has the seeds 0 .. n - 1, all with the same settings."""
+    touched = {_row(record) for record in new}
+    rows: dict[tuple[str, ...], list[Record]] = {}
+    for record in [*there, *new]:
+        if _row(record) in touched and record.status == "finished":
+            rows.setdefault(_row(record), []).append(record)
+    for row, records in rows.items():
+        name, seeds = "/".join(row), sorted(record.seed for record in records)
+        if missing := sorted(set(range(seeds[-1])) - set(seeds)):
+            raise UserError(
+                f"{name} has the seeds {_listed(seeds)} and lacks {_listed(missing)}, expected all from 0 on: a row "
+                f"counts with all of its seeds. Train the missing ones, or move away the runs behind seed {missing[0]}."
+            )
+        for record in records[1:]:
+            own, first = record.settings, records[0].settings
+            for key in sorted({*own, *first} - NO_SETTINGS):
+                if own.get(key) != first.get(key):
+                    raise UserError(
+                        f"{record.path.parent} was run with {key} = {own.get(key)}, but {records[0].path.parent} with "
+                        f"{first.get(key)}: the seeds of a row share all settings"
+                    )
+
+
+def _row(record: Record) -> tuple[str, ...]:
+    return record.dataset, record.protocol, f"{record.model}-{record.variant}"
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def check_auc(record: Record) -> bool:
@@ -120,7 +168,7 @@ def build(board: Path) -> list[Path]:
     if not records:
         page = write_site(board, [], [], [])[0]
         raise UserError(
-            f"{board / 'records'} holds no record; {page} says how to make one: dien-bench leaderboard runs"
+            f"{board / 'records'} holds no record; {page} says how to make one: dien-bench leaderboard add runs"
         )
     written: list[Path] = []
     shown: list[Shown] = []
@@ -129,7 +177,7 @@ def build(board: Path) -> list[Path]:
         "# Leaderboard",
         "",
         "Made by `make leaderboard` from the records in `records/` and the rules in `probes/`; not to be edited.",
-        "`dien-bench leaderboard --verify` recomputes every AUC. Printed figures one by one: [claims](claims.md).",
+        "`dien-bench leaderboard verify` recomputes every AUC. Printed figures one by one: [claims](claims.md).",
         "Why the paper's AUC is not reached: the [study](study.md).",
         "With seeds, settings and learning curves of every row: open [`site/index.html`](site/index.html).",
         "",
@@ -173,9 +221,16 @@ def _probes(board: Path, datasets: Sequence[str], protocol: str) -> dict[str, Pr
 
 def _measured_probes(board: Path) -> list[Probes]:
     """Return all probes of the board, by data set and protocol."""
-    by_protocol = [_probes(board, sorted(DATASETS, key=_dataset_order), protocol) for protocol in PROTOCOLS]
+    by_protocol = [_probes(board, _probed(board, protocol), protocol) for protocol in PROTOCOLS]
     measured = [probes for found in by_protocol for probes in found.values()]
     return sorted(measured, key=lambda probes: _dataset_order(probes.dataset))
+
+
+def _probed(board: Path, protocol: str) -> list[str]:
+    """Return the data sets whose probes under a protocol the board has."""
+    before, behind = file_name("\0", protocol).split("\0")
+    names = [path.name[len(before) : -len(behind)] for path in (board / "probes").glob(f"{before}*{behind}")]
+    return sorted(names, key=_dataset_order)
 
 
 def _copy_ranks(source: Path, target: Path) -> None:

@@ -81,7 +81,7 @@ def closest(config: RunConfig, known: Iterable[Record]) -> Record | None:
 
 def _steps(config: RunConfig, like: Record) -> int:
     """The budget: as asked for, the data set's own, or that of a run on the same data."""
-    return config.steps or get_dataset(config.dataset).steps or like.steps
+    return config.steps or get_dataset(config.dataset, Path(config.data_dir)).steps or like.steps
 
 
 def bytes_per_run(configs: Sequence[RunConfig], default: float) -> float:

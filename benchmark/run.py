@@ -18,7 +18,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from baselines import load, model_label
+from baselines import file_hash, load, model_label
 from baselines.lightning_module import CTRModule, NotFinite
 from baselines.spec import parse_spec
 from benchmark import checkpoint
@@ -65,7 +65,7 @@ class RunConfig:
 
     def check(self) -> None:
         """Raise `UserError` unless every name is known and every number possible."""
-        get_dataset(self.dataset)
+        get_dataset(self.dataset, Path(self.data_dir))
         get_protocol(self.protocol)
         if UNSHOWN.search(self.model):  # its record could not be shown
             raise UserError(
@@ -122,6 +122,7 @@ class RunConfig:
             "shuffle": self.variant == "paper",  # facts 14: the released code does not
             "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # facts 18
             **parse_spec(self.model).options_of(training=True),
+            **file_hash(self.model),
         }
 
 

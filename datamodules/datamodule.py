@@ -44,7 +44,7 @@ class InteractionsDataModule(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.spec, self.protocol = get_dataset(dataset), get_protocol(protocol)
+        self.spec, self.protocol = get_dataset(dataset, Path(data_dir)), get_protocol(protocol)
         if batch_size < 1:
             raise UserError(f"batch size must be at least 1, got {batch_size}")
         if steps is not None and steps < 1:

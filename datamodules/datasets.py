@@ -1,5 +1,11 @@
-"""All data sets by name, and how one is prepared."""
+"""All data sets by name, and how one is prepared.
 
+A name that is not in `DATASETS` is a data set of the user's own, where the data directory has its manifest
+(`datamodules.clicks` writes it).
+"""
+
+import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,6 +19,7 @@ from datamodules.lock import locked
 from datamodules.manifest import MANIFEST, check_inputs
 from datamodules.tafeng import read_tafeng
 
+OWN_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"  # of a data set of the user's own: one folder, one word in every option
 ELECTRONICS_STEPS = 8_100  # what three passes over Electronics take: a smaller set needs as many steps
 
 
@@ -75,19 +82,52 @@ DATASETS: dict[str, DatasetSpec] = {
 }
 
 
-def get_dataset(name: str) -> DatasetSpec:
-    """Return a data set by its name; raises `UserError` with the closest name where there is none such.
+def get_dataset(name: str, data_dir: Path | None = None) -> DatasetSpec:
+    """Return a data set by its name, of the suite or imported into `data_dir`.
+
+    Raises `UserError` with the closest name where there is none such.
 
     >>> get_dataset("toys-and-games").expected.interactions
     167597
     """
     if name in DATASETS:
         return DATASETS[name]
+    own = [] if data_dir is None else own_datasets(Path(data_dir))
+    if data_dir is not None and name in own:
+        return _own_dataset(name, Path(data_dir) / name / MANIFEST)
     for category in CATEGORIES:
         if _kebab(name) == _kebab(category):
             known = SHORT_NAMES.get(category, _kebab(category))
             raise UserError(f"unknown data set '{name}', did you mean '{known}'?")
-    raise unknown_name("data set", name, DATASETS)
+    raise unknown_name("data set", name, [*own, *DATASETS])
+
+
+def own_datasets(data_dir: Path) -> list[str]:
+    """Return the names of the data sets that were imported into a data directory."""
+    names = (path.parent.name for path in data_dir.glob(f"*/{MANIFEST}"))
+    return sorted(name for name in names if name not in DATASETS and re.fullmatch(OWN_NAME, name))
+
+
+def _own_dataset(name: str, manifest: Path) -> DatasetSpec:
+    """What the manifest of an imported data set says about it; raises `UserError` where it is damaged."""
+    try:
+        found = json.loads(manifest.read_text("utf-8"))
+        steps, order = found["steps"], found["order_within_time"]
+        if not (steps is None or (isinstance(steps, int) and steps > 0)) or not isinstance(order, bool):
+            raise ValueError(f"steps {steps}, order_within_time {order}")
+        return DatasetSpec(
+            name, found["title"], found["licence"], Counts(**found["counts"]), steps, no_reader, order_within_time=order
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{manifest} is not the manifest of an imported data set ({type(error).__name__}: {error}): "
+            f"delete {manifest.parent} and import it again"
+        ) from error
+
+
+def no_reader(data_dir: Path) -> RawInteractions:
+    """The reader of an imported data set: what was imported is not read a second time."""
+    raise UserError(f"a data set in {data_dir} lost its manifest: import it again with dien-bench import")
 
 
 def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None] = print) -> Path:
@@ -96,7 +136,7 @@ def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None
     `report` is given the lines to show. Raises `UserError` where files cannot be had or are damaged, where the counts
     differ from the known ones, and where a raw file has changed since the table was made of it.
     """
-    spec = get_dataset(name)
+    spec = get_dataset(name, data_dir)
     folder = Path(data_dir) / spec.name
     try:
         if (folder / MANIFEST).exists():

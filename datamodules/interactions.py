@@ -176,6 +176,8 @@ def write_interactions(raw: RawInteractions, spec: "DatasetSpec", folder: Path) 
             "dataset": spec.name,
             "title": spec.title,
             "licence": spec.licence,
+            "steps": spec.steps,
+            "order_within_time": spec.order_within_time,
             "reader_version": READER_VERSION,
             "inputs": raw.inputs,
             "counts": asdict(raw.counts),

@@ -56,7 +56,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
 
 def prepare_again(folder: Path) -> str:
     """Return what to do about a prepared folder that cannot be used."""
-    return f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name}"
+    return f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name} (or import)"
 
 
 def check_inputs(folder: Path, data_dir: Path) -> None:

@@ -70,7 +70,7 @@ def load_samples(path: Path) -> Samples:
 def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples:
     """Return the samples of a data set under a protocol, making whatever is not on disk yet."""
     protocol = get_protocol(protocol_name)
-    spec = get_dataset(dataset)
+    spec = get_dataset(dataset, data_dir)
     folder = prepare_interactions(dataset, data_dir)
     manifest = load_manifest(folder)
     path = folder / f"{protocol.name}-{protocol.hash}-{manifest['sha256'][:8]}.npz"

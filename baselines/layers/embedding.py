@@ -31,7 +31,7 @@ class FieldEmbedding(nn.Module):
 
     def __init__(self, *, users: int, items: int, categories: int, embedding_size: int, variant: Variant) -> None:
         super().__init__()
-        self.official = variant == "official"
+        self.official = self.sums_padding = variant == "official"
         padding = None if self.official else 0
         self.user = nn.Embedding(users, embedding_size) if self.official else None
         self.item = nn.Embedding(items, embedding_size, padding_idx=padding)

@@ -53,7 +53,7 @@ class BenchConfig:
         for model in self.models:
             load(model)
         if self.dataset is not None:
-            get_dataset(self.dataset)
+            get_dataset(self.dataset, Path(self.data_dir))
         get_protocol(self.protocol)
         for name in ("threads", "repeats", "batch_size", "reviews"):
             if getattr(self, name) < 1:

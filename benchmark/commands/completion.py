@@ -1,15 +1,17 @@
 """Names that the shell completes; `dien-bench --install-completion` turns it on."""
 
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from benchmark import paper
 
 
 def datasets() -> list[str]:
-    """Names of data sets."""
-    from datamodules.datasets import DATASETS  # here: its readers take half a second to import
+    """Names of data sets, those that were imported among them."""
+    from datamodules.datasets import DATASETS, own_datasets  # here: its readers take half a second to import
 
-    return list(DATASETS)
+    return [*own_datasets(Path(os.environ.get("DIEN_BENCH_DATA", "data"))), *DATASETS]
 
 
 def models() -> list[str]:

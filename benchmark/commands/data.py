@@ -1,4 +1,4 @@
-"""`dien-bench prepare`: raw files to interactions and samples."""
+"""`dien-bench prepare` and `import`: raw files, or a click log of your own, to interactions and samples."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def prepare(
 
     output = Output(as_json=as_json, quiet=quiet)
     for name in datasets:
-        get_dataset(name)
+        get_dataset(name, data_dir)
     if protocol:
         get_protocol(protocol)
     prepared: list[dict[str, Any]] = []
@@ -63,3 +63,54 @@ def prepare(
         f'dien-bench run --datasets "{" ".join(datasets)}"{f" --protocol {protocol}" if protocol else ""} --table 4'
     )
     output.result(prepared)
+
+
+def import_data(
+    clicks: Annotated[Path, typer.Argument(help="The log: CSV with a header, also .gz, or Parquet; a row a click.")],
+    name: Annotated[str, typer.Option(help="What the data set is called from now on.")],
+    user: Annotated[str, typer.Option(help="Column of the user.")] = "user",
+    item: Annotated[str, typer.Option(help="Column of the item.")] = "item",
+    category: Annotated[str, typer.Option(help="Column of the item's category.")] = "category",
+    time: Annotated[str, typer.Option(help="Column of the time, unix seconds or ISO 8601.")] = "time",
+    label: Annotated[
+        str | None, typer.Option(help="Column that is 1 for a click, 0 for none; 'label' if there is one.")
+    ] = None,
+    delimiter: Annotated[str, typer.Option(help="What stands between two cells; 'tab' for a tabulator.")] = ",",
+    min_behaviours: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 2,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of a run; three passes if not given.")] = None,
+    ordered_ties: Annotated[
+        bool, typer.Option(help="Whether behaviours with one time have a known order; if not, a history ends before.")
+    ] = True,
+    title: Annotated[str | None, typer.Option(help="What it is, in a line, for the manifest.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Under which terms, for the manifest.")] = None,
+    data_dir: DataDir = Path("data"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make a click log of your own a data set; then NAME stands wherever a data set is asked for.
+
+    Example: dien-bench import clicks.csv --name my-clicks --user visitor --time when
+    """
+    from datamodules.click_file import ClickFile
+    from datamodules.clicks import import_clicks
+    from datamodules.errors import UserError
+    from datamodules.manifest import load_manifest
+
+    output = Output(as_json=as_json, quiet=quiet)
+    between = "\t" if delimiter in ("tab", "\\t") else delimiter
+    if len(between) != 1:
+        raise UserError(f"the delimiter must be one character or 'tab', got {delimiter!r}")
+    folder = import_clicks(
+        ClickFile(clicks, user, item, category, time, label, between),
+        name,
+        data_dir,
+        title=title,
+        licence=licence,
+        min_behaviours=min_behaviours,
+        steps=steps,
+        order_within_time=ordered_ties,
+        report=output.say,
+    )
+    output.say(f"{name}: ready in {folder}")
+    output.advise(f"dien-bench run --datasets {name}")
+    output.result({"dataset": name, "folder": str(folder), "counts": load_manifest(folder)["counts"]})

@@ -61,16 +61,18 @@ def figure(
             raise UserError("figure 3 shows one trained model: name its folder, --run runs/.../dien-official/seed-0")
         drawn = _figure3(run, user, history, targets, out, data_dir)
     else:
-        drawn = _learning_curves(number, datasets.split(), protocol, variant, model, out)
+        drawn = _learning_curves(number, datasets.split(), protocol, variant, model, out, data_dir)
     Output().written(drawn)
 
 
-def _learning_curves(number: str, names: list[str], protocol: str, variant: str, model: str, out: Path) -> list[Path]:
+def _learning_curves(
+    number: str, names: list[str], protocol: str, variant: str, model: str, out: Path, data_dir: Path
+) -> list[Path]:
     """Figure 2, or the AUC of every row."""
     from benchmark.figures import figure2, figure_auc
     from benchmark.records import read_records
 
-    check_names(names, protocol)
+    check_names(names, protocol, data_dir)
     found = read_records(out, protocol=protocol, variant=variant)
     curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
     for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):

@@ -36,6 +36,14 @@ Models = Annotated[
         autocompletion=completion.several(completion.models),
     ),
 ]
+Model = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="One more row, or path/to/file.py:Class; can be given again.",
+        autocompletion=completion.one(completion.models),
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the runs and tables.")]
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of downloads and prepared data.")
@@ -46,13 +54,17 @@ Json = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress and no advice.")]
 
 
-def rows_of(models: str | None, number: str | None) -> list[str]:
-    """The rows asked for: by name, or those of a table, or all."""
+def rows_of(models: str | None, number: str | None, more: list[str] | None = None) -> list[str]:
+    """The rows asked for: by name, or those of a table, and `more`; all of the suite where nothing is asked for."""
     from baselines import MODELS
 
     if models is not None:
-        return models.split()
-    return [row.model for row in paper.TABLES[number]] if number is not None else list(MODELS)
+        rows = models.split()
+    elif number is not None:
+        rows = [row.model for row in paper.TABLES[number]]
+    else:
+        rows = [] if more else list(MODELS)
+    return list(dict.fromkeys([*rows, *(more or [])]))
 
 
 def seeds_of(text: str) -> list[int]:

@@ -10,7 +10,18 @@ import typer
 
 from benchmark import paper
 from benchmark.commands import completion
-from benchmark.commands.options import DataDir, Datasets, Json, Models, Out, ProtocolName, Quiet, VariantName, rows_of
+from benchmark.commands.options import (
+    DataDir,
+    Datasets,
+    Json,
+    Model,
+    Models,
+    Out,
+    ProtocolName,
+    Quiet,
+    VariantName,
+    rows_of,
+)
 from benchmark.commands.output import Output
 from datamodules.errors import unknown_name
 
@@ -29,6 +40,7 @@ def table(
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
     models: Models = None,
+    model: Model = None,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
     quiet: Quiet = False,
@@ -39,13 +51,13 @@ def table(
     Example: dien-bench table 4 --datasets "sports beauty"
     """
     output, names = Output(as_json=as_json, quiet=quiet), datasets.split()
-    check_names(names, protocol)
+    check_names(names, protocol, data_dir)
     if number not in ("1", *paper.TABLES):
         raise unknown_name("table", number, ["1", *paper.TABLES])
     made = (
         _table1(names, data_dir, output)
         if number == "1"
-        else table_of_runs(number, names, protocol, variant, rows_of(models, number), out)
+        else table_of_runs(number, names, protocol, variant, rows_of(models, number, model), out)
     )
     shown = show_table(made, f"table{number}", out, output)
     if number != "1":
@@ -77,7 +89,7 @@ def probe(
     Example: dien-bench probe --dataset tafeng --protocol clean --figure
     """
     output, names = Output(as_json=as_json, quiet=quiet), datasets.split()
-    check_names(names, protocol)
+    check_names(names, protocol, data_dir)
     from benchmark.probes import measure, probe_table, write_probes
     from datamodules.datasets import prepare_interactions
     from datamodules.samples_file import prepare_samples
@@ -100,13 +112,13 @@ def probe(
     output.result(results)
 
 
-def check_names(datasets: list[str], protocol: str) -> None:
+def check_names(datasets: list[str], protocol: str, data_dir: Path) -> None:
     """Raise `UserError` for an unknown data set or protocol."""
     from datamodules.datasets import get_dataset
     from datamodules.protocol import get_protocol
 
     for name in datasets:
-        get_dataset(name)
+        get_dataset(name, data_dir)
     get_protocol(protocol)
 
 

@@ -13,6 +13,7 @@ from benchmark.commands.options import (
     DataDir,
     Datasets,
     Json,
+    Model,
     Models,
     Out,
     ProtocolName,
@@ -34,6 +35,7 @@ def run(
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
     models: Models = None,
+    model: Model = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by spaces.")] = "0 1 2 3 4",
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
@@ -73,7 +75,7 @@ def run(
     if number is not None and number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
     tracker = "csv" if logger == "wandb" and not wandb else logger
-    output, names, rows = Output(as_json=as_json, quiet=quiet), datasets.split(), rows_of(models, number)
+    output, names, rows = Output(as_json=as_json, quiet=quiet), datasets.split(), rows_of(models, number, model)
     from benchmark.capacity import BYTES_PER_RUN, choose_workers
     from benchmark.device import visible_gpus
     from benchmark.failures import forget_failure
@@ -88,7 +90,7 @@ def run(
         RunConfig(
             dataset=name,
             protocol=protocol,
-            model=model,
+            model=row,
             variant=variant,
             seed=seed,
             steps=steps,
@@ -101,7 +103,7 @@ def run(
         )
         for seed in seeds_of(seeds)
         for name in names
-        for model in rows
+        for row in rows
     ]
     if not configs:
         raise UserError("nothing to run: give at least one data set, one model and one seed")
@@ -132,7 +134,8 @@ def run(
     output.say(f"{len(result.records)} records in {out}")
     if number is None:
         output.advise(
-            f'dien-bench table 4 --datasets "{datasets}" --protocol {protocol} --variant {variant} --out {out}'
+            f'dien-bench table 4 --datasets "{datasets}" --models "{" ".join(rows)}" --protocol {protocol} '
+            f"--variant {variant} --out {out}"
         )
     output.advise(*_where_curves_are(tracker, out))
     output.result(found)

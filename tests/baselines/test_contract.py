@@ -3,43 +3,12 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from baselines import MODELS, load
+from baselines.contract import RULES, SIZES, check_rule, make_batch
 from baselines.layers.recurrent import gate_terms, recurrence, reference_recurrence
 from baselines.layers.steps import pack, steps_of, unpack
-from datamodules.batch import Batch
 from datamodules.errors import UserError
-
-SIZES = {"users": 9, "items": 30, "categories": 7}
-
-
-def make_batch(lengths: list[int], steps: int, seed: int = 0) -> Batch:
-    rng = np.random.default_rng(seed)
-    real = np.arange(steps) < np.array(lengths)[:, None]
-    size = len(lengths)
-
-    def ids(high: int, *shape: int) -> torch.Tensor:
-        return torch.from_numpy(rng.integers(1, high, shape))
-
-    mask = torch.from_numpy(real.astype(np.int64))
-    return Batch(
-        user=ids(9, size),
-        item=ids(30, size),
-        category=ids(7, size),
-        history_items=ids(30, size, steps) * mask,
-        history_categories=ids(7, size, steps) * mask,
-        lengths=torch.tensor(lengths),
-        negative_items=ids(30, size, steps) * mask,
-        negative_categories=ids(7, size, steps) * mask,
-        label=torch.tensor([float(i % 2) for i in range(size)]),
-    )
-
-
-def build(name: str, variant: str) -> torch.nn.Module:
-    torch.manual_seed(0)
-    return load(name)(**SIZES, variant=variant)
-
 
 rows = pytest.mark.parametrize(
     ("name", "variant"), [(name, variant) for name in MODELS for variant in ("official", "paper")]
@@ -47,46 +16,18 @@ rows = pytest.mark.parametrize(
 
 
 @rows
-def test_every_parameter_learns_from_finite_numbers(name: str, variant: str) -> None:
-    model = build(name, variant)
-    batch = make_batch([5, 3, 1, 0, 4, 2], 5)
-    prediction = model(batch)
-    assert prediction.logit.shape == (6,)
-    loss = F.binary_cross_entropy_with_logits(prediction.logit, batch.label)
-    if prediction.auxiliary_loss is not None:
-        loss = loss + prediction.auxiliary_loss
-    loss.backward()
-    assert torch.isfinite(loss)
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None, key
-        assert torch.isfinite(parameter.grad).all(), key
+@pytest.mark.parametrize("rule", RULES)
+def test_rule(name: str, variant: str, rule: str) -> None:
+    found = check_rule(rule, load(name), variant)
+    assert found.state != "broken", found.message
+    assert found.state != "skipped" or (rule, variant) == ("padding", "official") or rule == "device", found.message
 
 
-@rows
-def test_order_of_the_batch_and_empty_histories(name: str, variant: str) -> None:
-    model = build(name, variant).eval()
-    batch = make_batch([5, 3, 1, 0, 4, 2], 5)
-    order = torch.tensor([3, 5, 0, 1, 4, 2])
-    shuffled = Batch(*(tensor[order] for tensor in batch))
-    with torch.inference_mode():
-        torch.testing.assert_close(model(shuffled).logit, model(batch).logit[order], atol=1e-5, rtol=1e-5)
-        assert torch.isfinite(model(make_batch([0, 0], 1)).logit).all()
-
-
-@pytest.mark.parametrize("name", list(MODELS))
-def test_padding_changes_nothing_in_the_paper_variant(name: str) -> None:
-    model = build(name, "paper").eval()
-    batch = make_batch([4, 2, 0], 4)
-    longer = {field: F.pad(tensor, (0, 3)) for field, tensor in batch._asdict().items() if tensor.dim() == 2}
-    with torch.inference_mode():
-        torch.testing.assert_close(model(batch._replace(**longer)).logit, model(batch).logit, atol=1e-6, rtol=1e-6)
-
-
-def test_only_dien_has_an_auxiliary_loss_and_only_in_training() -> None:
+def test_only_dien_has_an_auxiliary_loss() -> None:
     batch = make_batch([5, 3], 5)
     for name in MODELS:
-        assert (build(name, "official")(batch).auxiliary_loss is not None) == (name == "dien")
-    assert build("dien", "official").eval()(batch).auxiliary_loss is None
+        model = load(name)(**SIZES, variant="official")
+        assert (model(batch).auxiliary_loss is not None) == (name == "dien")
 
 
 def test_unknown_names() -> None:

@@ -24,7 +24,10 @@ from datamodules.datasets import DATASETS
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "leaderboards" / "records"
-COMMANDS = ("prepare", "run", "table", "figure", "probe", "leaderboard", "bench", "wandb-workspace")
+COMMANDS = (
+    "prepare", "import", "new-model", "check-model", "run", "table", "figure", "probe", "leaderboard", "bench",
+    "wandb-workspace",
+)  # fmt: skip
 
 
 def invoke(*arguments: object, **env: str) -> Any:
@@ -87,7 +90,7 @@ def test_a_narrow_terminal_gets_whole_cells(runs: Path) -> None:
 
 def test_verify_as_json(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "tafeng", tmp_path / "records" / "tafeng")
-    found = json.loads(invoke("leaderboard", "--verify", "--board", tmp_path, "--json").stdout)
+    found = json.loads(invoke("leaderboard", "verify", "--board", tmp_path, "--json").stdout)
     assert found == {"agreeing": len(list(tmp_path.rglob("record.json"))), "without_predictions": []}
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
+from benchmark.cli import app
 from benchmark.leaderboard import add_runs, build, verify
 from benchmark.records import read_records
 from benchmark.scores import read_scores
@@ -102,6 +104,68 @@ def test_a_run_that_claims_too_much_is_refused(run: Path, tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"lacks predictions.parquet"):
         add_runs(tmp_path / "runs", tmp_path / "board")
     assert not (tmp_path / "board" / "records").exists()
+
+
+def change(folder: Path, seed: int, **fields: object) -> Path:
+    """Copy a run folder to that of another seed, some fields of its record changed."""
+    target = folder.with_name(f"seed-{seed}")
+    if target != folder:
+        shutil.copytree(folder, target)
+    record = json.loads((target / "record.json").read_text()) | {"seed": seed, **fields}
+    (target / "record.json").write_text(json.dumps(record))
+    return target
+
+
+def test_a_row_counts_with_all_of_its_seeds(run: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    change(run, 3)
+    with pytest.raises(UserError, match="has the seeds 0, 3 and lacks 1, 2, expected all from 0 on"):
+        add_runs(tmp_path / "runs", board)
+    assert not (board / "records").exists()
+    shutil.move(run.with_name("seed-3"), run.with_name("seed-1"))
+    change(run.with_name("seed-1"), 1)
+    assert add_runs(tmp_path / "runs", board) == (2, 0)
+    shutil.rmtree(run)  # the board has seeds 0 and 1: a folder with the next one alone completes them
+    change(run.with_name("seed-1"), 2)
+    assert add_runs(tmp_path / "runs", board) == (1, 1)
+
+
+def test_other_samples_under_the_same_name_are_refused(run: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    change(run, 1, data_sha256="0" * 64)
+    with pytest.raises(UserError, match=r"seed-1 was run on samples 00000000.*sports is not the same data"):
+        add_runs(tmp_path / "runs", board)
+    change(run, 0, data_sha256="0" * 64)
+    shutil.copytree(BOARD / "records" / ONE, board / "records" / ONE.with_name("seed-9"))
+    change(board / "records" / ONE.with_name("seed-9"), 9)
+    with pytest.raises(UserError, match="not the same data"):
+        add_runs(tmp_path / "runs", board)
+    assert len(list(board.rglob("record.json"))) == 1
+
+
+def test_the_seeds_of_a_row_share_their_settings(run: Path, tmp_path: Path) -> None:
+    settings = json.loads((run / "record.json").read_text())["settings"]
+    change(run, 1, settings=settings | {"learning_rate": 0.5})
+    with pytest.raises(UserError, match=r"seed-1 was run with learning_rate = 0.5, but .*seed-0 with 0.001"):
+        add_runs(tmp_path / "runs", tmp_path / "board")
+    change(run.with_name("seed-1"), 1, settings=settings | {"steps_by_default": False})
+    assert add_runs(tmp_path / "runs", tmp_path / "board") == (2, 0)
+
+
+def test_another_protocol_of_the_same_name_is_refused(run: Path, tmp_path: Path) -> None:
+    change(run, 0, protocol_hash="00000000")
+    with pytest.raises(UserError, match="was run under arxiv-v1 of hash 00000000, here is hash"):
+        add_runs(tmp_path / "runs", tmp_path / "board")
+
+
+def test_the_commands(run: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    said = CliRunner().invoke(app, ["leaderboard", "add", str(tmp_path / "runs"), "--board", str(board)])
+    assert (said.exit_code, said.output.startswith("1 runs added, 0 were there already")) == (0, True)
+    (board / "records" / ONE / "ranks.parquet").unlink()
+    said = CliRunner().invoke(app, ["leaderboard", "verify", "--board", str(board)])
+    assert "no predictions, its AUC cannot be recomputed" in said.output.replace("\n", " ")
+    assert "0 runs give the AUC of their records, 1 have no predictions" in said.output
 
 
 def test_a_record_that_claims_too_much_does_not_verify(tmp_path: Path) -> None:

@@ -142,6 +142,8 @@ def test_manifest(tmp_path: Path) -> None:
         "dataset": "toy",
         "title": "A toy",
         "licence": "none",
+        "steps": None,
+        "order_within_time": True,
         "reader_version": READER_VERSION,
         "inputs": raw.inputs,
         "counts": {"interactions": 5, "users": 2, "items": 4, "categories": 3},

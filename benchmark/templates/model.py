@@ -1,0 +1,67 @@
+"""TargetAttention: behaviours weighted by how well they fit the target item.
+
+Say here which paper and which code it follows, and where it differs from them and why.
+Scores are scaled dot products of target and behaviour, weights their softmax over the behaviours.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from baselines.layers.prediction import Prediction, Variant, check_positive, check_variant
+from datamodules.batch import Batch
+
+
+class TargetAttention(nn.Module):
+    """Dot-product attention of the target over the history, and an MLP on top.
+
+    `users`, `items`, `categories` are rows of the tables; row 0 stands for padding and for what training never saw.
+    `variant` says which formulas a row of the paper computes; here there is one set of them. Every other argument is
+    an option of the row: "...+embedding_size=32".
+    """
+
+    def __init__(
+        self,
+        *,
+        users: int,
+        items: int,
+        categories: int,
+        variant: Variant = "official",
+        embedding_size: int = 18,
+        hidden_size: int = 80,
+    ) -> None:
+        super().__init__()
+        check_positive(items=items, categories=categories, embedding_size=embedding_size, hidden_size=hidden_size)
+        check_variant(variant)
+        self.item = nn.Embedding(items, embedding_size, padding_idx=0)
+        self.category = nn.Embedding(categories, embedding_size, padding_idx=0)
+        for table in (self.item, self.category):
+            nn.init.normal_(table.weight, std=0.05)
+            nn.init.zeros_(table.weight[0].detach())
+        self.top = nn.Sequential(
+            nn.Linear(3 * 2 * embedding_size, hidden_size),
+            nn.PReLU(),
+            nn.Linear(hidden_size, 1),
+        )
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Return the logits (B,) and the attention (B, T) of a batch."""
+        target = self.embed(batch.item, batch.category)  # (B, 2E)
+        history = self.embed(batch.history_items, batch.history_categories)  # (B, T, 2E)
+        scores = (history * target[:, None]).sum(2) / target.shape[1] ** 0.5  # (B, T)
+        weights = masked_softmax(scores, batch.mask)  # (B, T)
+        interest = (weights[:, :, None] * history).sum(1)  # (B, 2E)
+        logit = self.top(torch.cat([target, interest, target * interest], dim=1))[:, 0]
+        return Prediction(logit, attention=weights)
+
+    def embed(self, items: Tensor, categories: Tensor) -> Tensor:
+        """Numbers (...) of items and their categories to vectors (..., 2E)."""
+        return torch.cat([self.item(items), self.category(categories)], dim=-1)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax (B, T) of scores (B, T) over the steps where mask (B, T) is true; 0 elsewhere.
+
+    The lowest number there is, not minus infinity, keeps the gradient of an empty history finite.
+    """
+    lowest = torch.finfo(scores.dtype).min
+    return torch.softmax(scores.masked_fill(~mask, lowest), dim=1) * mask

@@ -1,0 +1,89 @@
+"""The pages do what they say: their `sh` blocks are run, in order, in an empty folder.
+
+A block that a test cannot run has the reason in the line before it: <!-- not run: it downloads 500 MB -->
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from benchmark.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(?:^<!-- not run: *(?P<reason>.*?) *-->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+    reason: str | None  # why it is not run
+
+
+def blocks_of(page: Path) -> list[Block]:
+    found = (match.groupdict() for match in BLOCK.finditer(page.read_text()))
+    return [Block(str(block["language"]), str(block["text"]), block["reason"]) for block in found]
+
+
+def commands_of(text: str) -> list[str]:
+    """The commands of a block that can be run in this process, or the whole block where a shell has to run it."""
+    lines = text.replace("\\\n", " ").splitlines()
+    ours = [line for line in lines if re.match(r"(\.venv/bin/)?dien-bench ", line) and not re.search(r"[|>&;$`]", line)]
+    return lines if ours == lines else [text]
+
+
+def execute(command: str) -> None:
+    """Run a command: `dien-bench` in this process, since importing torch for every line would take minutes."""
+    words = shlex.split(command)
+    if Path(words[0]).name == "dien-bench":
+        assert not app(words[1:], standalone_mode=False)
+        return
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        env=os.environ | {"PATH": search, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.timeout(900)  # runs are trained, if small ones
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DIEN_BENCH_DATA", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for block in blocks_of(page):
+        if block.language == "sh" and block.reason is None:
+            for command in commands_of(block.text):
+                execute(command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_of_a_page(page: Path) -> None:
+    for block in blocks_of(page):
+        assert block.language not in ("bash", "shell", "console"), f"{page.name}: write ```sh, so that it is run"
+        assert block.reason is None or (block.language == "sh" and len(block.reason) > 10), block
+
+
+def test_the_page_on_models_shows_the_file_that_is_written() -> None:
+    shown = [block.text for block in blocks_of(ROOT / "docs" / "adding-a-model.md") if block.language == "python"]
+    assert (ROOT / "benchmark" / "templates" / "model.py").read_text() == shown[0]
+
+
+def test_blocks_are_found() -> None:
+    text = "a\n<!-- not run: no network here -->\n```sh\nx\n```\n```sh\ny \\\n  z\n```\n```text\nout\n```\n"
+    page = type("Page", (), {"read_text": lambda self: text})()
+    assert blocks_of(page) == [
+        Block("sh", "x\n", "no network here"), Block("sh", "y \\\n  z\n", None), Block("text", "out\n", None)
+    ]  # fmt: skip
+    assert commands_of("dien-bench a \\\n b\ndien-bench c\n") == ["dien-bench a   b", "dien-bench c"]
+    for mixed in ("cd x\ndien-bench a\n", "dien-bench a | tail\n", "dien-bench a > b\n"):
+        assert commands_of(mixed) == [mixed]
+    with pytest.raises(AssertionError, match="exit 3"):
+        execute("exit 3")
