@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -41,6 +42,13 @@ def run(
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
     ] = "auto",
+    executor: Annotated[
+        Literal["local", "ray", "slurm"],
+        typer.Option(help="Where runs are trained: processes here, a Ray cluster, Slurm jobs."),
+    ] = "local",
+    slurm: Annotated[
+        str, typer.Option(envvar="DIEN_BENCH_SLURM", help="Options of sbatch: 'partition=gpu time=240 mem=8GB'.")
+    ] = "",
     number: Annotated[
         str | None, typer.Option("--table", help="Train the rows of this table, and print it: 2 or 4.")
     ] = None,
@@ -63,6 +71,7 @@ def run(
     names, rows = datasets.split(), rows_of(models, number)
     from baselines import model_label
     from benchmark.device import visible_gpus
+    from benchmark.executors import hire_from
     from benchmark.failures import forget_failure
     from benchmark.plan import bytes_per_run
     from benchmark.run import RunConfig
@@ -90,9 +99,9 @@ def run(
     ]
     if not configs:
         raise UserError("nothing to run: give at least one data set, one model and one seed")
-    for config in configs:
-        config.check()
-    gpus = visible_gpus(device)
+    for config in configs:  # on a cluster the device is another machine's
+        (config if executor == "local" else replace(config, device="auto")).check()
+    gpus = visible_gpus(device) if executor == "local" else []
     count, threads = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
     if dry_run:
         show_plan(configs, count, retry_failed)
@@ -103,7 +112,8 @@ def run(
         prepare_samples(name, protocol, data_dir)
     for config in configs if retry_failed else []:
         forget_failure(config)
-    result = sweep(configs, workers=count, threads=threads, gpus=gpus, quiet=quiet)
+    hire = None if executor == "local" else hire_from(executor, _number(workers), device, out, slurm)
+    result = sweep(configs, workers=count, threads=threads, gpus=gpus, hire=hire, quiet=quiet)
     if number is not None:
         show_table(number, names, protocol, variant, [model_label(row) for row in rows], out, out)
     else:
