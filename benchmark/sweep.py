@@ -1,8 +1,8 @@
 """Many runs side by side; a run that fails or dies takes no other with it.
 
 Here the workers are processes: each imports torch once and trains one run after another, which it gets through a pipe.
-`benchmark/executors/` has other crews. What comes back of a run is `("progress", Progress)`, `("note", text)` and at the
-end one of
+`benchmark/executors/` has other crews. What comes back of a run is `("progress", Progress)`, `("note", text)` and at
+the end one of
   ("finished", record)
   ("failed", reason, details)    for what lies in the run: its record says so, and it is not run again by itself
   ("refused", reason, details)   for a mistake that the user can mend: the same command runs it again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datamodules.errors import UserError, unknown_name
@@ -19,7 +20,7 @@ Executor = Literal[
 PACKAGES = {"ray": "ray", "slurm": "submitit"}
 
 
-def hire_from(executor: str, workers: int | None, device: str) -> Hire:
+def hire_from(executor: str, workers: int | None, device: str, out: Path, slurm_options: str = "") -> Hire:
     """Return what finds the crew of "ray" or "slurm", `workers` runs at a time (None: as many as the cluster takes).
 
     Raises `UserError` for another name, fewer workers than 1, and where the package is not installed.
@@ -39,4 +40,4 @@ def hire_from(executor: str, workers: int | None, device: str) -> Hire:
         return partial(RayCrew, workers=workers, device=device)
     from benchmark.executors.slurm import SlurmCrew
 
-    return partial(SlurmCrew, workers=workers, device=device)
+    return partial(SlurmCrew, workers=workers, device=device, out=out, options=slurm_options)

@@ -5,6 +5,8 @@ a lock, in its own data folder: DIEN_BENCH_DATA where the node has it, else the 
 temporary folder; the parent writes its files, the record last. A run that is lost with its node is given out again.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import json
@@ -12,22 +14,25 @@ import os
 import queue
 import tempfile
 import threading
-import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from benchmark.records import FILE_NAME, write_atomically
-from benchmark.run import RunConfig
-from benchmark.sweep import Message, Train, reason_of
+from benchmark.sweep import Message, Train, attempt, thread_variables
 from datamodules.errors import UserError
+from datamodules.lock import Busy, take
+
+if TYPE_CHECKING:
+    from filelock import SoftFileLease
+
+    from benchmark.run import RunConfig
 
 ATTEMPTS = 3  # a run is given out so often before its losses fail it
 PASSED_ON = ("AMAZON_MIRROR", "WANDB_MODE", "WANDB_PROJECT")  # what a run reads from the environment
-THREADS = ("OMP", "MKL", "NUMBA", "OPENBLAS")  # one thread a run, as everywhere
 
 
 class RayCrew:
@@ -36,6 +41,7 @@ class RayCrew:
     def __init__(self, train: Train, runs: int, *, workers: int | None, device: str) -> None:
         """Join the cluster of RAY_ADDRESS or the one on this machine; raises `UserError` where there is none."""
         _connect()
+        self.workers: list[_RayWorker] = []
         self._quiet = contextlib.redirect_stdout(io.StringIO())  # Ray prints a dead node's log, which tears the display
         self._quiet.__enter__()
         try:
@@ -49,10 +55,14 @@ class RayCrew:
 
     def wait(self, seconds: float) -> None:
         """Return when a task says something or is lost, or after `seconds`."""
-        ray.wait([worker.messages for worker in self.workers if worker.config is not None], timeout=seconds)
+        tasks = [worker.messages for worker in self.workers if worker.messages is not None]
+        if tasks:
+            ray.wait(tasks, timeout=seconds)
 
     def end(self) -> None:
         """Leave the cluster, which ends this sweep's tasks."""
+        for worker in self.workers:
+            worker.unlock()
         ray.shutdown()
         self._quiet.__exit__(None, None, None)
 
@@ -60,7 +70,7 @@ class RayCrew:
 def _connect() -> None:
     address = os.environ.get("RAY_ADDRESS", "auto")
     variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    variables |= {f"{name}_NUM_THREADS": "1" for name in THREADS}
+    variables |= thread_variables(1)  # one thread a run, as everywhere
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables})
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -89,11 +99,21 @@ class _RayWorker:
         self.config: RunConfig | None = None
         self.attempts = 0
         self.messages: Any = None  # what the task yields
+        self._lock: SoftFileLease | None = None
+        self._busy = ""  # who holds the lock instead
 
     def assign(self, config: RunConfig) -> None:
         """Put a run into the cluster's queue."""
+        from benchmark.run import lock_of
+
         self.config, self.attempts = config, 0
-        self._submit()
+        config.folder().mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = take(lock_of(config))
+        except Busy as busy:
+            self._busy = str(busy)
+        else:
+            self._submit()
 
     def _submit(self) -> None:
         assert self.config is not None
@@ -105,20 +125,29 @@ class _RayWorker:
         """Take back the run, which has ended."""
         assert self.config is not None
         config, self.config, self.messages = self.config, None, None
+        self.unlock()
         return config
+
+    def unlock(self) -> None:
+        """Let others train the run."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def receive(self) -> Iterator[Message]:
         """Yield what the task has sent; a lost run is submitted again, so often as ATTEMPTS allows."""
-        while self.config is not None and ray.wait([self.messages], timeout=0)[0]:
+        if self._lock is None:
+            yield "busy", self._busy
+        while self.messages is not None and ray.wait([self.messages], timeout=0)[0]:
             try:
                 message = ray.get(next(self.messages))
             except (ray.exceptions.RayError, StopIteration) as error:
                 yield self._lost(error)
                 continue
-            if message[0] == "finished":
-                _, record, files = message
+            if isinstance(message[0], tuple):  # the end
+                message, files = message
+                assert self.config is not None
                 _write(files, self.config)
-                message = ("finished", record)
             yield message
 
     def _lost(self, error: Exception) -> Message:
@@ -131,29 +160,30 @@ class _RayWorker:
 
 
 def _train(train: Train, config: RunConfig) -> Iterator[Message]:
-    """Train a run on a node: yield its progress, then its record and its files, or why it failed."""
+    """Train a run on a node: yield what it says on the way, then how it ended and the files that it left."""
     messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="dien-bench-") as out:
         there = replace(config, out=out, data_dir=os.environ.get("DIEN_BENCH_DATA", config.data_dir))
 
         def work() -> None:
-            try:
-                record = train(there, lambda progress: messages.put(("progress", progress)))
-                messages.put(("finished", record, _read(Path(out))))
-            except Exception as error:
-                messages.put(("failed", reason_of(error), traceback.format_exc()))
+            messages.put(attempt(train, there, messages.put))
 
         threading.Thread(target=work, daemon=True).start()
-        ended = False
-        while not ended:
-            message = messages.get()
-            ended = message[0] != "progress"
+        while (message := messages.get())[0] in ("progress", "note"):
             yield message
+        yield tuple(_moved(part, out, config.out) for part in message), _read(Path(out))
+
+
+def _moved(part: object, there: str, here: str) -> object:
+    """A part of a message, with paths as they will be where the files go."""
+    return part.replace(there, here) if isinstance(part, str) else part
 
 
 def _read(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, by their path in it."""
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    """All files below a folder, by their path in it, but the checkpoint of a run that failed: it can be large."""
+    from benchmark.checkpoint import NAME as CHECKPOINT  # here: torch comes with what is to be trained
+
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.name != CHECKPOINT)
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
