@@ -13,7 +13,7 @@ from benchmark.executors import hire_from
 from benchmark.sweep import SweepResult, sweep
 from datamodules.errors import UserError
 
-submitit = pytest.importorskip("submitit", reason="the extra 'cluster' is not installed")
+pytest.importorskip("submitit", reason="the extra 'cluster' is not installed")
 pytestmark = [  # submitit leaves the processes of its jobs to themselves
     pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -81,11 +81,6 @@ def run_all(*configs, workers=2, options="cluster=local") -> SweepResult:
     return sweep(configs, hire=hire, train=train, finished=nothing_finished, quiet=True)
 
 
-@pytest.fixture(autouse=True)
-def a_fast_file_system(monkeypatch):
-    monkeypatch.setattr(submitit.core.core.Job, "_results_timeout_s", 0.5)
-
-
 def test_every_run_is_a_job_and_a_bad_one_fails_alone(tmp_path):
     good = [Config("din", seed, str(tmp_path)) for seed in range(3)]
     bad = [Config(model, 0, str(tmp_path)) for model in ("raise", "exit", "kill")]
@@ -96,8 +91,10 @@ def test_every_run_is_a_job_and_a_bad_one_fails_alone(tmp_path):
     assert result.failed[bad[0].name] == "ValueError: the loss is nan"
     assert "Traceback" in (bad[0].folder() / "error.txt").read_text()
     for config in bad[1:]:
-        assert "left no result, its state is FINISHED" in result.failed[config.name]
-        assert result.failed[config.name] in (config.folder() / "error.txt").read_text()
+        details = (config.folder() / "error.txt").read_text()
+        assert "left no result: it was lost, killed or cancelled" in result.failed[config.name]
+        assert result.failed[config.name] in details
+        assert ("last words" in details) == (config.model == "exit")
     assert json.loads(next((tmp_path / "slurm").glob("*progress.json")).read_text())["step"] == 1
 
 
