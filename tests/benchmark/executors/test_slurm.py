@@ -14,7 +14,9 @@ from benchmark.sweep import SweepResult, sweep
 from datamodules.errors import UserError
 
 pytest.importorskip("submitit", reason="the extra 'cluster' is not installed")
-pytestmark = [  # submitit leaves the processes of its jobs to themselves
+pytestmark = [
+    pytest.mark.timeout(600),
+    # submitit leaves the processes of its jobs to themselves
     pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
