@@ -42,6 +42,7 @@ def run(
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
     ] = "auto",
+    devices: Annotated[int, typer.Option(help="Processes, a GPU or a core each, that share each batch of a run.")] = 1,
     executor: Annotated[
         Literal["local", "ray", "slurm"],
         typer.Option(help="Where runs are trained: processes here, a Ray cluster, Slurm jobs."),
@@ -91,18 +92,25 @@ def run(
             out=str(out),
             logger="wandb" if wandb else "csv",
             device=device,
+            devices=devices,
             checkpoint_seconds=checkpoint_seconds,
         )
         for seed in seeds_of(seeds)
         for name in names
         for model in rows
     ]
+    if devices > 1 and executor != "local":
+        raise UserError(
+            f"--devices {devices} is for runs on this machine, not for --executor {executor}: leave out one"
+        )
     if not configs:
         raise UserError("nothing to run: give at least one data set, one model and one seed")
     for config in configs:  # on a cluster the device is another machine's
         (config if executor == "local" else replace(config, device="auto")).check()
-    gpus = visible_gpus(device) if executor == "local" else []
+    gpus = gpu_groups(visible_gpus(device), devices) if executor == "local" else []
     count, threads = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
+    if workers == "auto" and not gpus:
+        count = max(1, count // devices)
     if dry_run:
         show_plan(configs, count, retry_failed)
         return
@@ -125,6 +133,16 @@ def run(
         for name, reason in result.failed.items():
             screen.print(f"failed: {name}: {reason}", style="red", markup=False)
         raise typer.Exit(1)
+
+
+def gpu_groups(gpus: list[str], devices: int) -> list[str]:
+    """GPUs in groups of `devices`, named as CUDA_VISIBLE_DEVICES does; raises `UserError` where they make no group."""
+    groups = [",".join(gpus[at : at + devices]) for at in range(0, len(gpus) - devices + 1, devices)]
+    if gpus and not groups:
+        raise UserError(
+            f"--devices {devices} asks for more GPUs than torch sees, {len(gpus)}: use fewer, or --device cpu"
+        )
+    return groups
 
 
 def _number(workers: str) -> int | None:
