@@ -43,7 +43,7 @@ def mean_over_processes(values: Tensor) -> Tensor:
 
 def sum_over_processes(values: Tensor) -> Tensor:
     """Return the sum of each process's values (any shape), whose gradient is the sum over processes too."""
-    total: Tensor = _Sum.apply(values)
+    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
     return total
 
 

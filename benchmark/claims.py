@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark import paper
+from benchmark.paper import Statistics
 from benchmark.records import Record
 from benchmark.render import escape_markdown
 from benchmark.statistics import Interval, compare, estimate
@@ -180,24 +181,25 @@ def _link(dataset: str, protocol: str, model: str) -> str:
 
 def _counts(path: Path) -> Iterator[Claim]:
     """Compare the printed counts with those of table1.csv, which `dien-bench table 1` writes."""
-    measured: dict[str, dict[str, str]] = {}
+    measured: dict[str, dict[str, int]] = {}
     if path.exists():
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                measured = {line["dataset"]: line for line in csv.DictReader(file)}
-        except (OSError, ValueError, KeyError, csv.Error) as error:
+                lines = list(csv.DictReader(file))
+            measured = {line["dataset"]: {name: int(line[name] or 0) for name in Statistics._fields} for line in lines}
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise UserError(f"{path} cannot be read ({error}): write it again with dien-bench table 1") from error
     for dataset, printed in paper.STATISTICS.items():
         for name, count in printed._asdict().items():
-            found = measured.get(dataset, {}).get(name) or ""
+            found = measured.get(dataset, {}).get(name)
             if not found:
                 reason = (
                     "the data set is not public" if dataset == "industrial" else "to be counted by `dien-bench table 1`"
                 )
                 yield Claim("1", f"{dataset}, {name}", f"{count:,}", "", "", NOT_RUN, reason)
                 continue
-            verdict = REPRODUCED if int(found) == count else NOT_REPRODUCED
-            yield Claim("1", f"{dataset}, {name}", f"{count:,}", f"[{int(found):,}](table1.md)", "", verdict, "counted")
+            verdict = REPRODUCED if found == count else NOT_REPRODUCED
+            yield Claim("1", f"{dataset}, {name}", f"{count:,}", f"[{found:,}](table1.md)", "", verdict, "counted")
 
 
 def _online() -> Iterator[Claim]:

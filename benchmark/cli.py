@@ -5,8 +5,8 @@ import sys
 import typer
 from rich.console import Console
 
-from benchmark.commands import bench, board, data, results, run
-from datamodules.errors import UserError, blocks_writing
+from benchmark.commands import bench, board, data, results, run, tracking
+from datamodules.errors import UserError, blocks_writing, printable
 
 app = typer.Typer(
     help="A reproducible benchmark of DIEN and the models that it is compared with.",
@@ -23,6 +23,7 @@ for command in (
     results.probe,
     board.leaderboard,
     bench.bench,
+    tracking.wandb_workspace,
 ):
     app.command()(command)
 
@@ -32,7 +33,9 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UserError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"error: {printable(str(error))}", style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
         sys.exit(2)
     except OSError as error:
         if not blocks_writing(error):
@@ -41,7 +44,9 @@ def main() -> None:
         text = (
             f"error: cannot write{where}: {error.strerror}. Make room or see to the rights, and run the command again"
         )
-        Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            printable(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -13,6 +13,7 @@ from benchmark.records import FILE_NAME, read_record, write_record
 from benchmark.run import RunConfig, commit, data_of, lock_of, versions
 from datamodules.batch import Batch
 from datamodules.datamodule import InteractionsDataModule
+from datamodules.errors import printable
 from datamodules.lock import Busy, take
 
 BAD_BATCH = "nan-batch.pt"
@@ -30,7 +31,8 @@ def record_failure(config: RunConfig, reason: str, step: int = 0) -> None:
     try:
         path = config.folder() / FILE_NAME
         if not path.exists():
-            write_record(path, _failed_record(config, reason, step))
+            shown = printable(" ".join(reason.split())) or "no reason is known"  # a record holds text that shows
+            write_record(path, _failed_record(config, shown, step))
     finally:
         lock.release()
 

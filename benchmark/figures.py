@@ -41,6 +41,7 @@ SETTINGS: dict[str, Any] = {
     "figure.constrained_layout.w_pad": 0.1,
 }
 PNG_DPI = 160
+MOST_STEPS, DIVERGED = 1e12, 1e30  # of a curve: what lies beyond is no step, and a value that is as good as infinite
 BAND_ALPHA = 0.22
 LINE, BAND = "line: mean of the seeds", "band: lowest to highest"
 
@@ -66,7 +67,7 @@ OTHER_STYLES = (("#000000", "-"), ("#000000", "--"), ("#000000", "-."), ("#00000
 
 
 class Curve(NamedTuple):
-    """The filled cells of a column of metrics.csv: increasing steps (S,); values (S,), NaN if not finite."""
+    """The filled cells of a column of metrics.csv: increasing steps (S,); values (S,), NaN beyond `DIVERGED`."""
 
     steps: Floats
     values: Floats
@@ -209,15 +210,17 @@ def read_curve(path: Path, column: str) -> Curve:
                 _number(path, number, "step", line["step"]),
                 _number(path, number, column, line[column]),
             )
-            if not step > before:
-                raise UserError(f"{path}, line {number}: step {step:g} follows {before:g}; steps must increase.")
+            if not before < step <= MOST_STEPS:
+                raise UserError(
+                    f"{path}, line {number}: step {step:g} follows {before:g}; expected more, up to {MOST_STEPS:g}."
+                )
             before = step
             steps.append(step)
             values.append(value)
     if not values:
         raise UserError(f"{path} has no value in its column {column}. Train this run for more steps.")
     array = np.asarray(values)
-    return Curve(np.asarray(steps), np.where(np.isfinite(array), array, np.nan))
+    return Curve(np.asarray(steps), np.where(np.abs(array) <= DIVERGED, array, np.nan))
 
 
 def smooth(curve: Curve, window: int) -> Curve:

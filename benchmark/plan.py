@@ -13,7 +13,7 @@ from rich.table import Table
 
 from baselines import model_label
 from benchmark import checkpoint
-from benchmark.progress import duration
+from benchmark.live import duration
 from benchmark.records import Record, read_records
 from benchmark.run import RunConfig, finished_record, lock_of
 from datamodules.datasets import get_dataset

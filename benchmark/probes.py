@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmark.bootstrap import REPLICATES, bootstrap_interval
 from benchmark.records import write_atomically
-from benchmark.render import Section, Table
+from benchmark.render import Section, Table, fixed
 from benchmark.scores import pair_scores
-from datamodules.errors import UserError
+from datamodules.errors import UNSHOWN, UserError
 from datamodules.samples import Samples, Split
 
 Floats = NDArray[np.float64]
@@ -195,9 +195,10 @@ def overview(measured: Sequence[Probes]) -> Table:
     for dataset in dict.fromkeys(one.dataset for one in measured):
         columns = [one for one in measured if one.dataset == dataset]
         aucs = [{probe.name: probe.auc for probe in one.probes} for one in columns]
-        ordered = sorted(columns[0].probes, key=lambda probe: -probe.auc)
+        rules = {probe.name: probe for one in reversed(columns) for probe in one.probes}  # the first column's count
+        ordered = sorted(rules.values(), key=lambda probe: -probe.auc)
         names = [probe.name for probe in ordered]
-        rows = tuple((f"{p.title}: {p.label}", *(f"{auc[p.name]:.4f}" for auc in aucs)) for p in ordered)
+        rows = tuple((f"{p.title}: {p.label}", *(fixed(auc.get(p.name), 4) for auc in aucs)) for p in ordered)
         bold = frozenset((names.index(one.best.name), j) for j, one in enumerate(columns, start=1))
         header = ("rule: the candidate is ...", *(one.protocol for one in columns))
         sections.append(Section(dataset, header, rows, bold))
@@ -227,14 +228,31 @@ def read_probes(folders: Sequence[Path], dataset: str, protocol: str) -> Probes 
         path = folder / file_name(dataset, protocol)
         if path.exists():
             try:
-                data: dict[str, Any] = json.loads(path.read_text("utf-8"))
-                return Probes(**{**data, "probes": tuple(Probe(**probe) for probe in data["probes"])})
-            except (OSError, ValueError, KeyError, TypeError) as error:
+                return _parsed(json.loads(path.read_text("utf-8")))
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 raise UserError(
                     f"{path} cannot be read ({error}). Measure again: dien-bench probe --dataset {dataset} "
                     f"--protocol {protocol} --out {folder}"
                 ) from error
     return None
+
+
+def _parsed(data: dict[str, Any]) -> Probes:
+    """Return what a file holds; raises ValueError, KeyError or TypeError where that is no measurement."""
+    measured = Probes(**{**data, "probes": tuple(Probe(**probe) for probe in data["probes"])})
+    for one in (measured, *measured.probes):
+        for name, kind in get_type_hints(type(one)).items():
+            value = getattr(one, name)
+            if kind in (str, int) and type(value) is not kind:
+                raise TypeError(f"{name} is {value!r:.40}")
+            if kind is str and UNSHOWN.search(value):
+                raise ValueError(f"{name} has characters that do not show")
+            if kind is float and not (isinstance(value, (int, float)) and 0 <= value <= 1):
+                raise ValueError(f"{name} is {value!r:.40}, expected 0 to 1")
+    names = [probe.name for probe in measured.probes]
+    if len(set(names)) < len(names) or FITTED not in names or all(probe.parameters for probe in measured.probes):
+        raise ValueError(f"expected different rules, one without parameters and {FITTED} among them")
+    return measured
 
 
 def _last_items(samples: Samples, split: Split) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:

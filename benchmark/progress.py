@@ -6,15 +6,15 @@ import heapq
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
+
+from benchmark.live import Line, duration, reported_auc, rows_of_sweep, sweep_view
 
 if TYPE_CHECKING:
     from benchmark.run import Progress, RunConfig
@@ -33,7 +33,8 @@ class Display:
 
     `waiting` are the runs to come in their order, `kept` counts those that were finished before,
     `workers` run side by side. A `console` that is a terminal gets a live view, another one plain lines:
-    one a run that ends and one summary a minute; None gets nothing. `clock` returns seconds.
+    one a run that ends and one summary a minute; None gets nothing. `clock` returns seconds, and `earlier` holds
+    the records of the runs that were finished before by their names.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Display:
         workers: int,
         console: Console | None,
         clock: Callable[[], float] = time.monotonic,
+        earlier: Mapping[str, dict[str, Any]] | None = None,
     ) -> None:
         self._waiting, self._kept, self._workers = deque(waiting), kept, workers
         self._console, self._clock = console, clock
@@ -53,6 +55,7 @@ class Display:
         self._total, self._finished, self._failed = kept + len(waiting), 0, 0
         self._running: dict[int, _Running] = {}
         self._measured: list[tuple[RunConfig, float, int]] = []  # finished runs with their seconds and steps
+        self._rows = rows_of_sweep([config.name for config in waiting], earlier or {})
         self._steps: dict[str, int] = {}  # steps of the last run that began, by group
 
     def __enter__(self) -> Display:
@@ -86,8 +89,10 @@ class Display:
         now = self._clock()
         if run.first and run.last and run.last[1].step > run.first[1]:
             self._measured.append((run.config, now - run.first[0], run.last[1].step - run.first[1]))
-        auc = (record.get("auc") or {}).get(record.get("selection"))
-        self.say(", ".join(filter(None, [f"finished {run.config.name}", _auc(auc), duration(now - run.began)])))
+        auc = reported_auc(record)
+        self._rows[run.config.name.rpartition("/")[0]].add(auc)
+        shown = [f"AUC {auc:.4f}"] if auc is not None else []
+        self.say(", ".join([f"finished {run.config.name}", *shown, duration(now - run.began)]))
 
     def failed(self, worker: int, reason: str) -> None:
         """Note that the run of `worker` failed for `reason`."""
@@ -96,21 +101,26 @@ class Display:
 
     def seconds_left(self) -> float | None:
         """Estimate the seconds until the last run ends from step times so far; None before there are any."""
-        pace, now = self._seconds_per_step(), self._clock()
+        now = self._clock()
         loads = [0.0] * self._workers
         for run in [*self._running.values(), *(_Running(config, now) for config in self._waiting)]:
-            groups = _groups(run.config)
-            if run.last:
-                since, steps = run.last[0], run.last[1].steps - run.last[1].step
-            else:
-                likely = next((self._steps[group] for group in groups if group in self._steps), 0)
-                since, steps = now, run.config.steps or likely
-            seconds = next((pace[group] for group in groups if group in pace), None)
+            seconds = self._seconds_left_of(run)
             if seconds is None:
                 return None
             # The next run goes to the worker that is free first, as in the sweep itself.
-            heapq.heapreplace(loads, loads[0] + max(0.0, steps * seconds - (now - since)))
+            heapq.heapreplace(loads, loads[0] + seconds)
         return max(loads)
+
+    def _seconds_left_of(self, run: _Running) -> float | None:
+        """Estimate the seconds of one run, which may not have begun."""
+        pace, now, groups = self._seconds_per_step(), self._clock(), _groups(run.config)
+        if run.last:
+            since, steps = run.last[0], run.last[1].steps - run.last[1].step
+        else:
+            likely = next((self._steps[group] for group in groups if group in self._steps), 0)
+            since, steps = now, run.config.steps or likely
+        seconds = next((pace[group] for group in groups if group in pace), None)
+        return None if seconds is None else max(0.0, steps * seconds - (now - since))
 
     def _seconds_per_step(self) -> dict[str, float]:
         measured = list(self._measured)
@@ -148,41 +158,28 @@ class Display:
             self.say(self.summary())
 
     def _view(self) -> Group:
-        workers, overall = Table.grid(padding=(0, 2)), Table.grid(padding=(0, 2))
-        for _, run in sorted(self._running.items()):
-            cells = ["starting"]
-            if run.last:
-                p = run.last[1]
-                cells = [f"{p.step}/{p.steps}", f"loss {p.loss:.4f}", _auc(p.auc)]
-            workers.add_row(*map(Text, [run.config.name, *cells]))
-        done = self._kept + self._finished + self._failed
-        overall.add_row(ProgressBar(total=self._total, completed=done, width=30), self.summary())
-        return Group(workers, overall)
+        running = [run for _, run in sorted(self._running.items())]
+        return sweep_view(
+            [Line(run.config.name, run.last and run.last[1], self._seconds_left_of(run)) for run in running],
+            self._rows,
+            self._console.size if self._console else ConsoleDimensions(80, 25),
+            (self._kept + self._finished + self._failed) / max(1, self._total),
+            self.summary(),
+        )
 
 
-def open_display(waiting: Sequence[RunConfig], kept: int, workers: int, *, quiet: bool) -> Display:
-    """Return the display for stderr; it shows nothing with `quiet`."""
+def open_display(
+    waiting: Sequence[RunConfig],
+    kept: int,
+    workers: int,
+    *,
+    quiet: bool,
+    earlier: Mapping[str, dict[str, Any]] | None = None,
+) -> Display:
+    """Return the display for stderr; it shows nothing with `quiet`. Arguments as of `Display`."""
     # Asked of stderr itself: rich takes a log for a terminal where FORCE_COLOR is set.
     console = None if quiet else Console(stderr=True, force_terminal=sys.stderr.isatty(), highlight=False)
-    return Display(waiting, kept, workers, console)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in the two largest units that fit.
-
-    >>> duration(8.2), duration(200), duration(7500)
-    ('8 s', '3 min 20 s', '2 h 05 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _auc(auc: float | None) -> str:
-    return "" if auc is None else f"AUC {auc:.4f}"
+    return Display(waiting, kept, workers, console, earlier=earlier)
 
 
 def _groups(config: RunConfig) -> tuple[str, str, str]:

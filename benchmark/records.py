@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datamodules.errors import UserError
+from datamodules.errors import UNSHOWN, UserError
 
 FILE_NAME = "record.json"
 LAYOUT = f"<dataset>/<protocol>/<model>-<variant>/seed-<n>/{FILE_NAME}"
 SELECTIONS = ("last", "validation", "test")
+_PLAIN = (bool, int, float, type(None))  # besides text, what a setting can be
 _ADVICE = "Delete that run's folder and train it again, or take the file out of the folder."
 
 
@@ -74,12 +75,12 @@ class Record:
 
 
 def _is_name(value: object) -> bool:
-    """A name is one component of a path, since every name is one in the run folder."""
-    return isinstance(value, str) and value not in ("", ".", "..") and not re.search(r"[/\\\0]", value)
+    """A name is one component of a path, since every name is one in the run folder, and no formula of a spreadsheet."""
+    return _is_text(value) and value not in (".", "..") and not re.search(r"[/\\]|^[=+@-]", str(value))
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
+    return isinstance(value, str) and value != "" and not UNSHOWN.search(value)
 
 
 def _is_count(value: object) -> bool:
@@ -97,22 +98,27 @@ def _is_auc(value: object) -> bool:
 
 
 def _is_versions(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(version, str) for version in value.values())
+    return isinstance(value, dict) and all(map(_is_text, [*value, *value.values()]))
 
 
 def _is_settings(value: object) -> bool:
     if not isinstance(value, dict):
         return False
+    if not all(_is_text(name) and (_is_text(one) or isinstance(one, _PLAIN)) for name, one in value.items()):
+        return False
     counts = all(_is_count(value.get(key)) and value[key] > 0 for key in ("batch_size", "steps"))
     return counts and _is_number(value.get("learning_rate"))
 
 
+TEXT = "a string that is not empty, without control characters and marks of writing direction"
+NAME = "a name without slashes, control characters and marks of writing direction, beginning with none of = + - @"
+
 # Field by field: the test that a value must pass, and the words for it in the message.
 CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "dataset": (_is_name, "a name without slashes"),
-    "protocol": (_is_name, "a name without slashes"),
-    "protocol_hash": (_is_text, "a hash, a string that is not empty"),
-    "model": (_is_name, "a name without slashes"),
+    "dataset": (_is_name, NAME),
+    "protocol": (_is_name, NAME),
+    "protocol_hash": (_is_text, f"a hash, {TEXT}"),
+    "model": (_is_name, NAME),
     "variant": (lambda value: value in ("official", "paper"), "'official' or 'paper'"),
     "seed": (_is_count, "an integer of at least 0"),
     "selection": (lambda value: value in SELECTIONS, "'last', 'validation' or 'test'"),
@@ -126,16 +132,17 @@ CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "evaluation_seconds": (_is_number, "a number of at least 0"),
     "peak_memory_mb": (_is_count, "an integer of at least 0"),
     "samples_per_second": (_is_number, "a number of at least 0"),
-    "device": (_is_text, "a string that is not empty"),
-    "versions": (_is_versions, "an object of strings"),
-    "commit": (lambda value: value is None or _is_text(value), "a string that is not empty, or null"),
+    "device": (_is_text, TEXT),
+    "versions": (_is_versions, f"an object of strings, each {TEXT}"),
+    "commit": (lambda value: value is None or _is_text(value), f"{TEXT}, or null"),
     "data_sha256": (
         lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
         "64 hexadecimal digits in lower case",
     ),
     "settings": (
         _is_settings,
-        "an object with batch_size and steps (integers of at least 1) and learning_rate (a number)",
+        "an object of texts, numbers, true, false and null, with batch_size and steps (integers of at least 1) and "
+        "learning_rate (a number)",
     ),
     "status": (lambda value: value in ("finished", "failed"), "'finished' or 'failed'"),
 }

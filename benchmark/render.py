@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
-from rich.console import Group
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmark.records import write_atomically
+from datamodules.errors import UNSHOWN
 
 
 @dataclass(frozen=True)
@@ -56,19 +58,48 @@ class Table:
         csv.writer(out, lineterminator="\n").writerows(self.csv_rows)
         return out.getvalue()
 
-    def __rich__(self) -> Group:
-        """Return what a rich console shows."""
-        parts: list[Text | RichTable] = [Text(one_line(self.title), style="bold")]
+    def values(self) -> list[list[float | str | None]]:
+        """Return the lines of the CSV without its header: numbers as numbers, None for what is not known."""
+        return [[_value(cell) for cell in row] for row in self.csv_rows[1:]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield what a rich console shows: of each section the columns, from the left, that fit without a break."""
+        yield Text(one_line(self.title), style="bold")
         for section in self.sections:
+            columns = _fitting(section, options.max_width)
             grid = RichTable(title=Text(one_line(section.heading)), box=box.SIMPLE_HEAD)
-            for j, name in enumerate(section.header):
-                grid.add_column(Text(name), justify="left" if j == 0 else "right")
+            for j in range(columns):
+                grid.add_column(Text(section.header[j]), justify="left" if j == 0 else "right")
             for i, row in enumerate(section.rows):
-                styles = ["bold" if (i, j) in section.bold else "" for j in range(len(row))]
+                styles = ["bold" if (i, j) in section.bold else "" for j in range(columns)]
                 # Text and not str, so that brackets in a name are no markup.
-                grid.add_row(*(Text(one_line(cell), style) for cell, style in zip(row, styles, strict=True)))
-            parts += [grid, Text(one_line(section.note) + "\n")] if section.note else [grid]
-        return Group(*parts, *(Text(note, style="dim") for note in self.notes))
+                grid.add_row(*(Text(one_line(cell), style) for cell, style in zip(row, styles, strict=False)))
+            yield grid
+            if left_out := section.header[columns:]:
+                yield Text(f"Too narrow for: {', '.join(left_out)}\n", style="dim")
+            if section.note:
+                yield Text(one_line(section.note) + "\n")
+        yield from (Text(note, style="dim") for note in self.notes)
+
+
+def _fitting(section: Section, width: int) -> int:
+    """The number of columns that fit, the first at least; cells stay on one line, words of a header may not."""
+    used = 2  # the table's edges
+    for j, name in enumerate(section.header):
+        cells = [one_line(row[j]) for row in section.rows]
+        used += 2 + max(map(cell_len, [*name.split(), *cells]), default=0)
+        if used > width and j:
+            return j
+    return len(section.header)
+
+
+def _value(cell: str) -> float | str | None:
+    for kind in (int, float):
+        try:
+            return kind(cell) if cell else None
+        except ValueError:
+            continue
+    return cell
 
 
 def write_table(made: Table, out: Path, stem: str) -> tuple[Path, Path]:
@@ -83,8 +114,8 @@ def write_table(made: Table, out: Path, stem: str) -> tuple[Path, Path]:
 
 
 def one_line(text: str) -> str:
-    """Return `text` with every run of line breaks and control characters as one space."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
+    """Return `text` with every run of line breaks and other characters that do not show as one space."""
+    return re.sub(f"{UNSHOWN.pattern}+", " ", text)
 
 
 def escape_markdown(text: str) -> str:

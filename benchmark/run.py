@@ -3,8 +3,6 @@
 import json
 import logging
 import math
-import netrc
-import os
 import platform
 import resource
 import subprocess
@@ -19,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from baselines import load, model_label
@@ -28,10 +26,11 @@ from baselines.spec import parse_spec
 from benchmark import checkpoint
 from benchmark.device import Device, check_device, describe, triton_version, uses_gpu
 from benchmark.records import read_record, write_record
+from benchmark.tracking import Tracker, check_tracker, close_loggers, open_loggers
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import get_dataset
-from datamodules.errors import UserError, unknown_name
+from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
 from datamodules.lock import take
 from datamodules.protocol import get_protocol
 
@@ -61,7 +60,7 @@ class RunConfig:
     learning_rate: float = 1e-3
     data_dir: str = "data"
     out: str = "runs"
-    logger: Literal["wandb", "csv"] = "csv"
+    logger: Tracker = "csv"
     device: Device = "auto"
     devices: int = 1  # processes that share each batch
     checkpoint_seconds: float = checkpoint.EVERY  # between two checkpoints; 0: one at every evaluation
@@ -70,6 +69,10 @@ class RunConfig:
         """Raise `UserError` unless every name is known and every number possible."""
         get_dataset(self.dataset)
         get_protocol(self.protocol)
+        if UNSHOWN.search(self.model):  # its record could not be shown
+            raise UserError(
+                f"the model's name {printable(self.model)!r} has characters that do not show: rename the file"
+            )
         load(self.model)
         if self.variant not in ("official", "paper"):
             raise UserError(f"unknown variant '{self.variant}'. Known: official, paper")
@@ -80,6 +83,7 @@ class RunConfig:
             raise UserError(f"seed must be between 0 and 2**32 - 1, got {self.seed}")
         check_device(self.device)
         self._check_devices()
+        check_tracker(self.logger)
         self._check_training()
 
     def _check_training(self) -> None:
@@ -148,8 +152,8 @@ class Progress:
 def finished_record(config: RunConfig) -> dict[str, Any] | None:
     """Return the record of a run of the same identity and settings, finished or failed, None where there is none.
 
-    Raises `UserError` where the folder holds a damaged record, one that its predictions do not bear out, or one of
-    other settings: nothing is overwritten silently.
+    Raises `UserError` where the folder holds a damaged record, one of another run, one that its predictions do not bear
+    out, or one of other settings: nothing is overwritten silently.
     """
     path = config.folder() / "record.json"
     if not path.exists():
@@ -225,7 +229,7 @@ def _train(
     remove_leftovers(folder)
     checkpoints = _checkpoints(config, data, settings, say)
     reports = [ReportProgress(on_progress, settings["steps"])] if on_progress else []
-    loggers = _loggers(config, folder, settings)
+    loggers = open_loggers(config, settings, checkpoints.resumed_at)
     try:
         with other_ranks(config):
             module, trainer = _trainer(config, data, settings, [*reports, checkpoints], loggers)
@@ -239,13 +243,12 @@ def _train(
         raise NotFinite(f"{error}; its batch and the one before are in {kept}", error.step) from None
     for logger in trainer.loggers:
         logger.finalize("success")
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
     (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n")
     record = _record(config, data, module, settings, checkpoints.seconds)
     _write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)
     (folder / checkpoint.NAME).unlink(missing_ok=True)
+    close_loggers(trainer.loggers, record, folder)
     return record
 
 
@@ -411,37 +414,6 @@ def _write_predictions(path: Path, data: InteractionsDataModule, module: CTRModu
         scores[order] = evaluation.scores
         columns[name] = scores
     pd.DataFrame(columns).to_parquet(path, index=False)
-
-
-def _loggers(config: RunConfig, folder: Path, settings: dict[str, Any]) -> list[Logger]:
-    loggers: list[Logger] = [CSVLogger(str(folder), name="", version="")]
-    if config.logger == "wandb":
-        loggers.append(wandb_logger(config, settings))
-    return loggers
-
-
-def wandb_logger(config: RunConfig, settings: dict[str, Any]) -> WandbLogger:
-    """One W&B run a seed, grouped by row; offline where no key is configured, and never a prompt."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-    keyed = bool(os.environ.get("WANDB_API_KEY")) or _has_netrc_key()
-    return WandbLogger(
-        name=config.name,
-        save_dir=config.out,
-        offline=not keyed,
-        project=os.environ.get("WANDB_PROJECT", "dien-bench"),
-        group=f"{config.dataset}/{config.protocol}/{config.row}",
-        job_type=config.row,
-        tags=[config.dataset, config.protocol, config.variant],
-        config=asdict(config) | {"settings": settings},
-        reinit="finish_previous",
-    )
-
-
-def _has_netrc_key() -> bool:
-    try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def versions(device: Device) -> dict[str, str]:

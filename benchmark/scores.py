@@ -8,10 +8,9 @@ users, and names neither users nor items. The checkpoint best on test stands in 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from datamodules.errors import UserError
 
 PREDICTIONS, RANKS = "predictions.parquet", "ranks.parquet"
 CHECKPOINTS = {"reported": "score", "last": "score_last", "test": "score_test"}  # name -> column of PREDICTIONS
+MOST_ROWS = 50_000_000  # twenty times the test samples of Books; more than that is no file of a run
 OPTIONAL = "test"  # left out of the ranks where it is the reported one
 
 
@@ -50,7 +50,7 @@ class RunScores(NamedTuple):
     test: Scores | None = None
 
 
-def pair_scores(label: NDArray[np.int8], score: NDArray[np.float64]) -> Scores:
+def pair_scores(label: NDArray[Any], score: NDArray[np.float64]) -> Scores:
     """Return scores (N,) of samples in the order of a test split as scores of its N / 2 users.
 
     Raises ValueError where the labels are not 0, 1, 0, 1, ..., as every protocol makes them.
@@ -69,16 +69,13 @@ def read_scores(folder: Path) -> RunScores | None:
     if not path.exists():
         return None
     try:
-        table = pd.read_parquet(path)
-        if table.isna().to_numpy().any():
-            raise ValueError("it has empty cells")
+        columns = _numbers(path)
         if path.name == RANKS:
-            found = [name for name in CHECKPOINTS if name != OPTIONAL or f"negative_{name}" in table]
-            return RunScores(*(_checkpoint(table, name) for name in found))
-        label = table["label"].to_numpy()
-        columns = [column for name, column in CHECKPOINTS.items() if name != OPTIONAL or column in table]
-        return RunScores(*(pair_scores(label, table[column].to_numpy()) for column in columns))
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            found = [name for name in CHECKPOINTS if name != OPTIONAL or f"negative_{name}" in columns]
+            return RunScores(*(Scores(columns[f"negative_{name}"], columns[f"positive_{name}"]) for name in found))
+        kept = [column for name, column in CHECKPOINTS.items() if name != OPTIONAL or column in columns]
+        return RunScores(*(pair_scores(columns["label"], columns[column]) for column in kept))
+    except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
         raise UserError(
             f"{path} does not hold the scores of a run: {error}. Restore it, or train the run again."
         ) from error
@@ -99,9 +96,24 @@ def write_ranks(scores: RunScores, path: Path) -> None:
     )
 
 
-def _checkpoint(table: pd.DataFrame, name: str) -> Scores:
-    negative, positive = (table[f"{kind}_{name}"].to_numpy(np.float64) for kind in ("negative", "positive"))
-    return Scores(negative, positive)
+def _numbers(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Return the columns (R,) of a Parquet file; raises ValueError unless it has rows and each cell has a number.
+
+    What the file says of itself is checked before its cells are read: a few bytes can stand for gigabytes.
+    """
+    with pq.ParquetFile(path) as file:
+        rows, schema = file.metadata.num_rows, file.schema_arrow
+        if not 0 < rows <= MOST_ROWS:
+            raise ValueError(f"it has {rows:,} rows, expected 1 to {MOST_ROWS:,}")
+        if other := [f.name for f in schema if not pa.types.is_integer(f.type) and not pa.types.is_floating(f.type)]:
+            raise ValueError(f"its column {other[0]!r} has no numbers")
+        table = file.read()
+    if len(set(schema.names)) < len(schema) or any(column.null_count for column in table.columns):
+        raise ValueError("it has empty cells or two columns of one name")
+    columns = {name: table[name].to_numpy().astype(np.float64) for name in schema.names}
+    if any(np.isnan(values).any() for values in columns.values()):
+        raise ValueError("it has cells without a number")
+    return columns
 
 
 def _same(a: Scores, b: Scores) -> bool:

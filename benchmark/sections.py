@@ -77,7 +77,9 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
     if result.probes:
         cells += [_probe_line(probe) for probe in shown_probes(result.probes, short)]
     rows = tuple(tuple(line.get(column, "") for column in columns) for line in cells)
-    sections = [Section(result.dataset, tuple(columns), rows, bold, warning(result))]
+    sections = [
+        Section(result.dataset, tuple(columns), rows, bold, " ".join(filter(None, [warning(result), failures(result)])))
+    ]
     if result.tested and not short:
         sections.append(_differences(result))
         notes.append(NOTE_TESTS)
@@ -113,10 +115,16 @@ def _probe_line(probe: Probe) -> dict[str, str]:
     }
 
 
+def rule_beats_base_model(result: Result) -> bool | None:
+    """Whether the best rule scores above BaseModel; None where either is not known."""
+    base = _base_model_auc(result)
+    return None if result.probes is None or base is None else result.probes.best.auc > base
+
+
 def warning(result: Result) -> str:
     """Return what to say where a rule beats BaseModel, else nothing."""
-    base = next((row.mean for row in result.rows if row.model == "base-model"), None)
-    if result.probes is None or base is None or result.probes.best.auc <= base:
+    base = _base_model_auc(result)
+    if result.probes is None or base is None or not rule_beats_base_model(result):
         return ""
     free = result.probes.without_parameters
     rule = free if free.auc > base else result.probes.best
@@ -128,6 +136,18 @@ def warning(result: Result) -> str:
         f"Warning: a rule {kind} ({what}) scores {rule.auc:.4f} on {result.dataset} under {result.protocol}, more than "
         f"every row{but}. A high AUC here is no evidence that a model has learned interests."
     )
+
+
+def failures(result: Result) -> str:
+    """Return which runs failed and why, else nothing."""
+    labels = {row.model: row.label for row in result.rows}
+    failed = [record for record in result.records if record.status == "failed"]
+    said = [f"{labels[r.model]}, seed {r.seed}: {r.reason or 'no reason was kept'}" for r in failed]
+    return f"Failed: {'; '.join(said)}." if said else ""
+
+
+def _base_model_auc(result: Result) -> float | None:
+    return next((row.mean for row in result.rows if row.model == "base-model"), None)
 
 
 def comparison(dataset: str, protocol: str) -> tuple[dict[str, Auc], tuple[str, ...], list[str]]:
@@ -161,7 +181,8 @@ def csv_line(result: Result, variant: str, row: Row) -> tuple[str, ...]:
     identity = (result.dataset, result.protocol, variant, row.model, str(row.seeds))
     before = (fixed(value, 6) for value in (*interval, row.inflation))
     p_values = ("" if test is None else f"{test.p:.3g}" for test in tests)
-    return *identity, *figures, difference, *before, *p_values, *(fixed(auc, 6) for auc in probes)
+    flag = {True: "yes", False: "no", None: ""}[rule_beats_base_model(result)]
+    return *identity, *figures, difference, *before, *p_values, *(fixed(auc, 6) for auc in probes), flag
 
 
 def _interval(interval: Interval | None) -> str:

@@ -42,9 +42,6 @@ Record = dict[str, Any]
 Message = tuple[Any, ...]
 Train = Callable[["RunConfig", Callable[["Progress"], None], Callable[[str], None]], Record]
 
-MOST_WORKERS = 8
-BYTES_PER_RUN = 1.5e9  # where no run like it was measured
-CGROUP = Path("/sys/fs/cgroup")
 GRACE = 3.0  # seconds that a worker has to end by itself before it is killed
 BUSY = 2.0  # seconds until a run that another command trains is tried again
 AGAIN = "--retry-failed runs it again"
@@ -93,45 +90,6 @@ class Crew(Protocol):
 Hire = Callable[[Train, int], Crew]  # the crew that trains so many runs
 
 
-def choose_workers(requested: int | None, gpus: int = 0, bytes_per_run: float = BYTES_PER_RUN) -> tuple[int, int]:
-    """Return how many runs go side by side, and the threads of each.
-
-    Without a request: one a GPU where runs are on `gpus` of them; else one a core, as far as the free memory carries
-    them, between 1 and 8; a container's limits count.
-    A run has one thread however many go side by side: its steps are too small to gain from a second one,
-    and sums in another order would make results depend on the machine. UserError for fewer than 1.
-    """
-    if requested is not None:
-        if requested < 1:
-            raise UserError(f"the number of workers must be 1 or more, got {requested}; leave it out to choose")
-        return requested, 1
-    if gpus:
-        return gpus, 1
-    available = available_bytes()
-    fitting = MOST_WORKERS if available is None else int(available // bytes_per_run)
-    return max(1, min(available_cores(), fitting, MOST_WORKERS)), 1
-
-
-def available_cores(cgroup: Path = CGROUP) -> int:
-    """Cores that this process may use: those it is bound to, and what a container's quota comes to."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _read(cgroup / "cpu.max").partition(" ")
-    return min(cores, max(1, int(quota) // int(period))) if quota.isdecimal() and period else cores
-
-
-def available_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> int | None:
-    """Return the memory that new processes can have, None where the system does not tell it this way."""
-    found = [int(line.split()[1]) * 1024 for line in _read(meminfo).splitlines() if line.startswith("MemAvailable:")]
-    limit, used = _read(cgroup / "memory.max"), _read(cgroup / "memory.current")
-    if limit.isdecimal() and used.isdecimal():
-        found.append(max(0, int(limit) - int(used)))
-    return min(found, default=None)
-
-
-def _read(path: Path) -> str:
-    return path.read_text().strip() if path.exists() else ""
-
-
 def sweep(
     configs: Sequence[RunConfig],
     *,
@@ -177,7 +135,7 @@ def sweep(
     not_before: dict[str, float] = {}  # when a run that another command trains is tried again
     steps: Counter[str] = Counter()
     deaths: Counter[str] = Counter()
-    with open_display(waiting, kept, len(crew.workers) if crew else 0, quiet=quiet) as display:
+    with open_display(waiting, kept, len(crew.workers) if crew else 0, quiet=quiet, earlier=records) as display:
 
         def fail(worker: Worker, reason: str, details: str, lasting: bool = True) -> None:
             config = worker.release()
@@ -248,8 +206,6 @@ def _messages(
         if not busy and not waiting:
             return
         display.refresh()
-        if not busy:
-            time.sleep(0.2)  # all that waits is being run elsewhere
         crew.wait(0.5)
         for worker in busy:
             for message in worker.receive():

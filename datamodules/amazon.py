@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,8 @@ import pyarrow as pa
 from datamodules.download import fetch
 from datamodules.errors import UserError
 from datamodules.gzip_blocks import LONGEST_LINE, mend, read_blocks
-from datamodules.interactions import UNKNOWN_CATEGORY, Counts, RawInteractions, file_sha256
+from datamodules.interactions import UNKNOWN_CATEGORY, Counts, RawInteractions
+from datamodules.manifest import describe_input
 from datamodules.plain_lines import INTEGER, OTHER, TEXT, Lines, find_fields
 
 MIRRORS = (
@@ -38,6 +39,7 @@ LICENCE = "published for research by J. McAuley, UCSD; no licence stated, not re
 LATEST_TIME = 1 << 32  # seconds, the year 2106: anything later is in another unit
 TOLERATED = 1000  # one malformed line among so many is counted and reported, more stop the preparation
 SHOWN = 5
+SHORT = 1000  # characters of a literal that is remembered: a hostile file must not fill the memory with long ones
 
 # Counts of each category's 5-core files. Electronics and Books: Table 1 of the paper. Sports_and_Outdoors and
 # Beauty: published, and counted. The others: the number of reviews on the release's index page.
@@ -123,7 +125,9 @@ def read_amazon(category: str, data_dir: Path) -> RawInteractions:
     reviews = _obtain(f"reviews_{category}_5.json.gz", folder)
     metadata = _obtain(f"meta_{category}.json.gz", folder)
     with ThreadPoolExecutor(1) as thread:
-        inputs = thread.map(_describe, (reviews, metadata))  # their checksums take as long as half the reading
+        inputs = thread.map(
+            partial(_describe, data_dir), (reviews, metadata)
+        )  # their checksums take as long as half the reading
         table, bad_reviews = _read_reviews(reviews)
         notes = bad_reviews.notes()
         if not table.num_rows:
@@ -171,14 +175,13 @@ def _obtain(filename: str, folder: Path) -> Path:
     return fetch(filename, mirrors, folder, size=size, advice=advice)
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(data_dir: Path, path: Path) -> dict[str, Any]:
     """Return the manifest's entry of an input file; the address is stripped of user name and password."""
     mirror = _mirrors()[0]
     parts = urlsplit(mirror)
     if parts.username is not None:
         mirror = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    url = f"{mirror.rstrip('/')}/{path.name}"
-    return {"file": path.name, "url": url, "sha256": file_sha256(path), "bytes": path.stat().st_size}
+    return describe_input(path, f"{mirror.rstrip('/')}/{path.name}", data_dir)
 
 
 def _read_reviews(path: Path) -> tuple[pa.Table, Malformed]:
@@ -314,8 +317,13 @@ def _parse_metadata(line: bytes, items: Container[str]) -> tuple[str, str | None
     return product["asin"], _category(product.get("categories"))
 
 
-@lru_cache(1 << 16)
 def _category_in(literal: str) -> str | None:
+    """Return the category that a plain literal names."""
+    return _remembered(literal) if len(literal) < SHORT else _category(ast.literal_eval(literal))
+
+
+@lru_cache(1 << 16)
+def _remembered(literal: str) -> str | None:
     """Return the category that a plain literal names; the same paths stand in many lines."""
     return _category(ast.literal_eval(literal))
 

@@ -11,7 +11,8 @@ from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBa
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import get_protocol
-from datamodules.samples import Samples, prepare_samples
+from datamodules.samples import Samples
+from datamodules.samples_file import prepare_samples
 
 SETTINGS = ("batch_size", "shuffle", "auxiliary_negatives", "auxiliary_draws", "seed")  # of the training batches
 PASSES = 3  # of the training samples, where the data set names no budget of its own (released code: 3 epochs)

@@ -8,8 +8,9 @@ from pathlib import Path
 from datamodules.amazon import CATEGORIES, LICENCE, read_amazon
 from datamodules.errors import UserError, unknown_name
 from datamodules.generated import generate_interactions
-from datamodules.interactions import MANIFEST, Counts, RawInteractions, write_interactions
+from datamodules.interactions import Counts, RawInteractions, write_interactions
 from datamodules.lock import locked
+from datamodules.manifest import MANIFEST, check_inputs
 from datamodules.tafeng import read_tafeng
 
 ELECTRONICS_STEPS = 8_100  # what three passes over Electronics take: a smaller set needs as many steps
@@ -92,13 +93,14 @@ def get_dataset(name: str) -> DatasetSpec:
 def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None] = print) -> Path:
     """Return the folder of the data set's canonical table, `data_dir/<name>`; it is made where it is missing.
 
-    `report` is given the lines to show. Raises `UserError` where files cannot be had or are damaged, and
-    where the counts differ from the known ones.
+    `report` is given the lines to show. Raises `UserError` where files cannot be had or are damaged, where the counts
+    differ from the known ones, and where a raw file has changed since the table was made of it.
     """
     spec = get_dataset(name)
     folder = Path(data_dir) / spec.name
     try:
         if (folder / MANIFEST).exists():
+            check_inputs(folder, Path(data_dir))
             return folder
         Path(data_dir).mkdir(parents=True, exist_ok=True)
         lock = Path(data_dir) / f".{spec.name}.lease"

@@ -118,7 +118,7 @@ def _present(target: _Target) -> Path:
     note = target.beside(".sha256")
     try:
         if sha256 is None and note.exists():
-            recorded = re.match(r"# (\d+) bytes\n([0-9a-f]{64}) ", note.read_text(errors="replace"))
+            recorded = re.match(r"# (\d{1,18}) bytes\n([0-9a-f]{64}) ", note.read_text(errors="replace"))
             if not recorded:
                 raise DownloadError(f"{note} holds no checksum. Delete it, then run the command again.")
             size = int(recorded[1]) if size is None else size
@@ -280,9 +280,9 @@ def _accept(response: requests.Response, target: _Target, saved: _Saved | None) 
     status, headers, name = response.status_code, response.headers, target.path.name.lower()
     if status != 200 and not (status == 206 and saved):
         after = headers.get("Retry-After", "")
-        soon = status in (429, 503) and after.isdecimal() and int(after) <= LONGEST_RETRY_AFTER
-        reason = f"{status} {response.reason}" + (f" (Retry-After: {after})" if after else "")
-        raise _Fault(reason, float(after) if soon else None)
+        pause = _number(after) if status in (429, 503) else None
+        reason = f"{status} {response.reason}" + (f" (Retry-After: {after:.80})" if after else "")
+        raise _Fault(reason, pause if pause is not None and pause <= LONGEST_RETRY_AFTER else None)
     if "html" in headers.get("Content-Type", "") and not name.endswith((".html", ".htm")):
         raise _Fault("answers with a web page instead of the file")
     # Some servers label a .gz file itself as encoded; the bytes are those of the file all the same.
@@ -292,12 +292,17 @@ def _accept(response: requests.Response, target: _Target, saved: _Saved | None) 
     if saved and status == 206:
         return saved.offset, saved.total
     chunked, length = "Transfer-Encoding" in headers, headers.get("Content-Length", "")
-    total = int(length) if length.isdecimal() and not chunked else None
+    total = None if chunked else _number(length)
     if total is not None and target.size not in (None, total):
         raise _Fault(f"offers {total:,} bytes, expected {target.size:,}")
     if total is None and target.size is None and target.sha256 is None and not chunked:
         raise _Fault("does not tell the length of the file, so a file cut short could not be noticed")
     return 0, target.size if total is None else total
+
+
+def _number(text: str) -> int | None:
+    """Return the number in a header, None where it has none (thousands of digits are none)."""
+    return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
 
 
 def _validator(response: requests.Response) -> str | None:
@@ -318,8 +323,9 @@ def _saved(target: _Target, url: str | None = None) -> _Saved | None:
     try:
         state = json.loads(target.beside(".part.json").read_text())
         saved = _Saved(target.beside(".part").stat().st_size, state["validator"], state["total"])
-        return saved if saved.offset and (url is None or _public(url) == state["url"]) else None
-    except (OSError, ValueError, KeyError, TypeError):  # missing, or cut off by a crash
+        sound = isinstance(saved.total, int) and re.fullmatch("[ -~]+", saved.validator)  # what a header can hold
+        return saved if sound and saved.offset and (url is None or _public(url) == state["url"]) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # missing, or cut off by a crash
         return None
 
 

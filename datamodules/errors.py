@@ -1,8 +1,13 @@
 """Errors that a user can mend. The command line shows them without a traceback and exits with code 2."""
 
 import errno
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+# Characters that show as nothing or change how their neighbours show: control characters (escape sequences of a
+# terminal begin with one), line separators, marks of writing direction, halves of a character.
+UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(Exception):
@@ -21,6 +26,16 @@ def blocks_writing(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with its line breaks, and every other character that does not show as its number.
+
+    >>> print(printable("a\x1b[31m\nb"))
+    a\x1b[31m
+    b
+    """
+    return UNSHOWN.sub(lambda found: "\n" if found[0] == "\n" else ascii(found[0])[1:-1], text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -12,6 +12,8 @@ from isal import igzip, isal_zlib
 from datamodules.errors import UserError
 
 BLOCK = 1 << 22  # bytes: fits the processor's last cache, so that the block is read from there
+MOST_UNPACKED = 200  # bytes that a byte of a file may stand for; text has 3 to 20, a file made to fill a disk 1,000
+FREE = 1 << 26  # bytes that any file may have
 LONGEST_LINE = 1 << 20  # bytes; real lines stay far below, and a parser needs hundreds of bytes a byte
 
 
@@ -24,8 +26,8 @@ def read_blocks(path: Path) -> Iterator[bytes]:
     """Yield the content of a gzip file in blocks of whole lines, each of which ends with a newline.
 
     Of a line of more than `LONGEST_LINE` bytes perhaps only the beginning comes, at least so many bytes of it: the
-    content of a file need not fit into memory. Raises `UserError` for a file that is empty, no gzip file, cut short
-    or corrupted.
+    content of a file need not fit into memory. Raises `UserError` for a file that is empty, no gzip file, cut short,
+    corrupted or made to fill the memory.
     """
     try:
         with path.open("rb") as file:
@@ -36,8 +38,10 @@ def read_blocks(path: Path) -> Iterator[bytes]:
             raise UserError(f"{path} is not a gzip file: it begins with {head!r}, expected b'\\x1f\\x8b'. {mend(path)}")
         content = igzip.open(path, "rb")  # type: ignore[no-untyped-call]
         with content, closing(_read_ahead(content)) as blocks:
-            rest = b""
+            rest, left = b"", FREE + MOST_UNPACKED * path.stat().st_size
             for block in blocks:
+                if (left := left - len(block)) < 0:
+                    raise UserError(f"{path} unpacks to more than {MOST_UNPACKED} times its size. {mend(path)}")
                 end = block.rfind(b"\n") + 1
                 if end:
                     yield b"".join((rest, memoryview(block)[:end]))

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datamodules.errors import UserError
+from datamodules.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again
 
 if TYPE_CHECKING:
     from datamodules.datasets import DatasetSpec
 
-READER_VERSION = 1  # raised whenever the same raw files would give another table
-TABLE, MANIFEST = "interactions.parquet", "manifest.json"
+TABLE = "interactions.parquet"
 UNKNOWN_CATEGORY = "unknown"  # of items without metadata
 SCHEMA = pa.schema(
     [
@@ -178,7 +178,7 @@ def write_interactions(raw: RawInteractions, spec: "DatasetSpec", folder: Path) 
             "sha256": file_sha256(partial / TABLE),
             "content_sha256": _content_sha256(table),
         }
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)  # never an old manifest beside a new table
         for name in (TABLE, MANIFEST):
@@ -195,27 +195,23 @@ def load_interactions(folder: Path) -> Interactions:
 
     Raises `UserError` where there is none, where it is damaged, and where another reader version wrote it.
     """
-    manifest = _load_manifest(folder)
-    again = f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name}"
+    manifest = load_manifest(folder)
     try:
         found = file_sha256(folder / TABLE)
         if found != manifest["sha256"]:
             raise ValueError(f"its sha256 is {found}, the manifest says {manifest['sha256']}")
-        table = pq.read_table(folder / TABLE, memory_map=False)
-        problem = _problem(table, Counts(**manifest["counts"]))
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        counts = Counts(**manifest["counts"])
+        with pq.ParquetFile(folder / TABLE) as file:  # its schema and rows first: a few bytes can stand for gigabytes
+            problem = _problem_of_file(file, counts)
+            table = SCHEMA.empty_table() if problem else file.read()
+        problem = problem or _problem(table, counts)
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException) as error:
         problem = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
     if problem:
-        raise UserError(f"{folder / TABLE} is damaged: {problem}. {again}")
+        raise UserError(f"{folder / TABLE} is damaged: {problem}. {prepare_again(folder)}")
     # Copies, since what Arrow lends is read-only, and torch.from_numpy warns about such arrays.
     user, item, category, time, catalogue_rank = (column.to_numpy().copy() for column in table.columns)
     return Interactions(user, item, category, time, catalogue_rank, manifest)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _content_sha256(table: pa.Table) -> str:
@@ -226,43 +222,41 @@ def _content_sha256(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _load_manifest(folder: Path) -> dict[str, Any]:
-    again = f"Delete the folder {folder} and prepare the data set again: dien-bench prepare {folder.name}"
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"no prepared data set in {folder}: {MANIFEST} is missing. Run: dien-bench prepare {folder.name}"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / MANIFEST} cannot be read: {error}. {again}") from None
-    version = manifest.get("reader_version") if isinstance(manifest, dict) else None
-    if version != READER_VERSION:
-        raise UserError(f"{folder} was written by reader version {version}, this is version {READER_VERSION}. {again}")
-    return dict(manifest)
+def _problem_of_file(file: pq.ParquetFile, counts: Counts) -> str | None:
+    """Return what is wrong with a table, as far as can be seen before it is read, or None."""
+    if not file.schema_arrow.equals(SCHEMA):
+        found, expected = (", ".join(f"{f.name} {f.type}" for f in s) for s in (file.schema_arrow, SCHEMA))
+        return f"it has the columns {found}, expected {expected}"
+    if (rows := file.metadata.num_rows) != counts.interactions or rows == 0:
+        return f"it holds {rows:,} interactions, the manifest says {counts}"
+    return None
 
 
 def _problem(table: pa.Table, counts: Counts) -> str | None:
-    """Return what is wrong with a table, or None."""
-    if not table.schema.equals(SCHEMA):
-        found, expected = (", ".join(f"{f.name} {f.type}" for f in s) for s in (table.schema, SCHEMA))
-        return f"it has the columns {found}, expected {expected}"
+    """Return what is wrong with the rows of a table, or None."""
     if any(column.null_count for column in table.columns):
         return "it has empty cells"
-    if table.num_rows == 0:
-        return "it has no rows"
     user, item, category, time, rank = (column.to_numpy() for column in table.columns)
     lowest = min(int(user.min()), int(item.min()) - 1, int(category.min()) - 1, int(rank.min()))
     if lowest < 0:
         return "numbers start below their first value (users and ranks 0, items and categories 1)"
+    highest = (int(user.max()) + 1, int(item.max()), int(category.max()))
+    if max(highest) > len(user):  # each number has a row
+        return "numbers go beyond their last value"
     distinct = [np.count_nonzero(np.bincount(numbers)) for numbers in (user, item, category)]
     found_counts = Counts(len(user), *(int(n) for n in distinct))
     if found_counts != counts:
         return f"it holds {found_counts}, the manifest says {counts}"
-    highest = (int(user.max()) + 1, int(item.max()), int(category.max()))
     if highest != (counts.users, counts.items, counts.categories) or int(rank.max()) >= int(item.max()):
         return "numbers go beyond their last value"
     same_user = user[1:] == user[:-1]
     if np.any(user[1:] < user[:-1]) or np.any(same_user & (time[1:] < time[:-1])):
         return "its rows are not sorted by user and time"
+    for name, numbers in (("category", category), ("catalogue rank", rank)):
+        of_item = np.zeros(highest[1] + 1, np.int32)
+        of_item[item] = numbers
+        if np.any(of_item[item] != numbers):
+            return f"an item has more than one {name}"
+    if len(np.unique(of_item[1:])) < highest[1]:
+        return "two items have one catalogue rank"
     return None

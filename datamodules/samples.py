@@ -6,23 +6,16 @@ same samples.
 """
 
 import hashlib
-import json
-import os
-import zipfile
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import UserError
-from datamodules.interactions import Interactions, load_interactions
-from datamodules.lock import locked
-from datamodules.protocol import Protocol, get_protocol
+from datamodules.interactions import Interactions
+from datamodules.protocol import Protocol
 
-FORMAT = 1  # of samples.npz; another number is made anew
 Ints = NDArray[np.int32]
 
 
@@ -157,13 +150,11 @@ def make_samples(interactions: Interactions, protocol: Protocol, order_within_ti
     item_category[item] = interactions.category
     catalogue_rank = np.full(interactions.items + 1, -1, np.int32)
     catalogue_rank[item] = interactions.catalogue_rank
-    arrays: list[NDArray[Any]] = [items, offsets, item_category, catalogue_rank, pool]
-    for split in splits.values():
-        arrays += [split.user, split.end, split.item, split.label]
-    return Samples(
+    samples = Samples(
         items, offsets, item_category, catalogue_rank, pool, **splits, protocol=protocol,
-        order_within_time=order_within_time, sha256=_digest(arrays),
+        order_within_time=order_within_time, sha256="",
     )  # fmt: skip
+    return replace(samples, sha256=digest(arrays_of(samples)))
 
 
 def _split_users(users: int, protocol: Protocol, rng: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
@@ -240,80 +231,23 @@ def _pairs(
     )
 
 
-def _digest(arrays: list[NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
+def arrays_of(samples: Samples) -> list[NDArray[Any]]:
+    """Return all arrays of samples, in the order in which their checksum takes them."""
+    splits = (samples.train, samples.validation, samples.test)
+    arrays: list[NDArray[Any]] = [
+        samples.items,
+        samples.offsets,
+        samples.item_category,
+        samples.catalogue_rank,
+        samples.pool,
+    ]
+    return arrays + [array for split in splits for array in (split.user, split.end, split.item, split.label)]
+
+
+def digest(arrays: list[NDArray[Any]]) -> str:
+    """Return the sha256 of arrays with their types and shapes."""
+    found = hashlib.sha256()
     for array in arrays:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-_ARRAYS = ("items", "offsets", "item_category", "catalogue_rank", "pool")
-_SPLITS = ("train", "validation", "test")
-_FIELDS = ("user", "end", "item", "label")
-
-
-def save_samples(samples: Samples, path: Path) -> None:
-    """Write samples to one .npz file, atomically."""
-    arrays = {name: getattr(samples, name) for name in _ARRAYS}
-    for split in _SPLITS:
-        arrays |= {f"{split}_{field}": getattr(getattr(samples, split), field) for field in _FIELDS}
-    header = {
-        "format": FORMAT,
-        "protocol": asdict(samples.protocol),
-        "order_within_time": samples.order_within_time,
-        "sha256": samples.sha256,
-    }
-    part = path.with_name(path.name + f".{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.savez(file, header=np.array(json.dumps(header)), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-def load_samples(path: Path) -> Samples:
-    """Read samples back; raises `UserError` where the file is damaged or of another format."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # np.load alone leaks a bad file
-            header = json.loads(str(stored["header"]))
-            arrays = [stored[name] for name in _ARRAYS]
-            splits = [Split(*(stored[f"{split}_{field}"] for field in _FIELDS)) for split in _SPLITS]
-            everything = list(arrays)
-            for split in splits:
-                everything += [split.user, split.end, split.item, split.label]
-            damaged = header["format"] != FORMAT or _digest(everything) != header["sha256"]
-    except (OSError, KeyError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read ({error}): delete it, it is made again by itself") from error
-    if damaged:
-        raise UserError(f"{path} does not hold what was written there: delete it, it is made again by itself")
-    protocol = Protocol(**header["protocol"])
-    items, offsets, item_category, catalogue_rank, pool = arrays
-    train, validation, test = splits
-    return Samples(
-        items=items,
-        offsets=offsets,
-        item_category=item_category,
-        catalogue_rank=catalogue_rank,
-        pool=pool,
-        train=train,
-        validation=validation,
-        test=test,
-        protocol=protocol,
-        order_within_time=header["order_within_time"],
-        sha256=header["sha256"],
-    )
-
-
-def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples:
-    """Return the samples of a data set under a protocol, making whatever is not on disk yet."""
-    protocol = get_protocol(protocol_name)
-    spec = get_dataset(dataset)
-    folder = prepare_interactions(dataset, data_dir)
-    interactions_sha256 = json.loads((folder / "manifest.json").read_text())["sha256"]
-    path = folder / f"{protocol.name}-{protocol.hash}-{interactions_sha256[:8]}.npz"
-    if not path.exists():
-        with locked(path.with_suffix(".lease"), lambda holder: print(f"{dataset}: waiting for {holder}")):
-            if not path.exists():
-                save_samples(make_samples(load_interactions(folder), protocol, spec.order_within_time), path)
-    return load_samples(path)
+        found.update(f"{array.dtype}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()

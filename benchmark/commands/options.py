@@ -1,28 +1,49 @@
-"""Options that several commands share, and the screen that they print to."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from benchmark import paper
+from benchmark.commands import completion
 from datamodules.errors import UserError
 
 Variant = Literal["official", "paper"]
 
-screen = Console()
-
-Datasets = Annotated[str, typer.Option("--datasets", help="Names, separated by spaces: 'sports beauty'.")]
+Datasets = Annotated[
+    str,
+    typer.Option(
+        "--datasets",
+        help="Names, separated by spaces: 'sports beauty'.",
+        autocompletion=completion.several(completion.datasets),
+    ),
+]
 ProtocolName = Annotated[
-    str, typer.Option("--protocol", help="arxiv-v1, aaai-2019, clean, din-2018, random-ties or uniform-negatives.")
+    str,
+    typer.Option(
+        "--protocol",
+        help="arxiv-v1, aaai-2019, clean, din-2018, random-ties or uniform-negatives.",
+        autocompletion=completion.one(completion.protocols),
+    ),
 ]
 VariantName = Annotated[Variant, typer.Option("--variant", help="official: the released code; paper: the equations.")]
-Models = Annotated[str | None, typer.Option("--models", help="Rows, or path/to/file.py:Class, separated by spaces.")]
+Models = Annotated[
+    str | None,
+    typer.Option(
+        "--models",
+        help="Rows, or path/to/file.py:Class, separated by spaces.",
+        autocompletion=completion.several(completion.models),
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the runs and tables.")]
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of downloads and prepared data.")
 ]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, and nothing else, to stdout; words go to stderr.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress and no advice.")]
 
 
 def rows_of(models: str | None, number: str | None) -> list[str]:

@@ -1,52 +1,76 @@
 """`dien-bench table`, `figure` and `probe`: what finished runs and simple rules come to."""
 
+from __future__ import annotations
+
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from benchmark import paper
-from benchmark.commands.options import DataDir, Datasets, Models, Out, ProtocolName, VariantName, rows_of, screen
-from datamodules.datasets import get_dataset, prepare_interactions
+from benchmark.commands import completion
+from benchmark.commands.options import DataDir, Datasets, Json, Models, Out, ProtocolName, Quiet, VariantName, rows_of
+from benchmark.commands.output import Output
 from datamodules.errors import unknown_name
-from datamodules.protocol import get_protocol
 
+if TYPE_CHECKING:
+    from benchmark.render import Table
+
+FIGURES = ("2", "auc")
 PROBES = Path("leaderboards/probes")  # what `probe` found on the data sets of the leaderboard
 
 
 def table(
-    number: Annotated[str, typer.Argument(help="1, 2 or 4, as in the paper.")],
+    number: Annotated[
+        str,
+        typer.Argument(help="1, 2 or 4, as in the paper.", autocompletion=completion.one(lambda: ["1", *paper.TABLES])),
+    ],
     datasets: Datasets = "electronics books",
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
     models: Models = None,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Print a table and write it to OUT as Markdown and CSV: 2 and 4 from the records there, 1 from the data.
 
     Example: dien-bench table 4 --datasets "sports beauty"
     """
-    names = datasets.split()
-    for name in names:
-        get_dataset(name)
-    get_protocol(protocol)
-    if number == "1":
-        _show_table1(names, data_dir, out)
-        return
-    if number not in paper.TABLES:
+    output, names = Output(as_json=as_json, quiet=quiet), datasets.split()
+    check_names(names, protocol)
+    if number not in ("1", *paper.TABLES):
         raise unknown_name("table", number, ["1", *paper.TABLES])
-    from baselines import model_label
-
-    show_table(number, names, protocol, variant, [model_label(row) for row in rows_of(models, number)], out, out)
+    made = (
+        _table1(names, data_dir, output)
+        if number == "1"
+        else table_of_runs(number, names, protocol, variant, rows_of(models, number), out)
+    )
+    shown = show_table(made, f"table{number}", out, output)
+    if number != "1":
+        output.advise(
+            f'dien-bench figure auc --datasets "{datasets}" --protocol {protocol} --variant {variant} --out {out}'
+        )
+    output.result(shown)
 
 
 def figure(
-    number: Annotated[str, typer.Argument(help="2: losses over steps, as in the paper; auc: test AUC of every row.")],
+    number: Annotated[
+        str,
+        typer.Argument(
+            help="2: losses over steps, as in the paper; auc: test AUC of every row.",
+            autocompletion=completion.one(lambda: FIGURES),
+        ),
+    ],
     datasets: Datasets = "electronics books",
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
-    model: Annotated[str, typer.Option(help="The row whose losses figure 2 shows.")] = "dien",
+    model: Annotated[
+        str,
+        typer.Option(help="The row whose losses figure 2 shows.", autocompletion=completion.one(completion.models)),
+    ] = "dien",
     out: Out = Path("runs"),
 ) -> None:
     """Draw a figure from the learning curves of the runs in OUT, as PNG and SVG.
@@ -56,11 +80,10 @@ def figure(
     from benchmark.figures import figure2, figure_auc
     from benchmark.records import read_records
 
-    if number not in ("2", "auc"):
-        raise unknown_name("figure", number, ["2", "auc"])
-    names = datasets.split()
-    for name in names:
-        get_dataset(name)
+    if number not in FIGURES:
+        raise unknown_name("figure", number, FIGURES)
+    output, names = Output(), datasets.split()
+    check_names(names, protocol)
     found = read_records(out, protocol=protocol, variant=variant)
     curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
     for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):
@@ -72,66 +95,95 @@ def figure(
     else:
         for name, rows in curves.items():
             drawn += figure_auc(dict(rows), out / f"auc-{name}-{protocol}-{variant}", dataset=name)
-    for path in drawn:
-        screen.print(str(path), highlight=False)
+    output.written(drawn)
 
 
 def probe(
-    datasets: Annotated[str, typer.Option("--dataset", "--datasets", help="Names, separated by spaces.")],
+    datasets: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            "--datasets",
+            help="Names, separated by spaces.",
+            autocompletion=completion.several(completion.datasets),
+        ),
+    ],
     protocol: ProtocolName = "arxiv-v1",
     draw: Annotated[bool, typer.Option("--figure", help="Draw the rules too, as PNG and SVG.")] = False,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Score rules with few parameters or none on a protocol's test samples: what an AUC there is worth.
 
     Example: dien-bench probe --dataset tafeng --protocol clean --figure
     """
-    get_protocol(protocol)
-    for name in datasets.split():
-        get_dataset(name)
+    output, names = Output(as_json=as_json, quiet=quiet), datasets.split()
+    check_names(names, protocol)
     from benchmark.probes import measure, probe_table, write_probes
-    from datamodules.samples import prepare_samples
+    from datamodules.datasets import prepare_interactions
+    from datamodules.samples_file import prepare_samples
 
-    for name in datasets.split():
-        prepare_interactions(name, data_dir, report=screen.print)
+    results = []
+    for name in names:
+        prepare_interactions(name, data_dir, report=output.say)
         measured = measure(name, prepare_samples(name, protocol, data_dir))
-        screen.print(probe_table(measured))
+        output.show(probe_table(measured))
         written = list(write_probes(measured, out))
         if draw:
             from benchmark.figures import figure_probes
 
             written += figure_probes(measured, written[0].with_suffix(""))
-        for path in written:
-            screen.print(str(path), highlight=False)
+        output.written(written)
+        results.append(asdict(measured) | {"files": written})
+    output.advise(
+        f'dien-bench run --datasets "{datasets}" --protocol {protocol} --table 4: its tables show these rules'
+    )
+    output.result(results)
 
 
-def show_table(
-    number: str, datasets: list[str], protocol: str, variant: str, models: list[str], records: Path, out: Path
-) -> None:
+def check_names(datasets: list[str], protocol: str) -> None:
+    """Raise `UserError` for an unknown data set or protocol."""
+    from datamodules.datasets import get_dataset
+    from datamodules.protocol import get_protocol
+
+    for name in datasets:
+        get_dataset(name)
+    get_protocol(protocol)
+
+
+def table_of_runs(number: str, datasets: list[str], protocol: str, variant: str, rows: list[str], out: Path) -> Table:
+    """Table 2 or 4 from the records in `out`, with the probes found there or on the leaderboard."""
+    from baselines import model_label
     from benchmark.probes import read_probes
     from benchmark.records import read_records
-    from benchmark.render import write_table
     from benchmark.tables import table as make_table
 
     probes = {name: found for name in datasets if (found := read_probes([out, PROBES], name, protocol))}
-    made = make_table(read_records(records), number, datasets, protocol, variant, models, probes)
-    screen.print(made)
-    for path in write_table(made, out, f"table{number}"):
-        screen.print(str(path), highlight=False)
+    models = [model_label(row) for row in rows]
+    return make_table(read_records(out), number, datasets, protocol, variant, models, probes)
 
 
-def _show_table1(datasets: list[str], data_dir: Path, out: Path) -> None:
-    from benchmark.paper import Statistics
+def show_table(made: Table, stem: str, out: Path, output: Output) -> dict[str, Any]:
+    """Print a table, write it to `out` as stem.md and stem.csv, and return it for --json."""
     from benchmark.render import write_table
+
+    output.show(made)
+    files = write_table(made, out, stem)
+    output.written(files)
+    rows = [dict(zip(made.csv_rows[0], values, strict=True)) for values in made.values()]
+    return {"title": made.title, "rows": rows, "notes": made.notes, "files": files}
+
+
+def _table1(datasets: list[str], data_dir: Path, output: Output) -> Table:
+    from benchmark.paper import Statistics
     from benchmark.tables import table1
+    from datamodules.datasets import prepare_interactions
     from datamodules.interactions import load_interactions
 
     measured = {}
     for name in datasets:
-        data = load_interactions(prepare_interactions(name, data_dir, report=screen.print))
+        data = load_interactions(prepare_interactions(name, data_dir, report=output.say))
         measured[name] = Statistics(data.users, data.items, data.categories, data.users)
-    made = table1(measured)
-    screen.print(made)
-    for path in write_table(made, out, "table1"):
-        screen.print(str(path), highlight=False)
+    return table1(measured)

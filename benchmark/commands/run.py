@@ -4,24 +4,26 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from benchmark import paper
+from benchmark.commands import completion
 from benchmark.commands.options import (
     DataDir,
     Datasets,
+    Json,
     Models,
     Out,
     ProtocolName,
+    Quiet,
     VariantName,
     rows_of,
-    screen,
     seeds_of,
 )
-from benchmark.commands.results import show_table
-from datamodules.datasets import prepare_interactions
+from benchmark.commands.output import Output
+from benchmark.commands.results import show_table, table_of_runs
 from datamodules.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -51,15 +53,25 @@ def run(
         str, typer.Option(envvar="DIEN_BENCH_SLURM", help="Options of sbatch: 'partition=gpu time=240 mem=8GB'.")
     ] = "",
     number: Annotated[
-        str | None, typer.Option("--table", help="Train the rows of this table, and print it: 2 or 4.")
+        str | None,
+        typer.Option(
+            "--table",
+            help="Train the rows of this table, and print it: 2 or 4.",
+            autocompletion=completion.one(lambda: paper.TABLES),
+        ),
     ] = None,
-    wandb: Annotated[bool, typer.Option(help="Log to Weights & Biases; offline where no key is configured.")] = True,
+    logger: Annotated[
+        Literal["wandb", "tensorboard", "csv"],
+        typer.Option(help="Where curves go besides metrics.csv; W&B is offline where no key is configured."),
+    ] = "wandb",
+    wandb: Annotated[bool, typer.Option(help="--no-wandb: --logger csv.")] = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what has failed.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be run, and how long it would take.")
     ] = False,
     checkpoint_seconds: Annotated[float, typer.Option(help="Between two checkpoints of a run.")] = 60.0,
-    quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
 ) -> None:
@@ -69,15 +81,18 @@ def run(
     """
     if number is not None and number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
-    names, rows = datasets.split(), rows_of(models, number)
-    from baselines import model_label
+    tracker = "csv" if logger == "wandb" and not wandb else logger
+    output, names, rows = Output(as_json=as_json, quiet=quiet), datasets.split(), rows_of(models, number)
+    from benchmark.capacity import BYTES_PER_RUN, choose_workers
     from benchmark.device import visible_gpus
     from benchmark.executors import hire_from
     from benchmark.failures import forget_failure
     from benchmark.plan import bytes_per_run
     from benchmark.run import RunConfig
-    from benchmark.sweep import BYTES_PER_RUN, choose_workers, sweep
-    from datamodules.samples import prepare_samples
+    from benchmark.sweep import sweep
+    from benchmark.tracking import log_table
+    from datamodules.datasets import prepare_interactions
+    from datamodules.samples_file import prepare_samples
 
     configs = [
         RunConfig(
@@ -90,7 +105,7 @@ def run(
             batch_size=batch_size,
             data_dir=str(data_dir),
             out=str(out),
-            logger="wandb" if wandb else "csv",
+            logger=tracker,
             device=device,
             devices=devices,
             checkpoint_seconds=checkpoint_seconds,
@@ -112,26 +127,36 @@ def run(
     if workers == "auto" and not gpus:
         count = max(1, count // devices)
     if dry_run:
-        show_plan(configs, count, retry_failed)
+        output.result(show_plan(configs, count, retry_failed, output))
         return
     check_writable(out)
     for name in dict.fromkeys(names):
-        prepare_interactions(name, data_dir, report=screen.print)
+        prepare_interactions(name, data_dir, report=output.say)
         prepare_samples(name, protocol, data_dir)
     for config in configs if retry_failed else []:
         forget_failure(config)
     hire = None if executor == "local" else hire_from(executor, _number(workers), device, out, slurm)
     result = sweep(configs, workers=count, threads=threads, gpus=gpus, hire=hire, quiet=quiet)
+    found: dict[str, Any] = {
+        "out": str(out),
+        "kept": result.skipped,
+        "failed": result.failed,
+        "records": result.records,
+    }
     if number is not None:
-        show_table(number, names, protocol, variant, [model_label(row) for row in rows], out, out)
-    else:
-        screen.print(
-            f"{len(result.records)} records in {out}; next: dien-bench table 4 --datasets '{datasets}' "
-            f"--protocol {protocol} --variant {variant} --out {out}"
+        made = table_of_runs(number, names, protocol, variant, rows, out)
+        found["table"] = show_table(made, f"table{number}", out, output)
+        log_table(made, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant])
+    output.say(f"{len(result.records)} records in {out}")
+    if number is None:
+        output.advise(
+            f'dien-bench table 4 --datasets "{datasets}" --protocol {protocol} --variant {variant} --out {out}'
         )
+    output.advise(*_where_curves_are(tracker, out))
+    output.result(found)
+    for name, reason in result.failed.items():
+        output.say(f"failed: {name}: {reason}", style="red")
     if result.failed:
-        for name, reason in result.failed.items():
-            screen.print(f"failed: {name}: {reason}", style="red", markup=False)
         raise typer.Exit(1)
 
 
@@ -168,12 +193,23 @@ def check_writable(out: Path) -> None:
         ) from error
 
 
-def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool) -> None:
-    """Print what a sweep would do."""
+def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool, output: Output) -> list[dict[str, Any]]:
+    """Print what a sweep would do, and return it for --json."""
     from benchmark.plan import describe_plan, needs_data, plan
 
-    table, summary = describe_plan(plan(configs, retry_failed=retry_failed), workers)
-    screen.print(table)
+    planned = plan(configs, retry_failed=retry_failed)
+    table, summary = describe_plan(planned, workers)
+    output.show(table)
     for name in needs_data(configs):
-        screen.print(f"{name}: not prepared yet; reading it comes first (time and disk not counted)")
-    screen.print(summary, highlight=False)
+        output.say(f"{name}: not prepared yet; reading it comes first (time and disk not counted)")
+    output.say(summary)
+    return [{"run": run.config.name, "state": run.state, "seconds": run.seconds} for run in planned]
+
+
+def _where_curves_are(tracker: str, out: Path) -> list[str]:
+    """The command that shows learning curves or uploads them."""
+    if tracker == "tensorboard":
+        return [f"tensorboard --logdir {out / 'tensorboard'}"]
+    if tracker == "wandb" and any((out / "wandb").glob("offline-run-*")):
+        return [f"wandb sync {out / 'wandb' / 'offline-run-*'} uploads the learning curves, with a key"]
+    return []

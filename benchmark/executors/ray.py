@@ -14,6 +14,7 @@ import os
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,8 @@ class RayCrew:
         tasks = [worker.messages for worker in self.workers if worker.messages is not None]
         if tasks:
             ray.wait(tasks, timeout=seconds)
+        else:
+            time.sleep(min(seconds, 0.2))  # all that waits is being run elsewhere
 
     def end(self) -> None:
         """Leave the cluster, which ends this sweep's tasks."""

@@ -14,7 +14,7 @@ import baselines.lightning_module
 from benchmark import checkpoint, run
 from benchmark.run import Progress, RunConfig, train_run
 from datamodules.errors import UserError
-from datamodules.samples import prepare_samples
+from datamodules.samples_file import prepare_samples
 
 TIMINGS = ("train_seconds", "evaluation_seconds", "samples_per_second", "peak_memory_mb", "commit")
 DROPOUT = """

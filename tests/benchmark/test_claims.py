@@ -12,6 +12,7 @@ from benchmark.claims import NOT_REPRODUCED, NOT_RUN, ON_SUBSETS, REPRODUCED, cl
 from benchmark.records import Record, parse_record, run_folder
 from benchmark.scores import pair_scores
 from benchmark.statistics import Interval
+from datamodules.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -125,3 +126,12 @@ def test_counts_come_from_table_1(tmp_path: Path) -> None:
         REPRODUCED, REPRODUCED, NOT_REPRODUCED, NOT_RUN,
     ]  # fmt: skip
     assert found["books, users"][0] == NOT_RUN
+
+
+@pytest.mark.parametrize(
+    "content", ["dataset,users\nbooks,many\n", "users\n1\n", "dataset\nbooks\n", "\xff", 'dataset\n"\0']
+)
+def test_counts_that_are_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "table1.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"table1.csv cannot be read .*dien-bench table 1"):
+        claims_page([], tmp_path)

@@ -134,7 +134,7 @@ def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
     assert png.exists()
 
 
-@pytest.mark.parametrize("late", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("late", ["nan", "inf", "-inf", "1e308", "-1e308"])
 def test_a_run_that_diverged(tmp_path: Path, drawn: dict[str, tuple[np.ndarray, np.ndarray]], late: str) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text(
@@ -184,6 +184,8 @@ BROKEN = {
     "step,loss,target_loss,auxiliary_loss\n,1,1,1\n": "line 2: step is '', expected a number",
     "step,loss,target_loss,auxiliary_loss\n20,1,1,1\n20,1,1,1\n": "line 3: step 20 follows 20",
     "step,loss,target_loss,auxiliary_loss\nnan,1,1,1\n": "line 2: step nan follows -1",
+    "step,loss,target_loss,auxiliary_loss\n20,1,1,1\ninf,1,1,1\n": "line 3: step inf follows 20",
+    "step,loss,target_loss,auxiliary_loss\n1e300,1,1,1\n": "line 2: step 1e\\+300 follows -1",
 }
 
 

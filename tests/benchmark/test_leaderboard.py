@@ -111,3 +111,44 @@ def test_a_record_that_claims_too_much_does_not_verify(tmp_path: Path) -> None:
     path.write_text(json.dumps(record))
     with pytest.raises(UserError, match="the predictions of the last checkpoint give AUC"):
         verify(tmp_path)
+
+
+def copied(tmp_path: Path) -> Path:
+    """A board of one run."""
+    shutil.copytree(BOARD / "records" / ONE, tmp_path / "records" / ONE)
+    return tmp_path / "records" / ONE
+
+
+@pytest.mark.parametrize("name", ["last", "test"])
+def test_each_claimed_auc_is_verified(tmp_path: Path, name: str) -> None:
+    path = copied(tmp_path) / "record.json"
+    record = json.loads(path.read_text())
+    assert verify(tmp_path) == (1, [])
+    record["auc"][name] += 2e-6
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="checkpoint give AUC"):
+        verify(tmp_path)
+
+
+def test_the_best_on_test_is_verified_where_another_checkpoint_is_reported(tmp_path: Path) -> None:
+    path = copied(tmp_path) / "record.json"
+    record = json.loads(path.read_text()) | {"selection": "validation"}
+    record["auc"] |= {"validation": record["auc"]["test"], "test": record["auc"]["test"] + 2e-6}
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="the best on test checkpoint give AUC"):
+        verify(tmp_path)
+
+
+def test_ranks_of_nobody_bear_nothing_out(tmp_path: Path) -> None:
+    path = copied(tmp_path) / "ranks.parquet"
+    pd.read_parquet(path).iloc[:0].to_parquet(path)
+    with pytest.raises(UserError, match="it has 0 rows"):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"seed": ' + b"9" * 5000 + b"}"])
+def test_a_damaged_record_on_the_board(tmp_path: Path, content: bytes) -> None:
+    path = copied(tmp_path) / "record.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"record\.json .*Delete that run's folder"):
+        build(tmp_path)

@@ -1,7 +1,9 @@
 """Rules against a slow loop, files that come back, and the committed figures on a real subset."""
 
+import csv
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,16 @@ from benchmark import probes as module
 from benchmark.cli import app
 from benchmark.figures import figure_probes
 from benchmark.probes import FITTED, RULES, Probe, Probes, measure, overview, probe_table, read_probes, write_probes
+from benchmark.records import read_records
+from benchmark.scores import read_scores
 from datamodules.errors import UserError
 from datamodules.protocol import PROTOCOLS
-from datamodules.samples import Samples, Split, prepare_samples
+from datamodules.samples import Samples, Split
+from datamodules.samples_file import prepare_samples
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "amazon"
 BOARD = Path(__file__).parents[2] / "leaderboards"
+RECORDS = read_records(BOARD / "records")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +117,7 @@ def test_files_come_back(tmp_path: Path) -> None:
     assert probe_table(two_rules()).csv().splitlines()[0] == "name,label,parameters,auc,low,high"
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"dataset": "sports", "probes": []}'])
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, '{"dataset": "sports", "probes": []}'])
 def test_damaged_files_are_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "probes-sports-clean.json").write_text(content)
     with pytest.raises(UserError, match=r"probes-sports-clean.json cannot be read .*dien-bench probe --dataset sports"):
@@ -155,6 +161,60 @@ def test_committed_probes_cover_the_board() -> None:
             assert found.test_users > 1000
 
 
+# The catalogue rule's AUC as measured elsewhere with one other draw of split, negatives and ties.
+MEASURED_ELSEWHERE = {
+    "sports": {"arxiv-v1": 0.908, "aaai-2019": 0.669, "clean": 0.544},
+    "beauty": {"arxiv-v1": 0.908, "aaai-2019": 0.694, "clean": 0.574},
+}
+
+
+@pytest.mark.parametrize("dataset", list(MEASURED_ELSEWHERE))
+def test_the_catalogue_rule_is_as_good_as_measured_elsewhere(dataset: str) -> None:
+    """Within 0.01 on the 3,560 test users of Sports; on the 2,236 of Beauty, as everywhere, within the interval."""
+    for protocol, expected in MEASURED_ELSEWHERE[dataset].items():
+        found = read_probes([BOARD / "probes"], dataset, protocol)
+        assert found is not None
+        rule = next(probe for probe in found.probes if probe.name == "catalogue-order")
+        assert rule.low < expected < rule.high
+        if dataset == "sports":
+            assert rule.auc == pytest.approx(expected, abs=0.01)
+
+
+def test_committed_probes_and_runs_have_the_same_samples() -> None:
+    places = {(record.dataset, record.protocol) for record in RECORDS}
+    assert len(places) >= 5
+    for dataset, protocol in places:
+        found = read_probes([BOARD / "probes"], dataset, protocol)
+        assert found is not None
+        mine = [record for record in RECORDS if (record.dataset, record.protocol) == (dataset, protocol)]
+        assert {record.data_sha256 for record in mine} == {found.data_sha256}
+        scores = read_scores(mine[0].path.parent)
+        assert scores is not None
+        assert len(scores.reported) == found.test_users
+
+
+def test_a_rule_that_beats_base_model_is_flagged_in_markdown_csv_and_page() -> None:
+    """On every committed table, by the figures of records and probes themselves."""
+    page = json.loads(re.search(r'id="data">(.*?)</script>', (BOARD / "site/index.html").read_text(), re.DOTALL)[1])
+    flags = []
+    for block in page["blocks"]:
+        dataset, protocol, variant = block["dataset"], block["protocol"], block["variant"]
+        aucs = [r.reported_auc for r in RECORDS if (r.dataset, r.protocol, r.variant) == (dataset, protocol, variant)
+                and r.model == "base-model"]  # fmt: skip
+        measured = json.loads((BOARD / "probes" / f"probes-{dataset}-{protocol}.json").read_text())["probes"]
+        beaten = max(probe["auc"] for probe in measured) > sum(aucs) / len(aucs)
+        flags.append(beaten)
+        assert block["warning"].startswith("Warning: a rule") is beaten
+        markdown = (BOARD / f"{block['page']}.md").read_text()
+        section = markdown.split(f"\n### {dataset}\n")[1].split("\n### ")[0]
+        assert ("\nWarning: a rule" in section) is beaten
+        lines = csv.DictReader((BOARD / f"{block['page']}.csv").read_text().splitlines())
+        assert {line["rule_beats_base_model"] for line in lines if line["dataset"] == dataset} == {
+            "yes" if beaten else "no"
+        }
+    assert set(flags) == {True, False}  # tables of both kinds are on the board
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real subsets are not here")
 def test_committed_probes_are_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMAZON_MIRROR", str(REAL))
@@ -165,3 +225,29 @@ def test_committed_probes_are_what_is_measured(tmp_path: Path, monkeypatch: pyte
         for probe, figures in zip(measured.probes, committed["probes"], strict=True):
             assert probe.name == figures["name"]
             assert probe.auc == pytest.approx(figures["auc"], abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": 5},
+        {"test_users": "10"},
+        {"test_users": True},
+        {"protocol": "a\u202eb"},
+        {"probes": [{**asdict(two_rules().probes[0]), "auc": "0.5"}]},
+        {"probes": [{**asdict(two_rules().probes[0]), "auc": 1e999}]},
+        {"probes": [asdict(two_rules().probes[0])]},  # without the fitted one
+        {"probes": [asdict(two_rules().probes[1])]},  # without one that has no parameters
+        {"probes": [asdict(probe) for probe in two_rules().probes * 2]},
+    ],
+)
+def test_files_that_hold_no_measurement(tmp_path: Path, changes: dict[str, object]) -> None:
+    (tmp_path / "probes-sports-clean.json").write_text(json.dumps(asdict(two_rules()) | changes))
+    with pytest.raises(UserError, match=r"cannot be read .*dien-bench probe --dataset sports"):
+        read_probes([tmp_path], "sports", "clean")
+
+
+def test_rules_that_one_protocol_lacks_leave_a_blank(tmp_path: Path) -> None:
+    more = replace(two_rules(protocol="arxiv-v1"), probes=(*two_rules().probes, Probe("b", "new", 0, 0.8, 0.7, 0.9)))
+    (section,) = overview([two_rules(), more]).sections
+    assert ("b: new", "", "0.8000") in section.rows

@@ -261,3 +261,33 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         write_atomically(tmp_path / "out" / "record.json", b"new")
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "\x1b[31m", "a\u202eb", "\u2066", "\udc80", "=cmd()", "+1", "-1", "@SUM(A1)", "a\0"]
+)
+@pytest.mark.parametrize("field", ["dataset", "protocol", "model"])
+def test_names_that_do_not_show_and_formulas_are_refused(field: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"the field '{field}' is .*expected a name without slashes, control char"):
+        parse_record(record_fields(**{field: name}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device": "cpu\x1b]0;title\x07"},
+        {"commit": "a\u202eb"},
+        {"versions": {"torch\n": "1"}},
+        {"versions": {"torch": "\ud800"}},
+        {"settings": {"batch_size": 1, "steps": 1, "learning_rate": 1, "model": "a\u2067b"}},
+        {"settings": {"batch_size": 1, "steps": 1, "learning_rate": 1, "deep": [[]]}},
+    ],
+)
+def test_text_that_does_not_show_is_refused_everywhere(changes: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"the field '{next(iter(changes))}' is"):
+        parse_record(record_fields(**changes), tmp_path)
+
+
+def test_names_in_any_script_are_names(tmp_path: Path) -> None:
+    for name in ("Δίκτυο", "模型", "dien+auxiliary_weight=0.5", "a b", "<b>", "x=1"):
+        assert parse_record(record_fields(model=name), tmp_path).model == name

@@ -98,17 +98,6 @@ def test_a_finished_run_is_found_and_another_is_not_taken_for_it(tmp_path: Path,
         finished_record(replace(done, steps=None))
 
 
-def test_wandb_offline_keeps_every_series(tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    train_run(config(tmp_path, data_dir, steps=40, logger="wandb"))
-    (log,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    content = log.read_bytes()
-    for name in (b"target_loss", b"auxiliary_loss", b"test_auc", b"learning_rate", b"generated/arxiv-v1/dien-official"):
-        assert name in content, name
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -119,8 +108,38 @@ def test_wandb_offline_keeps_every_series(tmp_path: Path, data_dir: str, monkeyp
         ({"steps": 0}, "steps must be at least 1"),
         ({"seed": -1}, "seed must be"),
         ({"device": "cuda"}, "auto, cpu, gpu"),
+        ({"logger": "tensorbord"}, "did you mean 'tensorboard'"),
     ],
 )
 def test_mistakes(tmp_path: Path, data_dir: str, changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         train_run(config(tmp_path, data_dir, **changes))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"settings": []}', b"\xff", b"[" * 100_000])
+def test_a_damaged_record_is_neither_finished_nor_overwritten(tmp_path: Path, data_dir: str, content: bytes) -> None:
+    path = config(tmp_path, data_dir).folder() / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"record\.json .*Delete that run's folder"):
+        finished_record(config(tmp_path, data_dir))
+    assert path.read_bytes() == content
+
+
+def test_a_record_of_another_run_is_not_taken_for_this_one(tmp_path: Path, data_dir: str) -> None:
+    committed = Path(__file__).parents[2] / "leaderboards/records/tafeng/arxiv-v1/dien-official/seed-0/record.json"
+    done = config(tmp_path, data_dir, dataset="tafeng", steps=None)
+    other = replace(done, seed=1)
+    for run in (done, other):
+        run.folder().mkdir(parents=True)
+        (run.folder() / "record.json").write_bytes(committed.read_bytes())
+    assert finished_record(done) == json.loads(committed.read_text())
+    with pytest.raises(UserError, match="the field 'seed' says 'seed-0', but its folder says 'seed-1'"):
+        finished_record(other)
+
+
+def test_a_file_whose_name_does_not_show_is_refused_before_training(tmp_path: Path, data_dir: str) -> None:
+    path = tmp_path / "a\u202eb.py"
+    path.write_text("from baselines.base_model import BaseModel\n")
+    with pytest.raises(UserError, match="has characters that do not show"):
+        config(tmp_path, data_dir, model=f"{path}:BaseModel").check()

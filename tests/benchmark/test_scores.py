@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmark.scores import RANKS, pair_scores, read_scores, write_ranks
+from benchmark import scores
+from benchmark.scores import PREDICTIONS, RANKS, pair_scores, read_scores, write_ranks
 from benchmark.statistics import placements
 from datamodules.errors import UserError
 
@@ -82,4 +84,31 @@ def test_labels_must_be_pairs(tmp_path: Path) -> None:
     table = predictions(4)
     table.iloc[::-1].to_parquet(tmp_path / "predictions.parquet")
     with pytest.raises(UserError, match="one negative and one positive"):
+        read_scores(tmp_path)
+
+
+def test_files_that_hold_no_scores(tmp_path: Path) -> None:
+    """An empty file has no AUC, which no comparison with a claim would notice."""
+    path = tmp_path / RANKS
+    columns = ("negative_reported", "positive_reported", "negative_last", "positive_last")
+    sound = {name: [1.0, 2.0] for name in columns}
+    for table, reason in (
+        (dict.fromkeys(columns, np.array([], np.int32)), "it has 0 rows"),
+        (sound | {columns[0]: ["a", "b"]}, f"its column '{columns[0]}' has no numbers"),
+        (sound | {columns[0]: [1.0, np.nan]}, "cells without a number"),
+        (sound | {columns[0]: pa.array([1.0, None])}, "empty cells"),
+        (sound | {"more": ["x", "y"]}, "its column 'more' has no numbers"),
+        ({columns[0]: [1.0, 2.0]}, "positive_reported"),
+    ):
+        pq.write_table(pa.table(table), path)
+        with pytest.raises(UserError, match=reason):
+            read_scores(tmp_path)
+
+
+def test_a_small_file_of_endless_rows_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "MOST_ROWS", 1000)
+    pq.write_table(
+        pa.table({name: np.zeros(1001) for name in ("label", "score", "score_last")}), tmp_path / PREDICTIONS
+    )
+    with pytest.raises(UserError, match="it has 1,001 rows, expected 1 to 1,000"):
         read_scores(tmp_path)

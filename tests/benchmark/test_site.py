@@ -1,6 +1,7 @@
 """The leaderboard's page: what is in it against records and CSV, and what a person meets in Chromium."""
 
 import csv
+import html
 import json
 import os
 import re
@@ -9,9 +10,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from benchmark.figures import Curve, read_curve
 from benchmark.leaderboard import build
@@ -121,6 +124,67 @@ def test_markdown_pages_keep_no_markup_but_breaks() -> None:
     assert 'href="../records/x"' in made
     assert 'href="index.html"' in made
     assert 'href="javascript' not in made
+
+
+NAMES = (
+    "a|b",
+    "`c`",
+    "**d**",
+    "[e](javascript:alert(1))",
+    "<script>alert(1)<script>",
+    "$f$",
+    "&lt;",
+    "x ](y)",
+    "constructor",
+)
+
+
+@pytest.fixture(scope="module")
+def hostile_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board of one table whose data set, protocol and rows have names that Markdown and HTML give a meaning."""
+    board = tmp_path_factory.mktemp("hostile") / "leaderboards"
+    dataset, protocol = "d|`<b>`](x", "p<i>|[q](javascript:alert(1))"
+    for model in NAMES:
+        target = board / "records" / dataset / protocol / f"{model}-official" / "seed-0"
+        shutil.copytree(BOARD / "records" / ONE, target)
+        record = json.loads((target / "record.json").read_text())
+        record |= {"dataset": dataset, "protocol": protocol, "model": model, "device": TEXT}
+        (target / "record.json").write_text(json.dumps(record))
+    build(board)
+    return board
+
+
+def test_hostile_names_are_text_in_markdown_and_csv(hostile_board: Path) -> None:
+    board = hostile_board
+    (path,) = board.glob("table4-*.md")
+    for text in (path.read_text(), (board / "README.md").read_text()):
+        made = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+        allowed = "h1,h2,h3,h4,p,ul,li,code,a,img,strong,em,table,thead,tbody,tr,th,td"
+        assert set(re.findall(r"<(\w+)", made)) <= set(allowed.split(","))
+        cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(?:<strong>)?(.*?)(?:</strong>)?</td>", made)]
+        assert set(NAMES) <= set(cells)
+        widths = {len(re.findall("<t[dh]", row)) for row in re.findall(r"<tr>.*?</tr>", made, re.DOTALL)}
+        assert widths == {len(cells) // made.count("<tr>\n<td")}  # no name makes a column
+        targets = [html.unescape(target) for target in re.findall(r'(?:href|src)="([^"]*)"', made)]
+        assert not [target for target in targets if ":" in target]
+        for target in targets:
+            if not target.startswith(("site/", "claims", "#")):
+                assert (board / unquote(target)).is_file(), target
+    (lines,) = board.glob("table4-*.csv")
+    rows = list(csv.DictReader(lines.read_text().splitlines()))
+    assert {row["model"] for row in rows} >= set(NAMES)
+    assert not [cell for row in rows for cell in row.values() if re.match(r"[=+@\t\r]|-\D", cell)]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\u202egnp", "=cmd|' /C calc'!A0", "@x", "\x1b[2J"])
+def test_a_name_that_would_change_what_stands_beside_it_is_refused(name: str, tmp_path: Path) -> None:
+    target = tmp_path / "records" / "tafeng" / "arxiv-v1" / f"{name}-official" / "seed-0"
+    shutil.copytree(BOARD / "records" / ONE, target)
+    record = json.loads((target / "record.json").read_text()) | {"model": name}
+    (target / "record.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"the field 'model' is .*expected a name without"):
+        build(tmp_path)
+    assert not (tmp_path / "site").exists()
 
 
 # In the browser
@@ -339,6 +403,18 @@ def test_hostile_names_are_text(visit: Any, tmp_path: Path) -> None:
     assert page.locator("tr.row .open", has_text=HOSTILE).count() > 0
     assert page.locator(".facts dd", has_text=TEXT).count() > 0
     assert set(labels(page.locator("table.results").first)) >= {HOSTILE, "constructor", "__proto__"}
+
+
+def test_names_of_markdown_are_text_in_the_page(visit: Any, hostile_board: Path) -> None:
+    page = visit(hostile_board / "site" / "index.html")
+    assert set(labels(page.locator("table.results").first)) >= set(NAMES)
+    for button in page.locator("tr.row .open").all():
+        button.click()
+    assert page.locator("b, i, img, .results em, script:not([src]):not([type])").count() == 0
+    links = page.locator("main a").evaluate_all("all => all.map((one) => one.href)")
+    assert {link.partition(":")[0] for link in links} == {"file"}
+    for link in links:
+        assert Path(unquote(link.removeprefix("file://"))).is_file(), link
 
 
 def test_a_board_without_records_says_how_to_make_one(visit: Any, tmp_path: Path) -> None:

@@ -63,6 +63,39 @@ def test_delong_s_variance_of_a_published_example() -> None:
     assert variance == pytest.approx(0.00146991470882363, rel=1e-12)
 
 
+# The example of DeLong, DeLong and Clarke-Pearson (1988): albumin, total protein and K-G score of 43 patients, of whom
+# the first 12 had the one outcome and the others the other. The figures are what SAS/STAT's manual prints for it.
+ALBUMIN = "3.0 2.8 0.9 2.5 3.6 4.2 4.0 3.0 3.3 1.7 2.9 2.8 3.2 3.9 3.2 1.6 3.8 3.7 3.2 3.8 4.1 3.6 4.3 2.3 3.5 3.8 4.5 "
+ALBUMIN += "3.7 3.1 4.1 4.3 4.3 3.2 2.6 3.7 3.3 4.2 3.5 2.1 4.0 3.3 3.7 3.6"
+PROTEIN = "5.8 4.8 4.0 5.7 6.7 7.6 6.6 4.7 6.8 4.0 5.7 6.2 6.3 6.8 5.8 5.6 5.7 6.7 5.4 6.6 6.6 5.7 7.0 4.4 5.8 6.8 7.4 "
+PROTEIN += "7.4 6.6 8.2 7.0 6.5 5.1 4.7 6.1 6.3 7.7 6.2 4.8 7.0 5.7 6.9 6.6"
+KREBS_GOLDBERG = "0 4 5 2 6 6 4 2 4 3 1 2 5 7 7 5 5 4 6 4 5 5 6 4 4 3 5 5 4 4 5 6 5 4 5 3 4 5 3 3 4 5 5"
+
+
+def delong_parts(values: str) -> tuple[float, Floats, Floats]:
+    """AUC, V10 (12,) and V01 (31,) of a low value standing for the first outcome.
+
+    Every user has one of each kind here and patients have not, so both are repeated to a common multiple.
+    """
+    low = -np.array(values.split(), dtype=float)
+    scores = Scores(negative=np.tile(low[12:], 12), positive=np.tile(low[:12], 31))
+    above, below = placements(scores)
+    return scores.auc, above[:12], below[:31]
+
+
+def test_delong_s_comparison_of_a_published_example() -> None:
+    def error(above: Floats, below: Floats) -> float:
+        return float(np.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)))
+
+    auc, above, below = delong_parts(KREBS_GOLDBERG)
+    assert (round(auc, 4), round(error(above, below), 4)) == (0.7258, 0.1028)
+    for values, printed in ((ALBUMIN, (0.0108, 0.0953, 0.0127)), (PROTEIN, (-0.0780, 0.1046, 0.5554))):
+        other, other_above, other_below = delong_parts(values)
+        difference, of_difference = other - auc, error(other_above - above, other_below - below)
+        found = (difference, of_difference, (difference / of_difference) ** 2)
+        assert tuple(round(value, 4) for value in found) == printed
+
+
 def test_variance_over_users_is_that_of_the_jackknife() -> None:
     # Leaving out one user at a time and pairing no user with itself: another estimate of the same variance.
     scores = draw(3, 300)
@@ -164,6 +197,29 @@ def test_the_estimate_of_one_row_adds_both_variances() -> None:
     assert made.difference == pytest.approx(np.mean(aucs))
     assert made.standard_error**2 == pytest.approx(users + np.var(aucs, ddof=1) / 4)
     assert made.interval.low < made.difference < made.interval.high
+
+
+def test_holm_is_bonferroni_on_every_intersection() -> None:
+    """The closed test (Marcus, Peritz and Gabriel, 1976), of which Holm's procedure is the short way.
+
+    A hypothesis falls when every set of hypotheses that it is in falls by Bonferroni: its p is the largest of theirs.
+    """
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 3, 5, 7):
+        subsets = [[i for i in range(count) if bits >> i & 1] for bits in range(1, 2**count)]
+        for p in (rng.random(count), rng.random(count) ** 4, np.round(rng.random(count), 1)):  # the last with ties
+            bonferroni = [min(1.0, len(subset) * p[subset].min()) for subset in subsets]
+            closed = [max(q for q, s in zip(bonferroni, subsets, strict=True) if i in s) for i in range(count)]
+            assert holm(p.tolist()) == pytest.approx(closed, abs=1e-12)
+
+
+def test_holm_on_a_published_example() -> None:
+    """Benjamini and Hochberg (1995), 15 comparisons of two treatments: three fall at 0.05 by any control of the
+    familywise error (Bonferroni and Hochberg, between which Holm lies).
+    """
+    p_values = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719]
+    p_values += [0.6528, 0.7590, 1.0]
+    assert [p < 0.05 for p in holm(p_values)] == [True] * 3 + [False] * 12
 
 
 def test_holm_by_hand() -> None:

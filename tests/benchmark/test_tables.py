@@ -104,12 +104,12 @@ best − last: what choosing the checkpoint on test users adds to the AUC of the
 
 TINY_CSV = f"""\
 dataset,protocol,variant,model,seeds,auc_mean,auc_std,auc_last_mean,paper_auc,difference,{MORE_COLUMNS}
-electronics,arxiv-v1,official,base-model,2,0.852000,0.002828,0.842000,0.853800,-0.001800,,,0.010000,,,,,
-electronics,arxiv-v1,official,gru-attention,0,,,,0.864000,,,,,,,,,
-electronics,arxiv-v1,official,aigru,0,,,,0.866300,,,,,,,,,
-electronics,arxiv-v1,official,agru,0,,,,0.866600,,,,,,,,,
-electronics,arxiv-v1,official,augru,2,0.854000,0.001414,0.844000,0.867500,-0.013500,,,0.010000,,,,,
-electronics,arxiv-v1,official,dien,1,0.900000,,0.890000,0.903000,-0.003000,,,0.010000,,,,,
+electronics,arxiv-v1,official,base-model,2,0.852000,0.002828,0.842000,0.853800,-0.001800,,,0.010000,,,,,,
+electronics,arxiv-v1,official,gru-attention,0,,,,0.864000,,,,,,,,,,
+electronics,arxiv-v1,official,aigru,0,,,,0.866300,,,,,,,,,,
+electronics,arxiv-v1,official,agru,0,,,,0.866600,,,,,,,,,,
+electronics,arxiv-v1,official,augru,2,0.854000,0.001414,0.844000,0.867500,-0.013500,,,0.010000,,,,,,
+electronics,arxiv-v1,official,dien,1,0.900000,,0.890000,0.903000,-0.003000,,,0.010000,,,,,,
 """
 
 
@@ -272,7 +272,7 @@ def test_probes_stand_below_the_rows_and_warn_where_they_beat_basemodel() -> Non
         in section.note
     )
     assert section.note in made.markdown()
-    assert made.csv().splitlines()[1].endswith(",0.860000,0.880000")
+    assert made.csv().splitlines()[1].endswith(",0.860000,0.880000,yes")
     every = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.95))
     assert "more than every row." in every.sections[0].note
 
@@ -280,6 +280,7 @@ def test_probes_stand_below_the_rows_and_warn_where_they_beat_basemodel() -> Non
 def test_probes_below_basemodel_do_not_warn_and_those_of_other_samples_are_not_shown() -> None:
     below = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.6))
     assert below.sections[0].note == ""
+    assert below.csv().splitlines()[1].endswith(",0.600000,0.620000,no")
     assert below.sections[0].rows[-1][0].startswith("probe")
     fitted = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.84))
     assert "a rule with 8 parameters (all rules)" in fitted.sections[0].note
@@ -317,7 +318,7 @@ def test_no_runs_give_blank_cells() -> None:
     assert made.title.endswith("protocol arxiv-v1, variant official, no runs yet")
     assert set(cells(made).values()) == {""}
     assert "**" not in made.markdown()
-    assert made.csv().splitlines()[1] == "electronics,arxiv-v1,official,base-model,0,,,,0.853800,,,,,,,,,"
+    assert made.csv().splitlines()[1] == "electronics,arxiv-v1,official,base-model,0,,,,0.853800,,,,,,,,,,"
 
 
 def test_other_protocols_variants_and_data_sets_are_left_out() -> None:
@@ -347,7 +348,7 @@ def test_the_paper_s_electronics_stand_beside_subsets_in_a_column_of_their_own()
     assert made.sections[0].header == ("model", "AUC", "last step", "best − last", "paper, Electronics")
     assert made.sections[0].rows[-1] == ("DIEN", "0.8900 (1)", "0.8800", "+0.0100", "0.9030")
     assert "a point of comparison" in made.markdown()
-    assert made.csv().splitlines()[-1] == "sports,arxiv-v1,official,dien,1,0.890000,,0.880000,,,,,0.010000,,,,,"
+    assert made.csv().splitlines()[-1] == "sports,arxiv-v1,official,dien,1,0.890000,,0.880000,,,,,0.010000,,,,,,"
 
 
 def test_no_printed_figures_under_other_protocols() -> None:
@@ -355,7 +356,7 @@ def test_no_printed_figures_under_other_protocols() -> None:
     made = table(records, "4", ["electronics", "sports"], "clean", "official")
     assert [section.header for section in made.sections] == [("model", "AUC", "last step", "best − last")] * 2
     assert "AUC best on validation users" in made.title
-    assert made.csv().splitlines()[6] == "electronics,clean,official,dien,1,0.600000,,0.590000,,,,,0.010000,,,,,"
+    assert made.csv().splitlines()[6] == "electronics,clean,official,dien,1,0.600000,,0.590000,,,,,0.010000,,,,,,"
 
 
 def test_aaai_figures_stand_with_their_spread() -> None:

@@ -67,6 +67,8 @@ def test_what_is_read(mirror: Path, tmp_path: Path) -> None:
             "url": f"{mirror}/{name}",
             "sha256": hashlib.sha256((mirror / name).read_bytes()).hexdigest(),
             "bytes": (mirror / name).stat().st_size,
+            "path": str(mirror / name),
+            "modified_ns": (mirror / name).stat().st_mtime_ns,
         }
         for name in (REVIEWS, METADATA)
     ]
@@ -349,9 +351,36 @@ def test_mirrors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_no_password_in_the_manifest(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(mirror)
     monkeypatch.setenv("AMAZON_MIRROR", "https://me:secret@localhost:8000/files/")
-    assert amazon._describe(mirror / REVIEWS)["url"] == f"https://localhost:8000/files/{REVIEWS}"
+    assert amazon._describe(mirror, mirror / REVIEWS)["url"] == f"https://localhost:8000/files/{REVIEWS}"
 
 
 def test_all_categories_of_the_release_are_there() -> None:
     assert len(CATEGORIES) == 24
     assert all(counts.interactions for counts in CATEGORIES.values())
+
+
+def test_long_literals_are_read_and_not_remembered(mirror: Path, tmp_path: Path) -> None:
+    amazon._remembered.cache_clear()
+    long = [product(f"B{n:02d}", "x" * 50_000, f"leaf {n}") for n in range(20)]
+    put(mirror, MANY, long)
+    assert read_amazon("Baby", tmp_path).category_of == {f"B{n:02d}": f"leaf {n}" for n in range(20)}
+    assert amazon._remembered.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"__import__('os').mkdir('ran')",
+        b"{'asin': 'B00', 'categories': [[__import__('os').mkdir('ran')]]}",
+        b"{'asin': 'B00', 'categories': [['a'].append(open('ran', 'w'))]}",
+        b"{'asin': 'B00', 'categories': [[f'{open(chr(97), chr(119))}']]}",
+    ],
+)
+def test_a_line_that_is_code_is_malformed_and_not_run(
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path / "mirror")
+    put(mirror, MANY, [line, *PRODUCTS])
+    with pytest.raises(UserError, match="1 of 21 lines malformed"):
+        read_amazon("Baby", tmp_path)
+    assert {path.name for path in mirror.iterdir()} == {REVIEWS, METADATA}

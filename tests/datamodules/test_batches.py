@@ -9,7 +9,8 @@ import torch
 
 from datamodules.batches import BatchMaker, EvaluationBatches, TrainingBatches
 from datamodules.datamodule import InteractionsDataModule
-from datamodules.samples import Samples, prepare_samples
+from datamodules.samples import Samples
+from datamodules.samples_file import prepare_samples
 
 
 @pytest.fixture(scope="module")

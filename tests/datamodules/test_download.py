@@ -4,6 +4,7 @@ import errno
 import gzip
 import hashlib
 import io
+import json
 import os
 import random
 import signal
@@ -410,7 +411,21 @@ def test_state_of_overwritten_bytes_is_forgotten(server: Server, tmp_path: Path)
     assert server.asked("Range") == [f"bytes={CUT}-", None]
 
 
-@pytest.mark.parametrize("state", ["", "{", "[]", '{"url": 1}'])
+UNUSABLE = [(5, SIZE), ("", SIZE), ("a\r\nX-Injected: 1", SIZE), ("\u20ac", SIZE), ('"v1"', ".*"), ('"v1"', None)]
+
+
+@pytest.mark.parametrize(("validator", "total"), UNUSABLE)
+def test_a_state_that_no_request_can_be_made_of_starts_from_zero(
+    server: Server, tmp_path: Path, validator: object, total: object
+) -> None:
+    mirror = leave_part(tmp_path, server)
+    path = tmp_path / f"{NAME}.part.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"validator": validator, "total": total}))
+    assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
+    assert server.asked("Range") == [None]
+
+
+@pytest.mark.parametrize("state", ["", "{", "[]", '{"url": 1}', "[" * 100_000])
 def test_unreadable_state_starts_from_zero(server: Server, tmp_path: Path, state: str) -> None:
     mirror = leave_part(tmp_path, server)
     (tmp_path / f"{NAME}.part.json").write_text(state)
@@ -515,6 +530,21 @@ def test_short_retry_after_is_honoured(server: Server, tmp_path: Path, pauses: l
 def test_busy_server_is_not_asked_for_ever(server: Server, tmp_path: Path) -> None:
     assert "503" in failure(server.mirror("a", reply(b"", 503, Retry_After=0)), folder=tmp_path)
     assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "\xb2", "-1", "1e9"])
+def test_numbers_in_headers_that_are_none(server: Server, tmp_path: Path, number: str) -> None:
+    assert "503" in failure(server.mirror("a", reply(b"", 503, Retry_After=number)), folder=tmp_path)
+    assert len(server.requests) == 1
+    failure(server.mirror("b", reply(CONTENT, Content_Length=number)), folder=tmp_path, timeout=0.2)
+    assert not (tmp_path / NAME).exists()
+
+
+def test_a_checksum_file_of_endless_digits(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    (tmp_path / f"{NAME}.sha256").write_text(f"# {'1' * 5000} bytes\n{SHA256}  {NAME}\n")
+    with pytest.raises(DownloadError, match="holds no checksum"):
+        fetch(NAME, [], tmp_path)
 
 
 def test_redirect_is_followed(server: Server, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import gzip_blocks
+from datamodules.errors import UserError
 from datamodules.gzip_blocks import read_blocks
 
 
@@ -46,3 +47,14 @@ def test_a_reader_that_stops_early_leaves_no_thread(tmp_path: Path, monkeypatch:
     assert threading.active_count() == before + 1
     blocks.close()
     assert threading.active_count() == before
+
+
+def test_a_file_made_to_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gzip_blocks, "FREE", 1000)
+    monkeypatch.setattr(gzip_blocks, "BLOCK", 1000)
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(b"\n" * 1_000_000))
+    read: list[bytes] = []
+    with pytest.raises(UserError, match="unpacks to more than 200 times its size"):
+        read.extend(read_blocks(path))
+    assert 1000 + 198 * path.stat().st_size < sum(map(len, read)) <= 1000 + 200 * path.stat().st_size

@@ -196,7 +196,7 @@ def test_another_reader_version(folder: Path) -> None:
         load_interactions(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", "[" * 100_000])
 def test_a_damaged_manifest(folder: Path, content: str) -> None:
     (folder / MANIFEST).write_text(content)
     with pytest.raises(UserError, match=r"Delete the folder .*toy and prepare the data set again"):
@@ -283,4 +283,47 @@ def test_not_a_parquet_file(folder: Path) -> None:
     (folder / TABLE).write_bytes(b"user,item\n1,2\n")
     edit_manifest(folder, sha256=file_sha256(folder / TABLE))
     with pytest.raises(UserError, match="damaged"):
+        load_interactions(folder)
+
+
+def of(*columns: list[int]) -> pa.Table:
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
+
+
+@pytest.mark.parametrize(
+    ("category", "rank", "reason"),
+    [
+        ([1, 1, 2, 2], [0, 1, 2, 0], "an item has more than one category"),
+        ([1, 1, 2, 1], [0, 1, 2, 1], "an item has more than one catalogue rank"),
+        ([1, 1, 2, 1], [0, 1, 1, 0], "two items have one catalogue rank"),
+    ],
+)
+def test_items_that_contradict_themselves(folder: Path, category: list[int], rank: list[int], reason: str) -> None:
+    rewrite(folder, of([0, 0, 1, 1], [1, 2, 3, 1], category, [1, 2, 1, 2], rank))
+    edit_manifest(folder, counts={"interactions": 4, "users": 2, "items": 3, "categories": 2})
+    with pytest.raises(UserError, match=rf"damaged: {reason}"):
+        load_interactions(folder)
+
+
+def test_a_number_that_would_need_gigabytes_to_be_counted(folder: Path) -> None:
+    most = 2**31 - 1
+    rewrite(folder, of([0, most], [1, most], [1, most], [0, 1], [0, most]))
+    edit_manifest(folder, counts={"interactions": 2, "users": most + 1, "items": most, "categories": most})
+    with pytest.raises(UserError, match="numbers go beyond their last value"):
+        load_interactions(folder)
+
+
+def test_a_small_file_of_endless_rows_is_not_read(folder: Path) -> None:
+    rewrite(folder, of(*[[0] * 5_000_000] * 5))
+    assert (folder / TABLE).stat().st_size < 100_000
+    with pytest.raises(UserError, match="it holds 5,000,000 interactions, the manifest says 5 interactions"):
+        load_interactions(folder)
+
+
+@pytest.mark.parametrize("sha256", [None, 5, "", "ab" * 31, "/../../a" * 8])
+def test_a_manifest_without_the_checksum_of_its_table(folder: Path, sha256: object) -> None:
+    edit_manifest(folder, sha256=sha256)
+    with pytest.raises(UserError, match="has no sha256 of the table"):
         load_interactions(folder)

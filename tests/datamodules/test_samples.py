@@ -1,7 +1,6 @@
 """The protocols against a hand-worked example of a few users."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from datamodules.errors import UserError
 from datamodules.interactions import Interactions
 from datamodules.protocol import PROTOCOLS, get_protocol
-from datamodules.samples import Samples, load_samples, make_samples, save_samples
+from datamodules.samples import Samples, make_samples
 
 DAY = 86_400
 
@@ -112,21 +111,6 @@ def test_clean_does_not_know_the_catalogue() -> None:
     np.testing.assert_array_equal(first.items, second.items)
 
 
-def test_same_samples_twice_and_from_disk(tmp_path: Path) -> None:
-    data = one_user("arxiv-v1")
-    samples = make_samples(data, get_protocol("arxiv-v1"))
-    assert samples.sha256 == make_samples(data, get_protocol("arxiv-v1")).sha256
-    save_samples(samples, tmp_path / "samples.npz")
-    loaded = load_samples(tmp_path / "samples.npz")
-    assert (loaded.sha256, loaded.protocol) == (samples.sha256, samples.protocol)
-    np.testing.assert_array_equal(loaded.test.item, samples.test.item)
-    content = bytearray((tmp_path / "samples.npz").read_bytes())
-    for damaged in (content[: len(content) // 2], b""):
-        (tmp_path / "samples.npz").write_bytes(damaged)
-        with pytest.raises(UserError, match="delete it"):
-            load_samples(tmp_path / "samples.npz")
-
-
 def test_known_is_what_training_mentions() -> None:
     data = one_user("clean")
     samples = make_samples(data, get_protocol("clean"))
@@ -206,30 +190,6 @@ def test_histories_keep_the_newest() -> None:
     starts = samples.starts(samples.train)
     assert (samples.train.end - starts == 2).all()
     assert (starts == samples.offsets[samples.train.user] + 2).all()  # of four behaviours the newest two
-
-
-@pytest.mark.parametrize("name", list(PROTOCOLS))
-def test_disk_keeps_every_array(name: str, tmp_path: Path) -> None:
-    samples = make_samples(one_user(name), get_protocol(name), order_within_time=False)
-    save_samples(samples, tmp_path / "samples.npz")
-    loaded = load_samples(tmp_path / "samples.npz")
-    assert [path.name for path in tmp_path.iterdir()] == ["samples.npz"]
-    assert (loaded.protocol, loaded.order_within_time) == (samples.protocol, False)
-    for field in ("items", "offsets", "item_category", "catalogue_rank", "pool"):
-        np.testing.assert_array_equal(getattr(loaded, field), getattr(samples, field))
-    for ours, theirs in zip(split_fields(samples), split_fields(loaded), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-        assert ours.dtype == theirs.dtype
-
-
-def test_samples_that_do_not_match_their_sum(tmp_path: Path) -> None:
-    path = tmp_path / "samples.npz"
-    samples = make_samples(one_user("clean"), get_protocol("clean"))
-    save_samples(replace(samples, items=samples.items[::-1].copy()), path)
-    with pytest.raises(UserError, match="does not hold what was written"):
-        load_samples(path)
-    with pytest.raises(UserError, match="cannot be read"):
-        load_samples(tmp_path / "nowhere.npz")
 
 
 def test_too_few_users_to_test_on() -> None:

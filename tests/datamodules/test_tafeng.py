@@ -188,3 +188,49 @@ def test_the_real_log() -> None:
     raw = behaviours(read_log(REAL), [])
     assert raw.counts.users == 19_080
     assert "exactly the known" in check_counts(raw, DATASETS["tafeng"])
+
+
+def test_names_inside_an_archive_lead_nowhere(tmp_path: Path) -> None:
+    """Zip slip: nothing is unpacked, so a path out of the folder, or to the root, is a name and no more."""
+    inside = tmp_path / "a" / "b"
+    inside.mkdir(parents=True)
+    for name in ("../../out.csv", "/tmp/out.csv", "C:\\out.csv"):
+        member = zipped(name, rows_of(("11/1/2000", "u", "c", "i")))
+        (inside / WHEEL).write_bytes(zipped(MEMBER, member))
+        wheel_sum, member_sum = (
+            hashlib.sha256(content).hexdigest() for content in ((inside / WHEEL).read_bytes(), member)
+        )
+        assert len(read_log(inside / WHEEL, wheel_sum, member_sum)) == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [inside / WHEEL]
+
+
+def test_a_small_archive_of_a_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tafeng, "MOST_BYTES", 1000)
+    sums = wheel_of(tmp_path / WHEEL, rows_of(*everybody()))
+    with pytest.raises(UserError, match="has more than 1,000 bytes"):
+        read_log(tmp_path / WHEEL, **sums)
+
+
+def test_an_empty_cell_is_not_taken_for_a_user(tmp_path: Path) -> None:
+    sums = wheel_of(tmp_path / WHEEL, rows_of(*everybody(), ("11/1/2000", "", "c", "i")))
+    with pytest.raises(UserError, match="it has empty cells"):
+        read_log(tmp_path / WHEEL, **sums)
+
+
+@pytest.mark.parametrize("place", [6, 42])  # in front of the content, and in the list at the end
+def test_an_archive_with_a_password_or_a_wrong_place(tmp_path: Path, place: int) -> None:
+    member = zipped("a.csv", rows_of(*everybody()))
+    content = bytearray(zipped(MEMBER, member))
+    at = content.rindex(b"PK\x01\x02")
+    content[at + 8] |= 1 if place == 6 else 0
+    content[at + place] ^= 1
+    (tmp_path / WHEEL).write_bytes(content)
+    with pytest.raises(UserError, match="does not hold the Ta Feng log as expected"):
+        read_log(tmp_path / WHEEL, hashlib.sha256(content).hexdigest(), hashlib.sha256(member).hexdigest())
+
+
+@pytest.mark.parametrize("day", ["11/1/6000", "1/1/1677", "12/31/1999"])
+def test_a_day_of_another_century(tmp_path: Path, day: str) -> None:
+    sums = wheel_of(tmp_path / WHEEL, rows_of(*everybody(), (day, "u", "c", "i")))
+    with pytest.raises(UserError, match=r"a day lies outside of the years 2000 and 2001|ut of bounds"):
+        read_log(tmp_path / WHEEL, **sums)

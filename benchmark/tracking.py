@@ -1,0 +1,207 @@
+"""Where curves go besides metrics.csv: Weights & Biases, or TensorBoard; one run of theirs a seed.
+
+W&B is offline where no key is configured, and never asks for one; `wandb sync` uploads later. A run that is resumed
+by another process goes on in the same W&B run: its id lies in the run folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from benchmark.workspace import AXIS, SERIES
+from datamodules.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from benchmark.render import Table
+    from benchmark.run import RunConfig
+
+Tracker = Literal[
+    "wandb",
+    "tensorboard",
+    "csv",  # metrics.csv alone, which every run has
+]
+TRACKERS: tuple[Tracker, ...] = ("wandb", "tensorboard", "csv")
+
+TAG_LENGTH = 64  # characters that W&B takes
+ID_FILE = "wandb-id.txt"
+
+
+def check_tracker(name: str) -> None:
+    """Raise `UserError` for an unknown tracker, and for TensorBoard where no package can write its files."""
+    if name not in TRACKERS:
+        raise unknown_name("logger", name, TRACKERS)
+    if name == "tensorboard" and not (find_spec("tensorboardX") or find_spec("tensorboard")):
+        raise UserError(
+            "--logger tensorboard needs tensorboardX or tensorboard, and neither is installed: "
+            f"{sys.executable} -m pip install tensorboardX, or choose --logger wandb or csv"
+        )
+
+
+def open_loggers(config: RunConfig, settings: dict[str, Any], resumed_at: int = 0) -> list[Logger]:
+    """Return the loggers of a run, metrics.csv first; `resumed_at` is the step that it goes on from, 0 for a new run.
+
+    Steps after `resumed_at` that an earlier process logged are logged again, with the same values.
+    """
+    loggers: list[Logger] = [CSVLogger(str(config.folder()), name="", version="")]
+    if config.logger == "wandb":
+        loggers.append(_wandb_logger(config, settings))
+    if config.logger == "tensorboard":
+        loggers.append(_tensorboard_logger(config, resumed_at))
+    return loggers
+
+
+def close_loggers(loggers: Sequence[Logger], record: dict[str, Any], folder: Path) -> None:
+    """Give a finished run's outcome to its loggers, and close them; `folder` holds what the run has written."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            run = logger.experiment
+            run.summary.update(outcome(record))
+            run.log_artifact(_record_artifact(run.id, record, folder))
+            run.finish()
+        if isinstance(logger, TensorBoardLogger):
+            shown = {name: value for name, value in outcome(record).items() if value is not None}
+            logger.log_hyperparams(
+                _identity(record) | record["settings"], {f"outcome/{k}": v for k, v in shown.items()}
+            )
+            logger.experiment.add_text("record", f"```\n{json.dumps(record, indent=1)}\n```")
+            logger.finalize("success")
+            logger.experiment.close()
+
+
+def outcome(record: dict[str, Any]) -> dict[str, float | None]:
+    """The figures of a record that runs are compared by; an AUC is in [0, 1], None for a selection without one."""
+    return {
+        "auc": record["auc"][record["selection"]],
+        **{f"auc_{selection}": auc for selection, auc in record["auc"].items()},
+        **{
+            name: record[name] for name in ("logloss", "best_step", "parameters", "samples_per_second", "train_seconds")
+        },
+    }
+
+
+def run_id(path: Path, settings: dict[str, Any]) -> str:
+    """The id in the file `path`, where it was made for the same settings; else a new one, which is written there.
+
+    Eight characters, drawn and not derived: the same run in another folder is another W&B run.
+    """
+    settings_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    found = path.read_text().split() if path.exists() else []
+    if len(found) == 2 and found[1] == settings_hash:
+        return found[0]
+    new = secrets.token_hex(4)
+    path.write_text(f"{new} {settings_hash}\n")
+    return new
+
+
+def log_table(made: Table, name: str, *, tracker: Tracker, out: Path, tags: Sequence[str]) -> None:
+    """Log a table of many runs, as a run of its own of job type "table"; once for the same content and folder."""
+    if tracker == "wandb":
+        _log_wandb_table(made, name, out, tags)
+    if tracker == "tensorboard":
+        logger = TensorBoardLogger(str(out / "tensorboard"), name="tables", version="/".join([name, *tags]))
+        logger.experiment.add_text(name, made.markdown())
+        logger.experiment.close()
+
+
+def _log_wandb_table(made: Table, name: str, out: Path, tags: Sequence[str]) -> None:
+    import wandb
+
+    identity = f"{name}-{hashlib.sha256(made.csv().encode()).hexdigest()[:8]}"
+    if any((out / "wandb").glob(f"*run-*-{identity}")):
+        return
+    run = wandb.init(
+        **_wandb_settings(out), dir=str(out), id=identity, name="/".join([name, *tags]), group="tables",
+        job_type="table", tags=[tag[:TAG_LENGTH] for tag in tags],
+    )  # fmt: skip
+    run.log({name: wandb.Table(columns=list(made.csv_rows[0]), data=list[Any](made.values()))})
+    artifact = wandb.Artifact(f"{name}-{'-'.join(tags)}", type="table")
+    for suffix, text in (("md", made.markdown()), ("csv", made.csv())):
+        with artifact.new_file(f"{name}.{suffix}", encoding="utf-8") as file:
+            file.write(text)
+    run.log_artifact(artifact)
+    run.finish()
+
+
+def _wandb_logger(config: RunConfig, settings: dict[str, Any]) -> WandbLogger:
+    """One W&B run a seed, grouped by row."""
+    import wandb
+
+    if wandb.run is not None:  # of a run that failed in this process: Lightning would go on in it
+        wandb.finish(exit_code=1)
+    tags = [config.dataset, config.protocol, config.variant, config.row.partition("+")[0]]
+    logger = WandbLogger(
+        **_wandb_settings(Path(config.out)),
+        save_dir=config.out,
+        id=run_id(config.folder() / ID_FILE, settings),
+        name=config.name,
+        group=f"{config.dataset}/{config.protocol}/{config.row}",
+        job_type="train",
+        tags=[tag[:TAG_LENGTH] for tag in tags],
+        config=asdict(config) | {"row": config.row, "settings": settings},
+    )
+    for name, summary in SERIES.items():
+        logger.experiment.define_metric(name, step_metric=AXIS, summary=summary)
+    return logger
+
+
+def _wandb_settings(out: Path) -> dict[str, Any]:
+    """What all W&B runs share. Without a key and a WANDB_MODE they are offline, so that nothing asks for one."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    out.mkdir(parents=True, exist_ok=True)  # W&B would write to another place
+    return {
+        "project": os.environ.get("WANDB_PROJECT", "dien-bench"),
+        "mode": os.environ.get("WANDB_MODE") or (None if has_wandb_key() else "offline"),
+        "resume": "allow",
+        "reinit": "finish_previous",
+    }
+
+
+def has_wandb_key() -> bool:
+    """Whether W&B finds a key of its server in the environment or the user's netrc."""
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return bool(os.environ.get("WANDB_API_KEY")) or netrc().authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False
+
+
+def _record_artifact(run: str, record: dict[str, Any], folder: Path) -> Any:
+    """The record and its curves; predictions stay out, since they tell of a data set's users."""
+    import wandb
+
+    artifact = wandb.Artifact(f"record-{run}", type="record", metadata=_identity(record) | outcome(record))
+    for name in ("record.json", "config.json", "metrics.csv"):
+        artifact.add_file(str(folder / name))
+    return artifact
+
+
+def _identity(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("dataset", "protocol", "model", "variant", "seed", "commit", "device")}
+
+
+def _tensorboard_logger(config: RunConfig, resumed_at: int) -> TensorBoardLogger:
+    """Event files in OUT/tensorboard, laid out as the runs are."""
+    place = Path(config.out) / "tensorboard" / config.name
+    if not resumed_at:
+        for leftover in place.glob("events.out.tfevents.*"):
+            leftover.unlink()
+    return TensorBoardLogger(
+        str(place.parent),
+        name="",
+        version=place.name,
+        default_hp_metric=False,
+        purge_step=resumed_at + 1 if resumed_at else None,  # readers drop earlier points from there on
+    )

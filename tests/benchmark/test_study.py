@@ -1,0 +1,132 @@
+"""The study's page from made-up runs: each figure worked out again from the records."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.probes import Probe, Probes
+from benchmark.records import AucBySelection, Record, parse_record, run_folder
+from benchmark.scores import Scores, pair_scores
+from benchmark.statistics import compare
+from benchmark.study import study_page, write_study
+from benchmark.study_runs import Runs, difference
+
+USERS = 400
+BOARD = Path(__file__).parents[2] / "leaderboards"
+
+
+def make_run(
+    root: Path,
+    model: str,
+    protocol: str,
+    seed: int,
+    distance: float,
+    dataset: str = "sports",
+    variant: str = "official",
+) -> Record:
+    """A run on 400 users; `distance` says how well the positives stand above the negatives."""
+    rng = np.random.default_rng([seed, *model.encode(), *protocol.encode()])
+    score = (rng.normal(size=(USERS, 2)) + np.array([0, distance])).ravel()
+    label = np.tile([0, 1], USERS).astype(np.int8)
+    auc = pair_scores(label, score).auc
+    selection = "validation" if protocol == "clean" else "test"
+    path = run_folder(root, "sports", protocol, model, variant, seed) / "record.json"
+    path.parent.mkdir(parents=True)
+    table = pd.DataFrame({"label": label, "score": score, "score_last": score, "score_test": score})
+    table.to_parquet(path.parent / "predictions.parquet")
+    fields = json.loads((BOARD / "records/sports/arxiv-v1/dien-official/seed-0/record.json").read_text())
+    fields |= {"dataset": "sports", "protocol": protocol, "model": model, "variant": variant, "seed": seed}
+    fields |= {"selection": selection, "auc": {"last": auc - 0.02, "validation": auc - 0.01, "test": auc}}
+    return parse_record(fields, path)
+
+
+def probes(auc: float, protocol: str) -> Probes:
+    rule = Probe("catalogue-order", "just behind", 0, auc, auc, auc)
+    return Probes("sports", protocol, "ab", "ab" * 32, USERS, (rule,))
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[Record]:
+    levels = {"arxiv-v1": 2.0, "aaai-2019": 1.5, "random-ties": 1.2, "clean": 1.0}
+    made = [
+        make_run(tmp_path, model, protocol, seed, distance + 0.3 * (model == "dien"))
+        for protocol, distance in levels.items()
+        for model in ("base-model", "augru", "dien")
+        for seed in (0, 1)
+    ]
+    made.append(make_run(tmp_path, "dien+auxiliary_weight=2", "clean", 1, 1.6))
+    made.append(make_run(tmp_path, "dien", "clean", 0, 1.3, variant="paper"))
+    return made
+
+
+def aucs(records: list[Record], model: str, protocol: str, variant: str = "official") -> dict[int, float]:
+    return {
+        r.seed: float(r.auc.test or 0)
+        for r in records
+        if (r.model, r.protocol, r.variant) == (model, protocol, variant)
+    }
+
+
+def line(page: str, start: str) -> list[str]:
+    """The cells of the first table line that begins so."""
+    found = next(line for line in page.splitlines() if line.startswith(f"| {start}"))
+    return [cell.strip() for cell in found.strip("|").split(" | ")]
+
+
+def test_levels_and_differences_are_those_of_the_records(records: list[Record]) -> None:
+    measured = {("sports", "arxiv-v1"): probes(0.91, "arxiv-v1"), ("sports", "aaai-2019"): probes(0.66, "aaai-2019")}
+    page = study_page(records, measured)
+    a, b = list(aucs(records, "dien", "arxiv-v1").values()), list(aucs(records, "dien", "aaai-2019").values())
+    cells = line(page, "`arxiv-v1`")
+    assert cells[5] == f"{np.mean(a):.3f} ± {np.std(a, ddof=1):.3f} (2)"
+    assert cells[6] == "0.910"
+    assert cells[2] == ""  # no DIN
+    worth = line(page, "catalogue order instead")
+    assert worth[3].startswith(f"{np.mean(a) - np.mean(b):+.3f} ± ")
+    assert worth[4] == "+0.250"
+    assert line(page, "checkpoint best on test instead of the last")[1] == "+0.020 (2)"
+    assert line(page, "checkpoint best on test instead of the one")[1] == "+0.010 (2)"
+    gain = np.mean(list(aucs(records, "dien", "clean").values())) - np.mean(
+        list(aucs(records, "augru", "clean").values())
+    )
+    assert line(page, "auxiliary loss (DIEN over AUGRU), `clean`")[3].startswith(f"{gain:+.3f} ± ")
+
+
+def test_settings_and_variants_are_compared_over_common_seeds(records: list[Record]) -> None:
+    page = study_page(records, {})
+    clean = aucs(records, "dien", "clean")
+    changed = aucs(records, "dien+auxiliary_weight=2", "clean")[1]
+    assert line(page, "alpha = 2")[3] == f"{changed - clean[1]:+.3f} (1)"
+    paper = aucs(records, "dien", "clean", "paper")[0]
+    assert line(page, "sports, `clean`")[5] == f"{paper - clean[0]:+.3f} (1)"
+
+
+def test_a_difference_has_the_interval_of_the_paired_test(records: list[Record]) -> None:
+    clean = [r for r in records if r.protocol == "clean" and r.variant == "official"]
+    runs = {m: Runs({r.seed: r for r in clean if r.model == m}) for m in ("augru", "dien")}
+    frames = {
+        m: [pd.read_parquet(r.path.parent / "predictions.parquet") for r in runs[m].records.values()] for m in runs
+    }
+    scores = {
+        m: [Scores(f.score[f.label == 0].to_numpy(), f.score[f.label == 1].to_numpy()) for f in frames[m]] for m in runs
+    }
+    low, high = compare(scores["augru"], scores["dien"]).interval
+    assert difference(runs["dien"], runs["augru"]) == f"{(low + high) / 2:+.3f} ± {(high - low) / 2:.3f} (2)"
+    assert difference(runs["dien"], Runs({})) == ""
+
+
+def test_a_checkpoint_that_is_not_known_is_left_blank(records: list[Record]) -> None:
+    runs = Runs({0: replace(records[0], auc=AucBySelection(0.5, None, 0.6))})
+    assert runs.mean("validation") is None
+    assert runs.mean("last") == 0.5
+
+
+def test_an_empty_board_has_a_page_and_a_figure(tmp_path: Path) -> None:
+    for path in write_study([], {}, tmp_path):
+        assert path.stat().st_size > 500
+    assert not re.search(r"\bnan\b|None", (tmp_path / "study.md").read_text())

@@ -1,0 +1,417 @@
+"""What is fuzzed: one reader each. An input is read, counted as malformed or refused with `UserError`, nothing else.
+
+Two drivers use these targets: `test_targets.py` mutates their seeds for seconds in the ordinary suite, and `fuzz.py`
+for as long as wanted, guided by the coverage of the code.
+"""
+
+import ast
+import gzip
+import hashlib
+import io
+import json
+import socket
+import threading
+import warnings
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+
+from benchmark.claims import claims_page
+from benchmark.figures import read_curve
+from benchmark.probes import FITTED, RULES, Probe, Probes, overview, probe_table, read_probes, write_probes
+from benchmark.records import FILE_NAME, read_records, run_folder
+from benchmark.scores import PREDICTIONS, RANKS, RunScores, pair_scores, read_scores, write_ranks
+from benchmark.site import embed
+from benchmark.site_data import document, thinned
+from datamodules import download, tafeng
+from datamodules.amazon import (
+    METADATA_FIELDS,
+    REVIEW_FIELDS,
+    Malformed,
+    _categories_of,
+    _parse_metadata,
+    _parse_review,
+    _reviews_of,
+)
+from datamodules.datasets import DATASETS
+from datamodules.errors import UserError
+from datamodules.generated import generate_interactions
+from datamodules.gzip_blocks import read_blocks
+from datamodules.interactions import MANIFEST, TABLE, load_interactions, write_interactions
+from datamodules.plain_lines import find_fields
+from datamodules.protocol import get_protocol
+from datamodules.samples import make_samples
+from datamodules.samples_file import load_samples, save_samples
+
+
+class Target(NamedTuple):
+    """One reader: sound inputs to begin with, and what must hold of any input, given an empty folder."""
+
+    seeds: Callable[[], list[bytes]]
+    check: Callable[[bytes, Path], None]
+
+
+def content_of(write: Callable[[Path], object]) -> bytes:
+    """Return what `write` writes to a file."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder) / "file")
+        return (Path(folder) / "file").read_bytes()
+
+
+# Amazon: the compiled scanner and the parser behind it, against the parsers of others on every line
+
+ITEMS = {"B1", "B2", "0000031887"}
+REVIEWS = [
+    b'{"reviewerID": "A2SUAM1J3GNN3B", "asin": "0000031887", "reviewerName": "J. \\"x\\" \\u00e9", "helpful": [2, 3], '
+    b'"reviewText": "it\'s \\\\ \\n", "overall": 5.0, "unixReviewTime": 1252800000, "reviewTime": "09 13, 2009"}',
+    b'{"asin": "B1", "reviewerID": "u", "unixReviewTime": 1, "x": {"asin": [[{}]], "y": -1.5}}\r\n\n{"asin": 1}\n[]',
+]
+METADATA = [
+    b"{'asin': '0000031887', 'title': \"it's\", 'price': 6.99, 'related': {'also_bought': ['B1', 'B2']}, "
+    b"'categories': [['Clothing', 'Girls'], ['Toys']], 'description': 'a\\'b \\xe9'}",
+    b"{'asin': 'B1', 'categories': [[]]}\n{'asin': 'B2', 'categories': [['x\\u2019']]}\r\n\n{'asin': 'B2'}\n{'asin': 0}"
+    b"\n{'asin': 'B1'",
+]
+
+
+def check_reviews(data: bytes, folder: Path) -> None:
+    """The scanner and `orjson` find the same reviews and the same malformed lines."""
+    block = data + b"\n"
+    expected, bad = [], 0
+    for line in block.split(b"\n")[:-1]:
+        if not (line + b"\n").isspace():
+            try:
+                expected.append(_parse_review(line + b"\n"))
+            except ValueError:
+                bad += 1
+    malformed = Malformed(folder / "reviews.json.gz")
+    table = _reviews_of(find_fields(block, REVIEW_FIELDS, "json"), malformed)
+    assert [tuple(row.values()) for row in table.to_pylist()] == expected
+    assert malformed.count == bad
+    with suppress(UserError):
+        malformed.notes()
+
+
+def check_metadata(data: bytes, folder: Path) -> None:
+    """The scanner and `ast.literal_eval` find the same categories and the same malformed lines."""
+    block = data + b"\n"
+    expected: dict[str, str] = {}
+    bad = 0
+    malformed = Malformed(folder / "meta.json.gz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for line in block.split(b"\n")[:-1]:
+            try:
+                item, category = _parse_metadata(line + b"\n", ITEMS)
+            except ValueError:
+                with suppress(Exception):  # what names no item of ours is not looked at in full
+                    assert ast.literal_eval(line.decode().strip())["asin"] in ITEMS
+                    bad += 1
+                continue
+            if category:
+                expected[item] = category
+        found = _categories_of(find_fields(block, METADATA_FIELDS, "python"), ITEMS, malformed)
+    assert found == expected
+    assert malformed.count >= bad
+    with suppress(UserError):
+        malformed.notes()
+
+
+def check_gzip(data: bytes, folder: Path) -> None:
+    """Blocks are whole lines, and what Python's own gzip reads too is the same."""
+    (folder / "file.gz").write_bytes(data)
+    with suppress(UserError):
+        blocks = list(read_blocks(folder / "file.gz"))
+        assert all(block.endswith(b"\n") for block in blocks)
+        with suppress(EOFError, OSError):  # two libraries differ in what they forgive
+            whole = gzip.decompress(data)
+            if max(map(len, whole.split(b"\n"))) < 1 << 20:
+                assert b"".join(blocks) == (whole if whole.endswith(b"\n") or not whole else whole + b"\n")
+
+
+# Ta Feng: the csv alone, and the whole wheel
+
+CSV = (
+    b'\xef\xbb\xbf"TRANSACTION_DT","CUSTOMER_ID","AGE_GROUP","PIN_CODE","PRODUCT_SUBCLASS","PRODUCT_ID"\r\n'
+    + b"".join(
+        b'"11/%d/2000","u%d","45-49","115","c%d","i%d"\r\n' % (1 + (u + i) % 2, u, i, i)
+        for u in range(5)
+        for i in range(5)
+    )
+)
+
+
+def zipped(name: str, content: bytes, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Return a zip file of one member."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def check_wheel(data: bytes, folder: Path) -> None:
+    """A wheel gives behaviours or a message, even where its checksums are taken for granted."""
+    wheel = folder / "a.whl"
+    wheel.write_bytes(data)
+
+    class AnySum(str):
+        __hash__ = str.__hash__
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+    with suppress(UserError):
+        raw = tafeng.behaviours(tafeng.read_log(wheel, AnySum(), AnySum()), [])
+        assert raw.user.min() >= 0
+        assert raw.item.min() >= 0
+
+
+def check_tafeng_csv(data: bytes, folder: Path) -> None:
+    """A csv inside a sound wheel gives behaviours or a message."""
+    check_wheel(zipped(tafeng.MEMBER, zipped("a.csv", data, zipfile.ZIP_STORED), zipfile.ZIP_STORED), folder)
+
+
+# Prepared data: each file under a manifest that knows its checksum, as somebody leaves it who edits them
+
+
+@cache
+def prepared() -> dict[str, bytes]:
+    """Return the files of a small prepared folder."""
+    with TemporaryDirectory() as folder:
+        raw = generate_interactions(users=40, items=30, categories=5)
+        write_interactions(raw, DATASETS["generated"], Path(folder) / "generated")
+        return {path.name: path.read_bytes() for path in (Path(folder) / "generated").iterdir()}
+
+
+def check_interactions(data: bytes, folder: Path) -> None:
+    """A table gives interactions that samples can be made of, or a message."""
+    (folder / TABLE).write_bytes(data)
+    manifest = json.loads(prepared()[MANIFEST]) | {"sha256": hashlib.sha256(data).hexdigest()}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with suppress(UserError):
+        make_samples(load_interactions(folder), get_protocol("clean"))
+
+
+def check_manifest(data: bytes, folder: Path) -> None:
+    """A manifest beside a sound table gives interactions that samples can be made of, or a message."""
+    (folder / TABLE).write_bytes(prepared()[TABLE])
+    (folder / MANIFEST).write_bytes(data)
+    with suppress(UserError):
+        make_samples(load_interactions(folder), get_protocol("clean"))
+
+
+@cache
+def sound_samples() -> Any:
+    with TemporaryDirectory() as folder:
+        for name, content in prepared().items():
+            (Path(folder) / name).write_bytes(content)
+        return make_samples(load_interactions(Path(folder)), get_protocol("clean"))
+
+
+def check_samples(data: bytes, folder: Path) -> None:
+    """Samples come back to the bit or not at all."""
+    (folder / "samples.npz").write_bytes(data)
+    with suppress(UserError):
+        loaded, sound = load_samples(folder / "samples.npz"), sound_samples()
+        assert (loaded.protocol, loaded.order_within_time, loaded.sha256) == (
+            sound.protocol,
+            sound.order_within_time,
+            sound.sha256,
+        )
+        for name in ("train", "validation", "test"):
+            np.testing.assert_array_equal(getattr(loaded, name).end, getattr(sound, name).end)
+        loaded.known()
+
+
+# Runs: what lies in a run folder, and what is made of it
+
+RECORD = {
+    "dataset": "tafeng", "protocol": "arxiv-v1", "protocol_hash": "dc630e20", "model": "dien", "variant": "official",
+    "seed": 0, "selection": "test", "auc": {"last": 0.5, "validation": None, "test": 0.75}, "logloss": 0.5,
+    "best_step": 800, "epochs": 3.0, "steps": 807, "parameters": 746541, "train_seconds": 59.1,
+    "evaluation_seconds": 4.4, "peak_memory_mb": 896, "samples_per_second": 1887.5, "device": "cpu",
+    "versions": {"python": "3.11.7"}, "commit": "8660804146f3755ae453c7f9e8f3fe7b0818e53e", "data_sha256": "ab" * 32,
+    "settings": {"model": "dien", "steps": 807, "batch_size": 128, "learning_rate": 0.001, "steps_by_default": True},
+    "status": "finished",
+}  # fmt: skip
+
+
+def check_record(data: bytes, folder: Path) -> None:
+    """A record reaches page and claims as JSON and UTF-8, or is refused."""
+    path = run_folder(folder, "tafeng", "arxiv-v1", "dien", "official", 0) / FILE_NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    with suppress(UserError):
+        records = read_records(folder)
+        embed(document(records, [], [])).encode()
+        claims_page(records, folder).encode()
+
+
+def check_metrics(data: bytes, folder: Path) -> None:
+    """A column of metrics.csv is a finite, increasing axis with values, or is refused."""
+    path = folder / "metrics.csv"
+    path.write_bytes(data)
+    for column in ("loss", "auxiliary_loss", "test_auc"):
+        with suppress(UserError):
+            curve = read_curve(path, column)
+            assert np.all(np.diff(curve.steps) > 0)
+            assert np.isfinite(curve.steps).all()
+            assert np.isfinite(thinned(curve, 2).steps).all()
+
+
+def scored() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    score = rng.random(40)
+    return pd.DataFrame(
+        {"user": np.repeat(np.arange(20), 2), "label": np.tile([0, 1], 20), "score": score, "score_last": score**2}
+    )
+
+
+def _ranks() -> bytes:
+    table = scored()
+    both = [pair_scores(table.label.to_numpy(), table[name].to_numpy()) for name in ("score", "score_last")]
+    return content_of(lambda path: write_ranks(RunScores(*both), path))
+
+
+def check_scores(name: str) -> Callable[[bytes, Path], None]:
+    """Predictions and ranks give an AUC from 0 to 1, or a message."""
+
+    def check(data: bytes, folder: Path) -> None:
+        (folder / name).write_bytes(data)
+        with suppress(UserError):
+            found = read_scores(folder)
+            assert found is not None
+            for checkpoint in filter(None, found):
+                assert 0 <= checkpoint.auc <= 1
+
+    return check
+
+
+def _probes() -> bytes:
+    rules = [*RULES, FITTED]
+    probes = tuple(Probe(name, f"is {name}", 8 * (name == FITTED), 0.6, 0.5, 0.7) for name in rules)
+    measured = Probes("sports", "clean", "0123abcd", "ab" * 32, 10, probes)
+    return content_of(lambda path: path.write_bytes(write_probes(measured, path.parent)[0].read_bytes()))
+
+
+def check_probes(data: bytes, folder: Path) -> None:
+    """Probes give a table and an overview, or a message."""
+    (folder / "probes-sports-clean.json").write_bytes(data)
+    with suppress(UserError):
+        found = read_probes([folder], "sports", "clean")
+        assert found is not None
+        probe_table(found).markdown().encode()
+        overview([found]).markdown().encode()
+        assert found.best.auc >= found.without_parameters.auc
+        assert found.fitted
+
+
+def check_table1(data: bytes, folder: Path) -> None:
+    """The counts behind the claims page are read or refused."""
+    (folder / "table1.csv").write_bytes(data)
+    with suppress(UserError):
+        claims_page([], folder).encode()
+
+
+# Downloads: what an earlier call left in the folder
+
+STATE = b'{"url": "http://127.0.0.1:9/a.gz", "validator": "\\"v1\\"", "total": 1000}'
+
+
+def check_download_state(data: bytes, folder: Path) -> None:
+    """A left state is gone on with or forgotten; whatever it says, a request can be made of it."""
+    (folder / "a.gz.part").write_bytes(b"\x1f\x8b" * 20)
+    (folder / "a.gz.part.json").write_bytes(data)
+    target = download._Target(folder / "a.gz", None, None)
+    saved = download._saved(target, "http://127.0.0.1:9/a.gz")
+    if saved is not None:
+        assert saved.offset == 40
+        assert isinstance(saved.total, int)
+        saved.validator.encode("ascii")
+        assert not set("\r\n") & set(saved.validator)
+    download._kept(target)
+
+
+def check_download_note(data: bytes, folder: Path) -> None:
+    """A file whose recorded checksum is damaged is taken or refused."""
+    (folder / "a.gz").write_bytes(b"\x1f\x8b" * 20)
+    (folder / "a.gz.sha256").write_bytes(data)
+    with suppress(UserError):
+        download.fetch("a.gz", [], folder)
+
+
+ANSWER = (
+    b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\nETag: "v1"\r\nContent-Type: application/gzip\r\n\r\n' + b"\x1f\x8b" * 10
+)
+ANSWERS = [
+    ANSWER,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n\x1f\x8b\x1f\x8b\r\n0\r\n\r\n",
+    b"HTTP/1.1 503 Busy\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+    b'HTTP/1.1 206 Partial\r\nContent-Range: bytes 4-19/20\r\nContent-Length: 16\r\nETag: "v1"\r\n\r\n'
+    + b"\x1f\x8b" * 8,
+]
+
+
+def check_answer(data: bytes, folder: Path) -> None:
+    """Whatever a server answers, the file is there and complete, or a message."""
+    (folder / "a.gz.part").write_bytes(b"\x1f\x8b" * 2)
+    with socket.create_server(("127.0.0.1", 0)) as server, patch.object(download.time, "sleep"):
+        host = f"http://127.0.0.1:{server.getsockname()[1]}"
+        state = {"url": f"{host}/a.gz", "validator": '"v1"', "total": 20}
+        (folder / "a.gz.part.json").write_text(json.dumps(state))
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection, suppress(OSError):
+                        connection.recv(1 << 16)
+                        connection.sendall(data)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            with suppress(UserError):
+                path = download.fetch("a.gz", [host], folder, timeout=0.2)
+                assert path.read_bytes().startswith(b"\x1f\x8b")
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+TABLE1 = b"dataset,users,goods,categories,samples\nbooks,603668,367982,1600,603668\n"
+METRICS = b"loss,step,test_auc,auxiliary_loss\n1.5,20,,0.5\n1.25,40,0.75,0.25\nnan,60,0.5,\n"
+NOTE = f"# 40 bytes\n{hashlib.sha256(bytes([31, 139]) * 20).hexdigest()}  a.gz\n".encode()
+TARGETS = {
+    "reviews": Target(lambda: REVIEWS, check_reviews),
+    "metadata": Target(lambda: METADATA, check_metadata),
+    "gzip": Target(lambda: [gzip.compress(b"a\nb\n" * 9), gzip.compress(b"") + gzip.compress(b"x" * 99)], check_gzip),
+    "tafeng-csv": Target(lambda: [CSV], check_tafeng_csv),
+    "wheel": Target(lambda: [zipped(tafeng.MEMBER, zipped("a.csv", CSV))], check_wheel),
+    "interactions": Target(lambda: [prepared()[TABLE]], check_interactions),
+    "manifest": Target(lambda: [prepared()[MANIFEST]], check_manifest),
+    "samples": Target(lambda: [content_of(lambda path: save_samples(sound_samples(), path))], check_samples),
+    "record": Target(lambda: [json.dumps(RECORD).encode()], check_record),
+    "metrics": Target(lambda: [METRICS], check_metrics),
+    "predictions": Target(lambda: [content_of(lambda p: scored().to_parquet(p))], check_scores(PREDICTIONS)),
+    "ranks": Target(lambda: [_ranks()], check_scores(RANKS)),
+    "probes": Target(lambda: [_probes()], check_probes),
+    "table1": Target(
+        lambda: [b"dataset,users,goods,categories,samples\nbooks,603668,367982,1600,603668\n"], check_table1
+    ),
+    "download-answer": Target(lambda: ANSWERS, check_answer),
+    "download-state": Target(lambda: [STATE], check_download_state),
+    "download-note": Target(
+        lambda: [f"# 40 bytes\n{hashlib.sha256(bytes([31, 139]) * 20).hexdigest()}  a.gz\n".encode()],
+        check_download_note,
+    ),
+}
