@@ -155,6 +155,8 @@ class _RayWorker:
 
     def _lost(self, error: Exception) -> Message:
         assert self.config is not None
+        if isinstance(error, ray.exceptions.LocalRayletDiedError):
+            return "blocked", "the part of the Ray cluster on this machine has ended", ""
         reason = f"lost with its node or process ({type(error).__name__}), attempt {self.attempts} of {ATTEMPTS}"
         if self.attempts == ATTEMPTS:
             return "failed", reason, f"{reason}\n\n{error}"

@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 
 pytestmark = pytest.mark.timeout(600)  # a cluster is nine processes that start, and a loaded machine takes its time
 ROOT = Path(__file__).parents[3]
-ARGUMENTS = ("--datasets", "generated", "--models", "base-model", "--steps", "10", "--no-wandb", "--table", "4")
+ARGUMENTS = ("--datasets", "generated", "--models", "base-model", "--steps", "60", "--no-wandb", "--table", "4")
 SEEDS = " ".join(map(str, range(20)))
 
 
@@ -75,12 +75,6 @@ def command(out: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "benchmark", "run", *ARGUMENTS, *where, *arguments]
 
 
-def wait_until(condition: Any, process: subprocess.Popen[str]) -> None:
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-
-
 def test_a_run_that_takes_its_process_along_is_given_out_three_times(
     nodes: tuple[Cluster, list[Any]], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,11 +99,12 @@ def test_a_sweep_survives_the_loss_of_a_node(nodes: tuple[Cluster, list[Any]], p
         stdout=subprocess.PIPE,
         text=True,
     )
-    wait_until(lambda: len(list(tmp_path.glob("ray/**/record.json"))) >= 4, process)
-    runs = place / "node-2" / "tmp"
-    earlier = set(runs.glob("dien-bench-*"))
-    wait_until(lambda: set(runs.glob("dien-bench-*")) - earlier, process)  # it has just begun one more
-    cluster.remove_node(others[1], allow_graceful=False)
+    running: list[int] = []  # nodes, the head left out, that have just begun a run
+    while not running:
+        assert process.poll() is None, process.communicate()
+        running = [number for number in (1, 2) if list((place / f"node-{number}" / "tmp").glob("dien-bench-*"))]
+        time.sleep(0.02)
+    cluster.remove_node(others[running[0] - 1], allow_graceful=False)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert len(re.findall("lost with its node .* attempt 1 of 3; given out again", errors)) == 1, errors
@@ -128,10 +123,11 @@ def test_a_sweep_survives_the_loss_of_a_node(nodes: tuple[Cluster, list[Any]], p
     config = next(tmp_path.glob("ray/**/config.json")).read_text()
     assert f'"out": "{tmp_path / "ray"}"' in config
 
-    # Each node has made its data once, all workers of it together.
+    # Each node that trained has made its data, once.
     logs = "".join(path.read_text() for path in Path(cluster.head_node.get_logs_dir_path()).glob("worker-*.out"))
-    assert logs.count("generated: reading") == 3
-    assert all((place / f"node-{number}" / "data" / "generated").is_dir() for number in range(3))
+    made = [number for number in range(3) if (place / f"node-{number}" / "data" / "generated").is_dir()]
+    assert running[0] in made
+    assert logs.count("generated: reading") == len(made)
 
 
 def test_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
