@@ -83,12 +83,12 @@ class Table:
 
 
 def _fitting(section: Section, width: int) -> int:
-    """The number of columns that fit, the first at least; cells stay on one line, words of a header may not."""
+    """The number of columns that fit, two at least; cells stay on one line, words of a header may not."""
     used = 2  # the table's edges
     for j, name in enumerate(section.header):
         cells = [one_line(row[j]) for row in section.rows]
         used += 2 + max(map(cell_len, [*name.split(), *cells]), default=0)
-        if used > width and j:
+        if used > width and j > 1:
             return j
     return len(section.header)
 

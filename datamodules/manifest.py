@@ -74,7 +74,7 @@ def check_inputs(folder: Path, data_dir: Path) -> None:
             if stat.st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
                 raise UserError(
                     f"{path} is not the file that {folder} was made of: {stat.st_size:,} bytes and another sha256 than "
-                    f"{entry['sha256']}. Put that file back, or use the new one: {prepare_again(folder)}"
+                    f"{entry['sha256']}. Put that file back, or use the new one. {prepare_again(folder)}"
                 )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"the inputs in {folder / MANIFEST} cannot be read: {error}. {prepare_again(folder)}") from None

@@ -236,7 +236,9 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run_also_when_synced(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40}
     command = [sys.executable, "-m", "wandb", "sync", *(str(log.parent) for log in (first, second))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     assert done.stderr.count("Finished syncing") == 2, done.stderr
     (lines,) = curves.values()
     assert [(line["trainer/global_step"], line["loss"]) for line in lines] == [(s, 1 / s) for s in (20, 40, 60, 80)]
