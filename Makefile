@@ -17,9 +17,10 @@ export MALLOC_TOP_PAD_ ?= 67108864
 SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant "$(VARIANT)" --seeds "$(SEEDS)" \
 	--out "$(OUT)" $(if $(MODELS),--models "$(MODELS)") $(if $(STEPS),--steps $(STEPS)) \
 	$(if $(WORKERS),--workers $(WORKERS)) $(if $(DEVICE),--device $(DEVICE)) $(if $(LOGGER),--logger $(LOGGER)) \
+	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(DEVICES),--devices $(DEVICES)) \
 	$(if $(RETRY_FAILED),--retry-failed) $(if $(DRY_RUN),--dry-run) $(if $(filter off,$(WANDB)),--no-wandb)
 
-.PHONY: setup test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard bench bench-peers
+.PHONY: setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard bench bench-peers
 
 setup: $(VENV)/ready
 
@@ -28,6 +29,10 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
+
+# Ray and submitit, for EXECUTOR=ray and EXECUTOR=slurm, and their tests.
+setup-cluster: setup
+	$(VENV)/bin/python -m pip install --quiet -r requirements-cluster.lock
 
 test: setup
 	$(VENV)/bin/python -m pytest -q

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import BinaryAUROC
 
 from baselines import load
+from baselines.distributed import mean_over_processes, processes, share_of
 from baselines.lazy_adam import LazyAdam
 from datamodules.batch import Batch
 
@@ -88,14 +89,16 @@ class CTRModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the whole loss of a batch."""
+        batch, weight = share_of(batch)
         prediction = self.model(batch)
         target = F.binary_cross_entropy_with_logits(prediction.logit, batch.label) * self.target_weight
         loss = target
         if prediction.auxiliary_loss is not None:
             loss = target + self.auxiliary_weight * prediction.auxiliary_loss
-            self.sums[2] += prediction.auxiliary_loss.detach()
+            self.sums[2] += prediction.auxiliary_loss.detach() * weight
+        loss = loss * weight
         self.sums[0] += loss.detach()
-        self.sums[1] += target.detach()
+        self.sums[1] += target.detach() * weight
         self.summed += 1
         self.losses.append(loss.detach())
         self.has_auxiliary = prediction.auxiliary_loss is not None
@@ -106,7 +109,7 @@ class CTRModule(pl.LightningModule):
         step = self.step
         if step % self.hparams["log_every"] and step != self.hparams["steps"]:
             return
-        whole, target, auxiliary = (self.sums / self.summed).tolist()
+        whole, target, auxiliary = (mean_over_processes(self.sums) / self.summed).tolist()
         self._check_losses(whole)
         row = {"loss": whole, "target_loss": target}
         if self.has_auxiliary:
@@ -123,7 +126,7 @@ class CTRModule(pl.LightningModule):
         """Raise `NotFinite` for the first step since the last log whose loss is infinite or no number."""
         losses, self.losses = self.losses, []
         if not math.isfinite(mean):
-            values = torch.stack(losses).tolist()
+            values = mean_over_processes(torch.stack(losses)).tolist()
             at = next((i for i, value in enumerate(values) if not math.isfinite(value)), len(values) - 1)
             step = self.step - len(values) + at + 1
             raise NotFinite(f"the loss is {values[at]} at step {step}", step)
@@ -194,7 +197,7 @@ class CTRModule(pl.LightningModule):
         """
         tables = [module for module in self.model.modules() if isinstance(module, nn.Embedding)]
         for table in tables:
-            table.sparse = is_large(table)
+            table.sparse = is_large(table) and processes() == 1
         optimizer = LazyAdam(
             self.model.parameters(), [table for table in tables if table.sparse], lr=self.hparams["learning_rate"]
         )

@@ -44,9 +44,10 @@ def visible_gpus(device: str) -> list[str]:
     return [name.strip() for name in names[:count]]
 
 
-def describe(device: str) -> str:
+def describe(device: str, devices: int = 1) -> str:
     """What a record says of the hardware: "cpu, 1 thread(s), x86_64" or "gpu, NVIDIA H200, 1 thread(s), x86_64"."""
     host = f"{torch.get_num_threads()} thread(s), {platform.machine()}"
+    host += f", {devices} processes" if devices > 1 else ""
     return f"gpu, {torch.cuda.get_device_name()}, {host}" if uses_gpu(device) else f"cpu, {host}"
 
 

@@ -8,7 +8,7 @@ import resource
 import subprocess
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
 
 from baselines import file_hash, load, model_label
 from baselines.lightning_module import CTRModule, NotFinite
@@ -61,6 +63,7 @@ class RunConfig:
     out: str = "runs"
     logger: Tracker = "csv"
     device: Device = "auto"
+    devices: int = 1  # processes that share each batch
     checkpoint_seconds: float = checkpoint.EVERY  # between two checkpoints; 0: one at every evaluation
 
     def check(self) -> None:
@@ -80,6 +83,7 @@ class RunConfig:
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed must be between 0 and 2**32 - 1, got {self.seed}")
         check_device(self.device)
+        self._check_devices()
         check_tracker(self.logger)
         self._check_training()
 
@@ -97,6 +101,17 @@ class RunConfig:
         rate = settings["learning_rate"]
         if isinstance(rate, (bool, str)) or not 0 < rate < math.inf:
             raise UserError(f"learning_rate must be a positive number, got {rate}")
+
+    def _check_devices(self) -> None:
+        """Raise `UserError` where a share of a batch is not to be had, or would not be a share of the loss."""
+        if self.devices < 1:
+            raise UserError(f"devices must be at least 1, got {self.devices}")
+        spec = parse_spec(self.model)
+        if self.devices > 1 and (":" in spec.base or spec.options.get("auxiliary_mean") == "behaviours"):
+            raise UserError(
+                f"--devices {self.devices} splits each batch, and the loss of {self.model} is not known to be the mean "
+                "of its parts' (a model of your own, or auxiliary_mean=behaviours): use --devices 1"
+            )
 
     @property
     def row(self) -> str:
@@ -209,55 +224,22 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
 def _train(
     config: RunConfig, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    folder, settings = config.folder(), config.settings()
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    torch.use_deterministic_algorithms(True)
-    torch.set_float32_matmul_precision("highest")  # no TF32, even where an environment turns it on
-    data = data_of(config)
-    data.prepare_data()
-    data.setup()
-    steps = data.steps
-    settings |= {"steps": steps, "steps_by_default": config.steps is None}
+    from benchmark.ranks import other_ranks  # here: it imports this module
+
+    folder = config.folder()
+    data, settings = _prepared(config)
     remove_leftovers(folder)
-    checkpoints = checkpoint.Checkpoints(
-        folder / checkpoint.NAME,
-        checkpoint.identity(
-            config.name, settings, data.ready.sha256, data.protocol.hash, describe(config.device), EVALUATE_EVERY
-        ),
-        say,
-        config.checkpoint_seconds,
-    )
-    data.first_step = resumed_at = checkpoints.resumed_at
-    module = CTRModule(
-        model=config.model,
-        variant=config.variant,
-        **data.sizes,
-        steps=steps,
-        learning_rate=settings["learning_rate"],
-        log_every=LOG_EVERY,
-        resumed_at=resumed_at,
-    )
+    checkpoints = _checkpoints(config, data, settings, say)
     keep = KeepWeights(folder / WEIGHTS, data.protocol.selection, say)
-    reports = [ReportProgress(on_progress, steps)] if on_progress else []
-    trainer = pl.Trainer(
-        accelerator="cuda" if uses_gpu(config.device) else "cpu",
-        devices=1,
-        max_epochs=1,
-        val_check_interval=min(EVALUATE_EVERY, steps - resumed_at),
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,  # the module logs by itself
-        logger=open_loggers(config, settings, resumed_at),
-        callbacks=[*reports, keep, checkpoints],  # checkpoints last
-        deterministic=True,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
+    reports = [ReportProgress(on_progress, settings["steps"])] if on_progress else []
+    loggers = open_loggers(config, settings, checkpoints.resumed_at)
     try:
-        trainer.fit(module, datamodule=data)
-        if module.last is None or module.last.step != steps:
+        with other_ranks(config):
+            module, trainer = _trainer(
+                config, data, settings, [*reports, keep, checkpoints], loggers
+            )  # checkpoints last
+            trainer.fit(module, datamodule=data)
+        if module.last is None or module.last.step != settings["steps"]:
             _evaluate_last(module, data, trainer)
             keep.keep(module)
     except NotFinite as error:
@@ -274,6 +256,85 @@ def _train(
     (folder / checkpoint.NAME).unlink(missing_ok=True)
     close_loggers(trainer.loggers, record, folder)
     return record
+
+
+def follow(config: RunConfig) -> None:
+    """Train a run as one of the processes of `benchmark.ranks` that are not rank 0, and leave nothing."""
+    data, settings = _prepared(config)
+    never = replace(config, checkpoint_seconds=math.inf)
+    module, trainer = _trainer(config, data, settings, [_checkpoints(never, data, settings, print)], [])
+    trainer.fit(module, datamodule=data)
+
+
+def _prepared(config: RunConfig) -> tuple[InteractionsDataModule, dict[str, Any]]:
+    """The data of a run and its settings, steps included; torch is set up for it."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("highest")  # no TF32, even where an environment turns it on
+    data = data_of(config)
+    data.prepare_data()
+    data.setup()
+    smallest = len(data.ready.train) % config.batch_size or config.batch_size
+    if smallest < config.devices:
+        raise UserError(f"the smallest batch has {smallest} samples, too few for {config.devices} processes")
+    return data, config.settings() | {"steps": data.steps, "steps_by_default": config.steps is None}
+
+
+def _checkpoints(
+    config: RunConfig, data: InteractionsDataModule, settings: dict[str, Any], say: Callable[[str], None]
+) -> checkpoint.Checkpoints:
+    wanted = checkpoint.identity(
+        config.name,
+        settings,
+        data.ready.sha256,
+        data.protocol.hash,
+        describe(config.device, config.devices),
+        EVALUATE_EVERY,
+    )
+    return checkpoint.Checkpoints(config.folder() / checkpoint.NAME, wanted, say, config.checkpoint_seconds)
+
+
+def _trainer(
+    config: RunConfig,
+    data: InteractionsDataModule,
+    settings: dict[str, Any],
+    callbacks: list[pl.Callback],
+    loggers: list[Logger],
+) -> tuple[CTRModule, pl.Trainer]:
+    """The module of a run, and what trains it from its checkpoint on; the checkpoints are the last callback."""
+    (checkpoints,) = (callback for callback in callbacks if isinstance(callback, checkpoint.Checkpoints))
+    steps, resumed_at = settings["steps"], checkpoints.resumed_at
+    data.first_step = resumed_at
+    module = CTRModule(
+        model=config.model,
+        variant=config.variant,
+        **data.sizes,
+        steps=steps,
+        learning_rate=settings["learning_rate"],
+        log_every=LOG_EVERY,
+        resumed_at=resumed_at,
+    )
+    gpu = uses_gpu(config.device)
+    ddp = DDPStrategy(process_group_backend="nccl" if gpu else "gloo", forward_sync_buffers=False)
+    trainer = pl.Trainer(
+        accelerator="cuda" if gpu else "cpu",
+        devices=config.devices,
+        strategy=ddp if config.devices > 1 else "auto",
+        use_distributed_sampler=False,  # every process makes whole batches, and takes its share of each
+        max_epochs=1,
+        val_check_interval=min(EVALUATE_EVERY, steps - resumed_at),
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,  # the module logs by itself
+        logger=loggers,
+        callbacks=callbacks,
+        deterministic=True,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    return module, trainer
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -332,7 +393,7 @@ def _record(
         "evaluation_seconds": round(module.evaluation_seconds, 3),
         "samples_per_second": round(seen / training_seconds, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "device": describe(config.device),
+        "device": describe(config.device, config.devices),
         "versions": versions(config.device),
         "commit": commit(),
         "data_sha256": samples.sha256,

@@ -1,7 +1,8 @@
-"""Many runs side by side in worker processes; a run that fails or dies takes no other with it.
+"""Many runs side by side; a run that fails or dies takes no other with it.
 
-A worker imports torch once and trains one run after another. The parent gives it a run through a pipe and gets back
-`("progress", Progress)`, `("note", text)` and at the end one of
+Here the workers are processes: each imports torch once and trains one run after another, which it gets through a pipe.
+`benchmark/executors/` has other crews. What comes back of a run is `("progress", Progress)`, `("note", text)` and at
+the end one of
   ("finished", record)
   ("failed", reason, details)    for what lies in the run: its record says so, and it is not run again by itself
   ("refused", reason, details)   for a mistake that the user can mend: the same command runs it again
@@ -25,9 +26,10 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchmark.progress import Display, open_display
 from datamodules.errors import UserError, blocks_writing
@@ -55,12 +57,46 @@ class SweepResult:
     skipped: int
 
 
+class Worker(Protocol):
+    """A place where runs are trained, one at a time."""
+
+    number: int
+    config: RunConfig | None  # the run that it holds
+
+    def assign(self, config: RunConfig) -> None:
+        """Give the worker its next run."""
+
+    def release(self) -> RunConfig:
+        """Take back the run, which has ended."""
+
+    def receive(self) -> Iterator[Message]:
+        """Yield what has come from the worker since the last call, without waiting."""
+
+
+class Crew(Protocol):
+    """All workers of a sweep."""
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """The workers, numbered from 0."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when a busy worker may have something to say, or after `seconds`."""
+
+    def end(self) -> None:
+        """End all workers, whatever they do."""
+
+
+Hire = Callable[[Train, int], Crew]  # the crew that trains so many runs
+
+
 def sweep(
     configs: Sequence[RunConfig],
     *,
-    workers: int,
-    threads: int,
+    workers: int = 1,
+    threads: int = 1,
     gpus: Sequence[str] = (),
+    hire: Hire | None = None,
     train: Train | None = None,
     finished: Callable[[RunConfig], Record | None] | None = None,
     note_failure: Callable[[RunConfig, str, int], None] | None = None,
@@ -71,7 +107,8 @@ def sweep(
     `finished` returns the record of a run that is already there, finished or failed, and such a run is kept as it is;
     `train` trains one, and must be importable by name; `note_failure` writes the record of one that failed for a
     reason after so many steps. They are those of `benchmark` when not given. Each worker sees one of `gpus`, named as
-    CUDA_VISIBLE_DEVICES does, in turn. An exception in a run or the death of its process fails that run alone, with
+    CUDA_VISIBLE_DEVICES does, in turn. `hire` finds another crew than processes of this machine; `workers`, `threads`
+    and `gpus` are of no concern then. An exception in a run or the death of its process fails that run alone, with
     the details in `error.txt` of its folder.
 
     UserError for a run that is given twice, where nothing can be written any more, and what `finished` raises.
@@ -92,34 +129,30 @@ def sweep(
     failed = {name: _earlier(record) for name, record in found.items() if record.get("status") == "failed"}
     records = {name: record for name, record in found.items() if name not in failed}
     waiting, kept = deque(config for config in configs if config.name not in found), len(records)
-    workers = min(workers, len(waiting))
+    if hire is None:
+        hire = partial(_Processes, workers=workers, threads=threads, gpus=gpus)
+    crew = hire(train, len(waiting)) if waiting else None
     not_before: dict[str, float] = {}  # when a run that another command trains is tried again
     steps: Counter[str] = Counter()
     deaths: Counter[str] = Counter()
-    with (
-        tempfile.TemporaryDirectory(prefix="dien-bench-") as outputs,
-        open_display(waiting, kept, workers, quiet=quiet, earlier=records) as display,
-    ):
+    with open_display(waiting, kept, len(crew.workers) if crew else 0, quiet=quiet, earlier=records) as display:
 
-        def fail(worker: _Worker, reason: str, details: str, lasting: bool = True) -> None:
+        def fail(worker: Worker, reason: str, details: str, lasting: bool = True) -> None:
             config = worker.release()
             failed[config.name] = reason
             if lasting and note_failure:
                 _note(note_failure, config, reason, steps[config.name])
             display.failed(worker.number, f"{reason}{_write_error(config.folder(), details)}")
 
-        def postpone(worker: _Worker, why: str) -> RunConfig:
+        def postpone(worker: Worker, why: str) -> RunConfig:
             config = worker.release()
             display.postponed(worker.number)
             if why:
                 display.say(f"{config.name}: {why}")
             return config
 
-        crew: list[_Worker] = []
         try:
-            for number in range(workers):
-                crew.append(_Worker(number, train, threads, Path(outputs), gpus[number % len(gpus)] if gpus else None))
-            for worker, message in _messages(crew, waiting, not_before, display):
+            for worker, message in _messages(crew, waiting, not_before, display) if crew else ():
                 assert worker.config is not None
                 name = worker.config.name
                 match message:
@@ -152,32 +185,56 @@ def sweep(
             display.say(f"interrupted: {display.summary()}; the same command again goes on from here")
             raise
         finally:
-            _end(crew)
+            if crew:
+                crew.end()
         display.say(display.summary())
     ordered = [records[config.name] for config in configs if config.name in records]
     return SweepResult(records=ordered, failed=failed, skipped=kept)
 
 
 def _messages(
-    crew: Sequence[_Worker], waiting: deque[RunConfig], not_before: dict[str, float], display: Display
-) -> Iterator[tuple[_Worker, Message]]:
+    crew: Crew, waiting: deque[RunConfig], not_before: dict[str, float], display: Display
+) -> Iterator[tuple[Worker, Message]]:
     """Hand out the waiting runs and yield what the workers say, until nothing waits and nothing runs."""
     while True:
-        for worker in crew:
+        for worker in crew.workers:
             if worker.config is None and (config := _next(waiting, not_before)):
                 display.started(worker.number, config)
+                (config.folder() / "error.txt").unlink(missing_ok=True)
                 worker.assign(config)
-        busy = [worker for worker in crew if worker.config is not None]
+        busy = [worker for worker in crew.workers if worker.config is not None]
         if not busy and not waiting:
             return
         display.refresh()
-        wait(
-            [source for worker in busy for source in (worker.connection, worker.process.sentinel)],
-            timeout=0.5,
-        )
+        crew.wait(0.5)
         for worker in busy:
             for message in worker.receive():
                 yield worker, message
+
+
+class _Processes:
+    """A crew of processes on this machine."""
+
+    def __init__(self, train: Train, runs: int, *, workers: int, threads: int, gpus: Sequence[str]) -> None:
+        self._outputs = tempfile.TemporaryDirectory(prefix="dien-bench-")
+        self.workers: list[_Worker] = []
+        try:
+            for number in range(min(workers, runs)):
+                gpu = gpus[number % len(gpus)] if gpus else None
+                self.workers.append(_Worker(number, train, threads, Path(self._outputs.name), gpu))
+        except BaseException:
+            self.end()
+            raise
+
+    def wait(self, seconds: float) -> None:
+        """Return when a process says something or ends, or after `seconds`."""
+        busy = [worker for worker in self.workers if worker.config is not None]
+        wait([source for worker in busy for source in (worker.connection, worker.process.sentinel)], timeout=seconds)
+
+    def end(self) -> None:
+        """End all processes within GRACE seconds."""
+        _end(self.workers)
+        self._outputs.cleanup()
 
 
 def _next(waiting: deque[RunConfig], not_before: dict[str, float]) -> RunConfig | None:
@@ -217,7 +274,6 @@ class _Worker:
             self.connection.close()
             self._start()
         self.config = config
-        (config.folder() / "error.txt").unlink(missing_ok=True)
         self._send(config)
 
     def release(self) -> RunConfig:
@@ -263,10 +319,19 @@ def _end(crew: Sequence[_Worker]) -> None:
 @contextlib.contextmanager
 def _inherited(threads: int, gpu: str | None) -> Iterator[None]:
     """Set what a new process takes over: numbers of threads, its GPU, and no Ctrl-C while it still starts."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    values = dict.fromkeys(names, str(threads)) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
-    before = {name: os.environ.pop(name) for name in values if name in os.environ}
+    values = thread_variables(threads) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with environment(values):
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+@contextlib.contextmanager
+def environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes that are started inside."""
+    before = {name: os.environ.pop(name) for name in values if name in os.environ}
     os.environ.update(values)
     try:
         yield
@@ -274,7 +339,11 @@ def _inherited(threads: int, gpu: str | None) -> Iterator[None]:
         for name in values:
             del os.environ[name]
         os.environ.update(before)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """The environment variables that give a process so many threads."""
+    return dict.fromkeys((f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "NUMBA", "OPENBLAS")), str(threads))
 
 
 def _how_it_ended(exit_code: int | None) -> str:
@@ -325,18 +394,19 @@ def _work(connection: Connection, threads: int, output: Path) -> None:
         while True:
             config = connection.recv()
             os.ftruncate(descriptor, 0)
-            try:
-                record = train(
-                    config,
-                    lambda progress: connection.send(("progress", progress)),
-                    lambda text: connection.send(("note", text)),
-                )
-                connection.send(("finished", record))
-            except Busy as busy:
-                connection.send(("busy", str(busy)))
-            except Exception as error:
-                kind = "blocked" if blocks_writing(error) else "refused" if isinstance(error, UserError) else "failed"
-                connection.send((kind, _reason(error), traceback.format_exc()))
+            connection.send(attempt(train, config, connection.send))
+
+
+def attempt(train: Train, config: RunConfig, send: Callable[[Message], None]) -> Message:
+    """Train a run, send what it says on the way, and return the message of its end."""
+    try:
+        record = train(config, lambda progress: send(("progress", progress)), lambda text: send(("note", text)))
+    except Busy as busy:
+        return "busy", str(busy)
+    except Exception as error:
+        kind = "blocked" if blocks_writing(error) else "refused" if isinstance(error, UserError) else "failed"
+        return kind, _reason(error), traceback.format_exc()
+    return "finished", record
 
 
 def _end_with_parent() -> None:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from baselines.distributed import processes, sum_over_processes
+
 
 class Dice(nn.Module):
     """Data adaptive activation, p(x) x + (1 - p(x)) alpha x with p = sigmoid of the standardised x (DIN, eq. 9).
@@ -19,9 +21,19 @@ class Dice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the activation of x (B, features)."""
         # one fused operation; unlike nn.functional.batch_norm it takes a batch of one sample, which it maps to 0
-        standardised = torch.batch_norm(x, None, None, None, None, True, 0.0, self.epsilon, False)
+        if self.training and processes() > 1:
+            standardised = self._standardise_over_processes(x)
+        else:
+            standardised = torch.batch_norm(x, None, None, None, None, True, 0.0, self.epsilon, False)
         p = torch.sigmoid(standardised)
         return x * torch.lerp(self.alpha, torch.ones_like(self.alpha), p)  # p + alpha (1 - p)
+
+    def _standardise_over_processes(self, x: Tensor) -> Tensor:
+        """The same with the statistics of the whole batch, of which x (B, features) is this process's share."""
+        count = sum_over_processes(x.new_tensor([float(len(x))]))
+        from_mean = x - sum_over_processes(x.sum(0)) / count
+        variance = sum_over_processes(from_mean.square().sum(0)) / count
+        return from_mean * (variance + self.epsilon).rsqrt()
 
 
 class FrozenNormalisation(nn.Module):

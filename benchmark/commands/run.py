@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -45,6 +46,14 @@ def run(
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
     ] = "auto",
+    devices: Annotated[int, typer.Option(help="Processes, a GPU or a core each, that share each batch of a run.")] = 1,
+    executor: Annotated[
+        Literal["local", "ray", "slurm"],
+        typer.Option(help="Where runs are trained: processes here, a Ray cluster, Slurm jobs."),
+    ] = "local",
+    slurm: Annotated[
+        str, typer.Option(envvar="DIEN_BENCH_SLURM", help="Options of sbatch: 'partition=gpu time=240 mem=8GB'.")
+    ] = "",
     number: Annotated[
         str | None,
         typer.Option(
@@ -78,6 +87,7 @@ def run(
     output, names, rows = Output(as_json=as_json, quiet=quiet), datasets.split(), rows_of(models, number, model)
     from benchmark.capacity import BYTES_PER_RUN, choose_workers
     from benchmark.device import visible_gpus
+    from benchmark.executors import hire_from
     from benchmark.failures import forget_failure
     from benchmark.plan import bytes_per_run
     from benchmark.run import RunConfig
@@ -99,18 +109,25 @@ def run(
             out=str(out),
             logger=tracker,
             device=device,
+            devices=devices,
             checkpoint_seconds=checkpoint_seconds,
         )
         for seed in seeds_of(seeds)
         for name in names
         for row in rows
     ]
+    if devices > 1 and executor != "local":
+        raise UserError(
+            f"--devices {devices} is for runs on this machine, not for --executor {executor}: leave out one"
+        )
     if not configs:
         raise UserError("nothing to run: give at least one data set, one model and one seed")
-    for config in configs:
-        config.check()
-    gpus = visible_gpus(device)
+    for config in configs:  # on a cluster the device is another machine's
+        (config if executor == "local" else replace(config, device="auto")).check()
+    gpus = gpu_groups(visible_gpus(device), devices) if executor == "local" else []
     count, threads = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
+    if workers == "auto" and not gpus:
+        count = max(1, count // devices)
     if dry_run:
         output.result(show_plan(configs, count, retry_failed, output))
         return
@@ -120,7 +137,8 @@ def run(
         prepare_samples(name, protocol, data_dir)
     for config in configs if retry_failed else []:
         forget_failure(config)
-    result = sweep(configs, workers=count, threads=threads, gpus=gpus, quiet=quiet)
+    hire = None if executor == "local" else hire_from(executor, _number(workers), device, out, slurm)
+    result = sweep(configs, workers=count, threads=threads, gpus=gpus, hire=hire, quiet=quiet)
     found: dict[str, Any] = {
         "out": str(out),
         "kept": result.skipped,
@@ -143,6 +161,16 @@ def run(
         output.say(f"failed: {name}: {reason}", style="red")
     if result.failed:
         raise typer.Exit(1)
+
+
+def gpu_groups(gpus: list[str], devices: int) -> list[str]:
+    """GPUs in groups of `devices`, named as CUDA_VISIBLE_DEVICES does; raises `UserError` where they make no group."""
+    groups = [",".join(gpus[at : at + devices]) for at in range(0, len(gpus) - devices + 1, devices)]
+    if gpus and not groups:
+        raise UserError(
+            f"--devices {devices} asks for more GPUs than torch sees, {len(gpus)}: use fewer, or --device cpu"
+        )
+    return groups
 
 
 def _number(workers: str) -> int | None:
