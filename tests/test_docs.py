@@ -14,9 +14,12 @@ from typing import NamedTuple
 import pytest
 
 from benchmark.cli import app
+from benchmark.records import CHECKS
+from datamodules.protocol import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MADE = ROOT / "docs/command-line.md"  # by the program itself
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*(ROOT / "docs").glob("*.md")} - {MADE})]
 BLOCK = re.compile(r"(?:^<!-- not run: *(?P<reason>.*?) *-->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
@@ -87,3 +90,16 @@ def test_blocks_are_found() -> None:
         assert commands_of(mixed) == [mixed]
     with pytest.raises(AssertionError, match="exit 3"):
         execute("exit 3")
+
+
+def test_the_page_on_the_command_line_is_what_the_program_says(tmp_path: Path) -> None:
+    made = tmp_path / "command-line.md"
+    words = ["benchmark.cli", "utils", "docs", "--name", "dien-bench", "--title", "Command line", "--output", str(made)]
+    subprocess.run([sys.executable, "-m", "typer", *words], cwd=ROOT, check=True, capture_output=True)
+    assert made.read_text() == MADE.read_text(), "run: make docs/command-line.md"
+
+
+def test_pages_name_all_that_there_is() -> None:
+    protocols, records = ((ROOT / f"docs/{name}.md").read_text() for name in ("protocols", "records"))
+    assert all(f"`{name}`" in protocols for name in PROTOCOLS)
+    assert all(f"`{field}`" in records for field in CHECKS)

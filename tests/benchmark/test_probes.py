@@ -197,7 +197,7 @@ def test_a_rule_that_beats_base_model_is_flagged_in_markdown_csv_and_page() -> N
     """On every committed table, by the figures of records and probes themselves."""
     page = json.loads(re.search(r'id="data">(.*?)</script>', (BOARD / "site/index.html").read_text(), re.DOTALL)[1])
     flags = []
-    for block in page["blocks"]:
+    for block in page["board"]["blocks"]:
         dataset, protocol, variant = block["dataset"], block["protocol"], block["variant"]
         aucs = [r.reported_auc for r in RECORDS if (r.dataset, r.protocol, r.variant) == (dataset, protocol, variant)
                 and r.model == "base-model"]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.probes import Probe, Probes
-from benchmark.records import AucBySelection, Record, parse_record, run_folder
+from benchmark.probes import Probe, Probes, read_probes
+from benchmark.records import AucBySelection, Record, parse_record, read_records, run_folder
 from benchmark.scores import Scores, pair_scores
 from benchmark.statistics import compare
-from benchmark.study import study_page, write_study
-from benchmark.study_runs import Runs, difference
+from benchmark.study import CHANGES, DATASETS, SHORT, study_page, write_study
+from benchmark.study_runs import Runs, difference, finder
 
 USERS = 400
 BOARD = Path(__file__).parents[2] / "leaderboards"
@@ -130,3 +131,46 @@ def test_an_empty_board_has_a_page_and_a_figure(tmp_path: Path) -> None:
     for path in write_study([], {}, tmp_path):
         assert path.stat().st_size > 500
     assert not re.search(r"\bnan\b|None", (tmp_path / "study.md").read_text())
+
+
+def test_what_the_page_says_in_words_holds_for_the_committed_records() -> None:
+    """The sentences of the introduction, as inequalities."""
+    find = finder(read_records(BOARD / "records"))
+    rules = {
+        (dataset, protocol): next(p.auc for p in found.probes if p.name == "catalogue-order")
+        for dataset in DATASETS
+        for protocol in ("arxiv-v1", "aaai-2019", "random-ties")
+        if (found := read_probes([BOARD / "probes"], dataset, protocol))
+    }
+
+    def auc(dataset: str, protocol: str, model: str, selection: str = "test", seeds: Sequence[int] = (0,)) -> float:
+        mean = find(dataset, protocol, "official", model).only(seeds).mean(selection)
+        assert mean is not None
+        return mean
+
+    five = range(5)
+    for dataset in DATASETS:
+        assert 0.9 < rules[dataset, "arxiv-v1"] > auc(dataset, "arxiv-v1", "dien", seeds=five) - 0.005
+        assert rules[dataset, "aaai-2019"] < 0.7
+        assert rules[dataset, "aaai-2019"] - rules[dataset, "random-ties"] > 0.1
+        auxiliary = {}
+        for protocol in ("arxiv-v1", "aaai-2019"):
+            auxiliary[protocol] = auc(dataset, protocol, "dien", seeds=five) - auc(
+                dataset, protocol, "augru", seeds=five
+            )
+        assert auxiliary["arxiv-v1"] > auxiliary["aaai-2019"] > 0
+        augru, din = (find(dataset, "arxiv-v1", "official", model) for model in ("augru", "din"))
+        low, high = compare(din.scores(), augru.scores()).interval
+        assert low < 0 < high
+        for model in SHORT:
+            gains = [
+                auc(dataset, with_it, model) - auc(dataset, without, model) for with_it, without in CHANGES.values()
+            ]
+            order, ties, known, uniform = gains
+            assert order > 0.1
+            assert abs(ties) < 0.02
+            assert abs(known) < 0.025
+            assert 0 < uniform < 0.05
+            best = auc(dataset, "clean", model)
+            assert best - auc(dataset, "clean", model, "last") < 0.07
+            assert best - auc(dataset, "clean", model, "validation") < 0.006

@@ -106,7 +106,15 @@ def test_a_preempted_job_is_queued_again(tmp_path):
     assert (result.failed, [record["seed"] for record in result.records]) == ({}, [0])
 
 
-def test_an_interrupt_cancels_the_jobs(tmp_path, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C reaches child processes, also where the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_cancels_the_jobs(tmp_path, monkeypatch, interruptible):
     config = Config("wait", 0, str(tmp_path))
     began = config.folder() / "began"
 
