@@ -1,7 +1,8 @@
 """BaseModel: embedding, sum pooling, MLP (paper, "Review of BaseModel").
 
 Reference: mouna99/dien, script/model.py, Model_DNN.
-Official: [user, target, sum(history)], affine normalisation in front, PReLU, half the cross-entropy (facts 5, 7 to 9).
+Official: [user, target, sum(history)], affine normalisation in front, PReLU, half the cross-entropy
+(variants.md 5, 7 to 9).
 Paper: [target, sum(history)]; Amazon has neither profile nor context fields.
 """
 
@@ -30,7 +31,7 @@ class BaseModel(nn.Module):
         check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size)
         check_variant(variant)
         official = variant == "official"
-        self.target_weight = 0.5 if official else 1.0  # facts 5: mean over both softmax columns
+        self.target_weight = 0.5 if official else 1.0  # variants.md 5: mean over both softmax columns
         self.embedding = FieldEmbedding(
             users=users, items=items, categories=categories, embedding_size=embedding_size, variant=variant
         )

@@ -3,7 +3,7 @@
 One class: the rows differ in `evolution`, and DIEN is AUGRU with the auxiliary loss.
 
 Reference: mouna99/dien, script/model.py, Model_DIN_V2_Gru_{att_Gru, QA_attGru, Vec_attGru, Vec_attGru_Neg}.
-Official keeps, by the numbers of the README's list of differences:
+Official keeps, by the numbers of docs/variants.md:
   1  AUGRU with TensorFlow's keep gate: h = k h + (1 - k) c with k = (1 - a) u_tf; at a = 0 an ordinary GRU step
   2  attention by an MLP 80-40-1 on [q, h, q - h, q h] with q = PReLU(dense(target))
   3  auxiliary head: MLP 100-50-2 on [h, e] with an affine normalisation in front

@@ -2,7 +2,7 @@
 
 Reference: mouna99/dien, script/model.py, Model_DIN.
 Official: MLP attention with a softmax over behaviours; the MLP also sees the user, sum(history) and target *
-sum(history) (facts 2, 8, 10); Dice.
+sum(history) (variants.md 2, 8, 10); Dice.
 Paper: activation unit without a softmax (DIN, eq. 3), MLP on [target, weighted sum], PReLU.
 """
 

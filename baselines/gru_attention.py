@@ -2,7 +2,7 @@
 
 Reference: mouna99/dien, script/model.py, Model_DIN_V2_Gru_Gru_att.
 Official: TensorFlow's GRU, MLP attention with a projected query; the MLP also sees the user, sum(history) and target *
-sum(history) (facts 2, 6, 8, 10); Dice.
+sum(history) (variants.md 2, 6, 8, 10); Dice.
 Paper: GRU of eq. 3 to 6, attention of eq. 9, MLP on [target, weighted sum of states], PReLU.
 """
 

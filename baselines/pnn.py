@@ -1,7 +1,7 @@
 """PNN: BaseModel with a product layer (Qu et al., 2016).
 
 Reference: mouna99/dien, script/model.py, Model_PNN.
-Official: the product layer is one Hadamard product, target * sum(history) (facts 11).
+Official: the product layer is one Hadamard product, target * sum(history) (variants.md 11).
 Paper: inner products of every pair of fields (PNN, eq. 8, "IPNN"); the fields are target item, target category, sum of
 history items, sum of history categories.
 """

@@ -1,7 +1,7 @@
 """Wide & Deep: BaseModel with a linear model beside it (Cheng et al., 2016).
 
 Reference: mouna99/dien, script/model.py, Model_WideDeep.
-Official: the linear part sees [target, sum(history), target * sum(history)] (facts 12).
+Official: the linear part sees [target, sum(history), target * sum(history)] (variants.md 12).
 Paper: the linear part sees hand-made cross products, as the text says without naming them. Ours: one weight for every
 pair (category of a behaviour, category of the target), summed over the history, and one for each target item and
 category. Pairs share weights by hashing where there are more than `crosses` of them.

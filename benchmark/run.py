@@ -35,7 +35,7 @@ from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
 from datamodules.lock import take
 from datamodules.protocol import get_protocol
 
-EVALUATE_EVERY = 100  # steps, as the released code (facts 17)
+EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
 LOG_EVERY = 20  # steps
 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is made in microseconds
@@ -134,8 +134,8 @@ class RunConfig:
             "steps": self.steps,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
-            "shuffle": self.variant == "paper",  # facts 14: the released code does not
-            "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # facts 18
+            "shuffle": self.variant == "paper",  # variants.md 14: the released code does not
+            "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # variants.md 18
             **parse_spec(self.model).options_of(training=True),
             **file_hash(self.model),
         }

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from datamodules.batch import Batch
 from datamodules.samples import Samples, Split
 
-WINDOW = 20  # batches; the released code sorts by length inside windows of this many (facts 14)
+WINDOW = 20  # batches; the released code sorts by length inside windows of this many (variants.md 14)
 AuxiliaryNegatives = Literal[
     "popularity",  # a random review's item (released code)
     "uniform",  # a random item (paper, "sampled from item set")

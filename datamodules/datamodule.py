@@ -22,7 +22,7 @@ class InteractionsDataModule(pl.LightningDataModule):
     """Samples of one data set under one protocol, as batches.
 
     A training "epoch" in Lightning's sense is the whole budget of optimiser steps. `shuffle=False` and
-    `auxiliary_negatives="popularity"` are what the released code does (facts 14 and 18).
+    `auxiliary_negatives="popularity"` are what the released code does (variants.md 14 and 18).
 
     >>> data = InteractionsDataModule("generated", data_dir="data")  # doctest: +SKIP
     >>> data.prepare_data(); data.setup()  # doctest: +SKIP

@@ -70,7 +70,7 @@ class Samples:
     def known(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
         """(users,) (items + 1,) (categories + 1,): what some training sample mentions.
 
-        The released code numbers only those; anything else shares row 0 with the padding (facts 19).
+        The released code numbers only those; anything else shares row 0 with the padding (variants.md 19).
         """
         users = np.zeros(self.users, bool)
         users[self.train.user] = True

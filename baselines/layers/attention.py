@@ -9,7 +9,7 @@ from baselines.layers.steps import Steps, each_step, softmax_over_steps, sum_ove
 
 
 class MLPAttention(nn.Module):
-    """MLP 80-40-1 with sigmoids on [q, k, q - k, q k] (released code, facts 2; unit of the DIN paper, figure 2).
+    """MLP 80-40-1 with sigmoids on [q, k, q - k, q k] (released code, variants.md 2; unit of the DIN paper, figure 2).
 
     `project_query` puts PReLU(dense(target)) in front, as the models on GRU states have it. `softmax=False` leaves
     the scores as they are, as in the DIN paper, eq. 3.

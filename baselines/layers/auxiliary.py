@@ -11,7 +11,7 @@ from baselines.layers.sigmoid_mlp import sigmoid_mlp
 from baselines.layers.steps import Steps
 
 Mean = Literal[
-    "places",  # B (T - 1) places, padding counted as zero (released code, facts 4)
+    "places",  # B (T - 1) places, padding counted as zero (released code, variants.md 4)
     "behaviours",  # next behaviours alone
     "users",  # the B users, summed over steps (eq. 7)
 ]
@@ -25,11 +25,11 @@ def mean_over(losses: Tensor, mean: Mean, steps: Steps) -> Tensor:
 
 
 class MLPAuxiliaryLoss(nn.Module):
-    """Released code: MLP 100-50-2 on [h, e] (facts 3), by default over padded places.
+    """Released code: MLP 100-50-2 on [h, e] (variants.md 3), by default over padded places.
 
     The released code takes log(1 - p) of a softmax output, which is -inf where p rounds to 1, and NaN at masked
-    places (facts 15); here the loss comes from logits. A batch without any next behaviour gives 0, where the
-    released code fails (facts 16).
+    places (variants.md 15); here the loss comes from logits. A batch without any next behaviour gives 0, where the
+    released code fails (variants.md 16).
     """
 
     def __init__(self, hidden_size: int, behaviour_size: int, mean: Mean = "places") -> None:

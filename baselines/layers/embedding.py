@@ -24,8 +24,8 @@ class Embedded(NamedTuple):
 class FieldEmbedding(nn.Module):
     """One table a field, `embedding_size` numbers a row, drawn Glorot-uniform as TensorFlow does by default.
 
-    Official: row 0 is a row like any other and sum pooling runs over the padding too (facts 9); there is a user
-    table although no test user trains it (facts 19). Paper: row 0 is zero, sums are over behaviours; the paper
+    Official: row 0 is a row like any other and sum pooling runs over the padding too (variants.md 9); there is a user
+    table although no test user trains it (variants.md 19). Paper: row 0 is zero, sums are over behaviours; the paper
     names no user number among its features, and Amazon has no profile fields, so there is no user table.
     """
 

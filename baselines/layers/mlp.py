@@ -9,7 +9,7 @@ from baselines.distributed import processes, sum_over_processes
 class Dice(nn.Module):
     """Data adaptive activation, p(x) x + (1 - p(x)) alpha x with p = sigmoid of the standardised x (DIN, eq. 9).
 
-    The released code standardises with the statistics of the batch at hand, in evaluation too (facts 8), so a
+    The released code standardises with the statistics of the batch at hand, in evaluation too (variants.md 8), so a
     sample's score depends a little on the batch it is evaluated in. Input and output (B, features).
     """
 
@@ -37,7 +37,7 @@ class Dice(nn.Module):
 
 
 class FrozenNormalisation(nn.Module):
-    """Batch normalisation that never leaves its initial statistics, mean 0 and variance 1 (facts 7).
+    """Batch normalisation that never leaves its initial statistics, mean 0 and variance 1 (variants.md 7).
 
     What remains is gamma x / sqrt(1 + 0.001) + beta, an affine map. Input and output (..., features).
     """
@@ -68,7 +68,7 @@ def dense(inputs: int, outputs: int) -> nn.Linear:
 class TopMLP(nn.Module):
     """200-80-output on (B, inputs), to logits (B,).
 
-    Official: affine normalisation in front, Dice or PReLU (facts 7, 8), two softmax outputs, of which the logit
+    Official: affine normalisation in front, Dice or PReLU (variants.md 7, 8), two softmax outputs, of which the logit
     is the difference. Paper: PReLU, one output.
     """
 

@@ -5,11 +5,11 @@ Every row's state moves by h_t = h_{t-1} + z_t (c_t - h_{t-1}), c_t the candidat
     GRU    (eq. 6)        z = u
     AGRU   (eq. 11)       z = a
     AUGRU  (eq. 12, 13)   z = a u
-    AUGRU  released code  z = a + (1 - a) u    TensorFlow's u_tf = 1 - u is a keep gate, scaled by (1 - a): facts 1
+    AUGRU  released code  z = a + (1 - a) u    TensorFlow's u_tf = 1 - u is a keep gate, scaled by 1 - a: variants.md 1
 
 with the update gate u (H,) and the attention weight a (). So z = p + q u with scalars p and q a step. The candidate is
 tanh(W i + r o (U h) + b) in the paper (eq. 5, PyTorch's form) and tanh(W i + U (r o h) + b) in TensorFlow's GRUCell
-(facts 6).
+(variants.md 6).
 """
 
 from functools import cache
@@ -50,7 +50,8 @@ class RecurrentLayer(nn.Module):
     """One recurrence over steps, the state in front of the first step zero.
 
     `reset_after=True` is the paper's candidate, False TensorFlow's. `gate_bias` is the initial bias of TensorFlow's
-    reset and keep gates (1 in the released code, facts 6); the update gate being its complement starts at minus it.
+    reset and keep gates (1 in the released code, variants.md 6); the update gate, the keep gate's complement, starts at
+    minus it.
     """
 
     def __init__(self, inputs: int, hidden_size: int, *, reset_after: bool, gate_bias: float = 0.0) -> None:

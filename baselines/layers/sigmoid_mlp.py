@@ -1,4 +1,4 @@
-"""The MLP with two sigmoid layers and one output that scores attention and the auxiliary loss (facts 2, 3)."""
+"""The MLP with two sigmoid layers and one output that scores attention and the auxiliary loss (variants.md 2, 3)."""
 
 from typing import Any
 

@@ -113,7 +113,7 @@ def test_probabilities_are_the_references(row: str, official: bool) -> None:
     module, batch = build(row, official), make_batch()
     weights, b = arrays(module, batch)
     p, _ = reference.clicked(base_of(row), weights, b, official)
-    for training in (False, True):  # nothing in a row depends on the mode: facts 7 and 8
+    for training in (False, True):  # nothing in a row depends on the mode: variants.md 7 and 8
         logit = module.model.train(training)(batch).logit
         np.testing.assert_allclose(torch.sigmoid(logit).detach(), p[:, 0], rtol=1e-7)
 
