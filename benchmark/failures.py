@@ -8,9 +8,10 @@ import torch
 
 from baselines import model_label
 from baselines.lightning_module import NotFinite
+from benchmark.config import RunConfig, lock_of
 from benchmark.device import describe
 from benchmark.records import FILE_NAME, read_record, write_record
-from benchmark.run import RunConfig, commit, data_of, lock_of, versions
+from benchmark.run import commit, data_of, versions
 from datamodules.batch import Batch
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import printable

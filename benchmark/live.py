@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from benchmark.run import Progress
+    from benchmark.config import Progress
 
 NARROW = 80  # columns below which names lose their protocol and variant, and runs their loss
 BAR_WIDTH = 30

@@ -13,9 +13,10 @@ from rich.table import Table
 
 from baselines import model_label
 from benchmark import checkpoint
+from benchmark.config import RunConfig, lock_of
 from benchmark.live import duration
 from benchmark.records import Record, read_records
-from benchmark.run import RunConfig, finished_record, lock_of
+from benchmark.run import finished_record
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from benchmark.live import Line, duration, reported_auc, rows_of_sweep, sweep_view
 
 if TYPE_CHECKING:
-    from benchmark.run import Progress, RunConfig
+    from benchmark.config import Progress, RunConfig
 
 
 @dataclass

@@ -36,7 +36,7 @@ from datamodules.errors import UserError, blocks_writing
 from datamodules.lock import Busy
 
 if TYPE_CHECKING:
-    from benchmark.run import Progress, RunConfig
+    from benchmark.config import Progress, RunConfig
 
 Record = dict[str, Any]
 Message = tuple[Any, ...]

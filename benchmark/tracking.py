@@ -25,8 +25,8 @@ from benchmark.workspace import AXIS, SERIES
 from datamodules.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
+    from benchmark.config import RunConfig
     from benchmark.render import Table
-    from benchmark.run import RunConfig
 
 Tracker = Literal[
     "wandb",

@@ -28,7 +28,7 @@ from benchmark.commands.results import show_table, table_of_runs
 from datamodules.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from benchmark.run import RunConfig
+    from benchmark.config import RunConfig
 
 
 def run(
@@ -86,11 +86,11 @@ def run(
     tracker = "csv" if logger == "wandb" and not wandb else logger
     output, names, rows = Output(as_json=as_json, quiet=quiet), datasets.split(), rows_of(models, number, model)
     from benchmark.capacity import BYTES_PER_RUN, choose_workers
+    from benchmark.config import RunConfig
     from benchmark.device import visible_gpus
     from benchmark.executors import hire_from
     from benchmark.failures import forget_failure
     from benchmark.plan import bytes_per_run
-    from benchmark.run import RunConfig
     from benchmark.sweep import sweep
     from benchmark.tracking import log_table
     from datamodules.datasets import prepare_interactions

@@ -30,7 +30,7 @@ from datamodules.lock import Busy, take
 if TYPE_CHECKING:
     from filelock import SoftFileLease
 
-    from benchmark.run import RunConfig
+    from benchmark.config import RunConfig
 
 ATTEMPTS = 3  # a run is given out so often before its losses fail it
 PASSED_ON = ("AMAZON_MIRROR", "WANDB_MODE", "WANDB_PROJECT")  # what a run reads from the environment
@@ -107,7 +107,7 @@ class _RayWorker:
 
     def assign(self, config: RunConfig) -> None:
         """Put a run into the cluster's queue."""
-        from benchmark.run import lock_of
+        from benchmark.config import lock_of
 
         self.config, self.attempts = config, 0
         config.folder().mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from benchmark.sweep import OUTPUT_TAIL, Message, Train, attempt, environment, t
 from datamodules.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmark.run import RunConfig
+    from benchmark.config import RunConfig
 
 AT_ONCE = 64  # jobs in Slurm's queue, unless --workers says otherwise
 MINUTES = 240  # a job's time limit, unless --slurm says otherwise
@@ -113,7 +113,9 @@ class _SlurmWorker:
 
     def receive(self) -> Iterator[Message]:
         """Yield the newest progress, and what became of a job that has ended."""
-        from benchmark.run import Progress  # here: a job imports this module, and torch only with what it is to train
+        from benchmark.config import (
+            Progress,  # here: a job imports this module, and torch only with what it is to train
+        )
 
         ended = self._ended()  # asked before the progress is read, so that the last one counts
         with contextlib.suppress(FileNotFoundError):

@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from baselines import lightning_module
 from baselines.lazy_adam import LazyAdam
-from benchmark.run import RunConfig, train_run
+from benchmark.config import RunConfig
+from benchmark.run import train_run
 
 ROWS, SIZE = 400, 18
 

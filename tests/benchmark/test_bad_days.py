@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 from baselines.lightning_module import NotFinite
 from benchmark import cli
 from benchmark.commands.run import check_writable
+from benchmark.config import RunConfig, lock_of
 from benchmark.failures import forget_failure, record_failure
 from benchmark.plan import bytes_per_run, describe_plan, plan
 from benchmark.records import read_records
-from benchmark.run import RunConfig, finished_record, lock_of, train_run
+from benchmark.run import finished_record, train_run
 from benchmark.tables import table
 from datamodules.errors import UserError, blocks_writing
 from datamodules.lock import Busy

@@ -12,7 +12,8 @@ import torch
 
 import baselines.lightning_module
 from benchmark import checkpoint, run
-from benchmark.run import Progress, RunConfig, train_run
+from benchmark.config import Progress, RunConfig
+from benchmark.run import train_run
 from benchmark.weights import WEIGHTS
 from datamodules.errors import UserError
 from datamodules.samples_file import prepare_samples

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from benchmark.cli import app
 from benchmark.commands.results import table_of_runs
+from benchmark.config import Progress
 from benchmark.live import Line, rows_of_sweep, sweep_view
-from benchmark.run import Progress
 from datamodules.datasets import DATASETS
 
 ROOT = Path(__file__).parents[2]

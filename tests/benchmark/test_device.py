@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from benchmark.cli import main
+from benchmark.config import RunConfig
 from benchmark.device import Device, check_device, describe, triton_version, uses_gpu, visible_gpus
-from benchmark.run import RunConfig, train_run
+from benchmark.run import train_run
 from datamodules.errors import UserError
 
 SEEN = torch.cuda.is_available()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KILLS = int(os.environ.get("DIEN_BENCH_KILLS", "4"))
+KILLS = int(os.environ.get("DIEN_BENCH_KILLS", "2"))
 SEED = int(os.environ.get("DIEN_BENCH_KILL_SEED", "0"))
 TIMINGS = ("train_seconds", "evaluation_seconds", "samples_per_second", "peak_memory_mb", "commit")
 

@@ -17,8 +17,9 @@ from baselines import MODELS, installed, load, model_label
 from baselines.contract import RULES
 from benchmark.cli import app
 from benchmark.commands.options import rows_of
+from benchmark.config import RunConfig
 from benchmark.new_model import new_model
-from benchmark.run import RunConfig, finished_record, train_run
+from benchmark.run import finished_record, train_run
 from datamodules.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from benchmark.commands.run import gpu_groups
-from benchmark.run import RunConfig, train_run
+from benchmark.config import RunConfig
+from benchmark.run import train_run
 from datamodules.errors import UserError
 
 pytestmark = pytest.mark.timeout(600)  # each run starts a second process, which imports torch

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
+from benchmark.config import Progress, RunConfig
 from benchmark.records import read_records
-from benchmark.run import Progress, RunConfig, finished_record, train_run
+from benchmark.run import finished_record, train_run
 from datamodules.errors import UserError
 
 

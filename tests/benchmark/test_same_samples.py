@@ -11,8 +11,9 @@ from torch import Tensor
 
 from baselines import MODELS
 from baselines.lightning_module import CTRModule
+from benchmark.config import RunConfig
 from benchmark.records import read_records
-from benchmark.run import RunConfig, train_run
+from benchmark.run import train_run
 from benchmark.scores import read_scores
 from datamodules.batch import Batch
 from datamodules.protocol import PROTOCOLS

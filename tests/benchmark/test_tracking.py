@@ -25,9 +25,10 @@ from tensorboardX.proto.event_pb2 import Event
 from wandb.proto.wandb_internal_pb2 import Record
 
 from benchmark import paper, tracking
+from benchmark.config import RunConfig
 from benchmark.records import CHECKS as RECORD_FIELDS
 from benchmark.render import Table
-from benchmark.run import RunConfig, train_run
+from benchmark.run import train_run
 from benchmark.tracking import ID_FILE, check_tracker, has_wandb_key, log_table, open_loggers, outcome, run_id
 from benchmark.workspace import COLUMNS, PANELS, SERIES, create, describe, workspace
 from datamodules.errors import UserError

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmark.config import RunConfig
 from benchmark.records import Record, read_records
-from benchmark.run import RunConfig, train_run
+from benchmark.run import train_run
 from benchmark.weights import WEIGHTS, load_model
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError

@@ -123,11 +123,12 @@ def test_a_sweep_survives_the_loss_of_a_node(nodes: tuple[Cluster, list[Any]], p
     config = next(tmp_path.glob("ray/**/config.json")).read_text()
     assert f'"out": "{tmp_path / "ray"}"' in config
 
-    # Each node that trained has made its data, once.
+    # Each node that trained has made its data, once; the lost one may have been about to.
     logs = "".join(path.read_text() for path in Path(cluster.head_node.get_logs_dir_path()).glob("worker-*.out"))
     made = [number for number in range(3) if (place / f"node-{number}" / "data" / "generated").is_dir()]
-    assert running[0] in made
-    assert logs.count("generated: reading") == len(made)
+    kept = [number for number in made if number != running[0]]
+    assert kept
+    assert logs.count("generated: reading") - len(kept) in (0, 1)
 
 
 def test_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
