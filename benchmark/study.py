@@ -147,11 +147,11 @@ chance that a test user's true next item scores above a drawn one; 0.5 is chance
   all but "the candidate stands just behind the user's last item in the catalogue", falls from 0.91, as good as DIEN
   or better, to below 0.7.
 - **Order inside a day matters to the rule, hardly to the models.** Times have the resolution of a day, and a stable
-  sort leaves each day in catalogue order: worth more than 0.1 to the rule, and at most 0.02 either way to a model.
-- **Negatives move the level.** Uniform negatives instead of popular ones add up to 0.05: that an item is popular
-  then says that it is the true one. Negatives that the user may know change 0.02 at most.
-- **Picking the checkpoint on test users is early stopping.** It adds up to 0.07 over the last step of a row that
-  overfits, but hardly 0.005 over a checkpoint picked on other users, which is as easy to have.
+  sort leaves each day in catalogue order: worth more than 0.1 to the rule, and nothing told from noise to a model.
+- **Negatives move the level.** Uniform negatives instead of popular ones add 0.01 to 0.04: that an item is popular
+  then says that it is the true one. What negatives that the user may know change is inside the noise.
+- **Picking the checkpoint on test users is early stopping.** It adds up to 0.05 over the last step of a row that
+  overfits, but hardly 0.003 over a checkpoint picked on other users, which is as easy to have.
 - **Of DIEN's parts the auxiliary loss is the one that shows.** AUGRU is not told from DIN. The auxiliary loss is
   worth more in catalogue order, where "what comes next" is a question about the catalogue, than by time.
 

