@@ -16,8 +16,8 @@ from dataclasses import asdict
 import torch.distributed as dist
 
 from benchmark.config import RunConfig
+from benchmark.executors.crew import environment
 from benchmark.run import follow
-from benchmark.sweep import environment
 
 ENDS_WITHIN = 60.0  # seconds that the others have once rank 0 is done
 

@@ -1,4 +1,4 @@
-"""Where a sweep's runs are trained: processes of this machine (`benchmark.sweep`), a Ray cluster, or Slurm jobs."""
+"""Where a sweep's runs are trained: processes of this machine (`processes.py`), a Ray cluster, or Slurm jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from datamodules.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from benchmark.sweep import Hire
+    from benchmark.executors.crew import Hire
 
 Executor = Literal[
     "local",  # processes of this machine

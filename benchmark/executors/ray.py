@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from benchmark.executors.crew import Message, Train, attempt, thread_variables
 from benchmark.records import FILE_NAME, write_atomically
-from benchmark.sweep import Message, Train, attempt, thread_variables
 from datamodules.errors import UserError
 from datamodules.lock import Busy, take
 

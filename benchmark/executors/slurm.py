@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import submitit
 
+from benchmark.executors.crew import OUTPUT_TAIL, Message, Train, attempt, environment, thread_variables
 from benchmark.records import write_atomically
-from benchmark.sweep import OUTPUT_TAIL, Message, Train, attempt, environment, thread_variables
 from datamodules.errors import UserError
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmark import sweep as sweep_module
+from benchmark.executors import processes
 from benchmark.progress import Display
 from benchmark.sweep import SweepResult, sweep
 from datamodules.errors import UserError
@@ -154,7 +155,7 @@ def test_finished_runs_are_kept_and_no_process_is_started_for_them(tmp_path, mon
     assert result.skipped == 2
     assert ["process" in record for record in result.records] == [False, True, False]
 
-    monkeypatch.setattr(sweep_module, "_Worker", None)
+    monkeypatch.setattr(processes, "_Worker", None)
     assert run_all(*configs, finished=lambda config: {"seed": config.seed}).skipped == 3
 
 
@@ -243,7 +244,7 @@ def test_a_later_success_takes_the_old_error_away(tmp_path):
 
 
 def test_what_cannot_be_run_is_said_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep_module, "_Worker", None)
+    monkeypatch.setattr(processes, "_Worker", None)
     config = Config("din", 0, str(tmp_path))
     with pytest.raises(UserError, match=r"given more than once: generated/clean/din-official/seed-0;"):
         run_all(config, config)
@@ -258,10 +259,10 @@ def test_what_cannot_be_run_is_said_before_anything_runs(tmp_path, monkeypatch):
 
 
 def test_an_interrupt_ends_even_deaf_workers_and_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sweep_module, "GRACE", 0.3)
+    monkeypatch.setattr(processes, "GRACE", 0.3)
     workers = []
-    end = sweep_module._end
-    monkeypatch.setattr(sweep_module, "_end", lambda crew: (workers.extend(crew), end(crew)))
+    end = processes._end
+    monkeypatch.setattr(processes, "_end", lambda crew: (workers.extend(crew), end(crew)))
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_all(Config("din", 0, str(tmp_path)), Config("deaf", 0, str(tmp_path)), quiet=False)
