@@ -115,9 +115,8 @@ def _load_class(name: str) -> type[nn.Module]:
         raise UserError(f"the model file {path} cannot be run: {type(error).__name__}: {error}") from error
     model = getattr(module, class_name, None)
     if not (isinstance(model, type) and issubclass(model, nn.Module)):
-        classes = [
-            key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)
-        ]
+        own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module_name]
+        classes = [value.__name__ for value in own if isinstance(value, type) and issubclass(value, nn.Module)]
         raise UserError(f"{path} holds no model class {class_name!r}; it holds: {', '.join(classes) or 'none'}")
     return model
 

@@ -70,6 +70,8 @@ class DIEN(nn.Module):
         check_variant(variant)
         if evolution not in ("aigru", "agru", "augru"):
             raise ValueError(f"evolution must be 'aigru', 'agru' or 'augru', got {evolution!r}")
+        if not isinstance(auxiliary_weight, (int, float)):
+            raise ValueError(f"auxiliary_weight must be a number, got {auxiliary_weight!r}")
         if auxiliary_weight < 0:
             raise ValueError(f"auxiliary_weight must not be negative, got {auxiliary_weight}")
         official = variant == "official"

@@ -1,6 +1,7 @@
 """What a run is: all that decides its numbers, where it lies, and where it stands."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -47,7 +48,7 @@ class RunConfig:
             raise UserError(
                 f"the model's name {printable(self.model)!r} has characters that do not show: rename the file"
             )
-        load(self.model)
+        model = load(self.model)
         if self.variant not in ("official", "paper"):
             raise UserError(f"unknown variant '{self.variant}'. Known: official, paper")
         for name, value in (("steps", self.steps), ("batch size", self.batch_size)):
@@ -59,12 +60,17 @@ class RunConfig:
         self._check_devices()
         check_tracker(self.logger)
         self._check_training()
+        if parse_spec(self.model).options_of(training=False):
+            try:  # whether the options have values that the model takes, before anything is trained
+                model(users=2, items=2, categories=2, variant=self.variant)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{self.model}: {error}") from error
 
     def _check_training(self) -> None:
         """Raise `UserError` unless the options of training have values that exist."""
         settings = self.settings()
-        known: dict[str, tuple[object, ...]] = {
-            "auxiliary_negatives": get_args(AuxiliaryNegatives),
+        known: dict[str, Sequence[object]] = {
+            "auxiliary_negatives": [name for name in get_args(AuxiliaryNegatives) if name != "none"],
             "auxiliary_draws": get_args(AuxiliaryDraws),
             "shuffle": (True, False),
         }

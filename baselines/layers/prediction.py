@@ -22,6 +22,8 @@ class Prediction(NamedTuple):
 def check_positive(**sizes: int) -> None:
     """Raise ValueError unless every size is a positive integer."""
     for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be positive, got {value}")
 

@@ -82,7 +82,15 @@ def test_options_of_training_stand_in_the_settings(tmp_path: Path, data_dir: str
     assert record["settings"]["learning_rate"] == 0.002
     assert changed.folder() != base.folder()
     assert finished_record(changed) == json.loads(json.dumps(record))
-    for wrong in ("auxiliary_draws=never", "learning_rate=0", "shuffle=2", "learning_rate=true"):
+    training = (
+        "auxiliary_draws=never",
+        "auxiliary_negatives=none",
+        "learning_rate=0",
+        "shuffle=2",
+        "learning_rate=true",
+    )
+    model = ("auxiliary_head=foo", "hidden_size=abc", "hidden_size=-3", "hidden_size=true", "auxiliary_weight=much")
+    for wrong in training + model:
         with pytest.raises(UserError, match=wrong.partition("=")[0]):
             replace(base, model=f"dien+{wrong}").check()
 
