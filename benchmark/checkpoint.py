@@ -6,11 +6,9 @@ metrics.csv. Batches follow from (seed, step) alone. It is removed once the reco
 """
 
 import hashlib
-import os
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import datamodules
 from baselines.lazy_adam import LazyAdam
 from baselines.lightning_module import CTRModule, Evaluation
 from baselines.spec import parse_spec
+from datamodules.atomic import replacing
 
 NAME = "checkpoint.pt"
 EVERY = 60.0  # seconds between two
@@ -179,23 +178,10 @@ class Checkpoints(pl.Callback):
         if not isinstance(pl_module, CTRModule) or begins < self.due or trainer.is_last_batch:
             return
         try:
-            _write(self.path, take(trainer, pl_module) | {"identity": self.wanted, "seconds": self.seconds})
+            state = take(trainer, pl_module) | {"identity": self.wanted, "seconds": self.seconds}
+            with replacing(self.path) as file:
+                torch.save(state, file)
         except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
             self.say(f"cannot write {self.path} ({str(error).partition(chr(10))[0]}); the run goes on without it")
         ends = time.monotonic()
         self.due = ends + max(self.every, (ends - begins) / SHARE if self.every else 0)
-
-
-def _write(path: Path, state: State) -> None:
-    """Write a checkpoint in one step: readers see all of it, or the one before."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with part.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise

@@ -17,7 +17,7 @@ def new_model(name: str, folder: Path) -> list[Path]:
     Raises `UserError` for a name that is no row's name or taken, and where one of the files is there already.
     """
     stem = name.replace("-", "_")
-    class_name = "".join(word.capitalize() for word in stem.split("_"))
+    class_name = class_of(stem)
     _check_name(name, class_name)
     written = {folder / f"{stem}.py": _template("model.py"), folder / f"test_{stem}.py": _template("check.py")}
     for path in written:
@@ -27,6 +27,15 @@ def new_model(name: str, folder: Path) -> list[Path]:
         text = text.replace(TEMPLATE[1], class_name).replace(TEMPLATE[0], stem)
         write_atomically(path, text.encode())
     return list(written)
+
+
+def class_of(stem: str) -> str:
+    """The class in the file of a name.
+
+    >>> class_of("my_model")
+    'MyModel'
+    """
+    return "".join(word.capitalize() for word in stem.split("_"))
 
 
 def _template(name: str) -> str:

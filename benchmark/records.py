@@ -9,11 +9,11 @@ import math
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from datamodules.atomic import replacing
 from datamodules.errors import UNSHOWN, UserError
 
 FILE_NAME = "record.json"
@@ -262,17 +262,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises UserError where the file cannot be written; an older file of that name then stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with replacing(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise UserError(
             f"cannot write {path}: {error.strerror or error}. Check the folder, its rights and its space."
         ) from error

@@ -6,7 +6,6 @@ at too: nothing may lead outside an array. All of it takes milliseconds.
 """
 
 import json
-import os
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.atomic import replacing
 from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import UserError
 from datamodules.interactions import load_interactions
@@ -46,12 +46,8 @@ def save_samples(samples: Samples, path: Path) -> None:
         "order_within_time": samples.order_within_time,
         "sha256": samples.sha256,
     }
-    part = path.with_name(path.name + f".{os.getpid()}.part")
-    with part.open("wb") as file:
+    with replacing(path) as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def load_samples(path: Path) -> Samples:

@@ -1,6 +1,5 @@
 """`dien-bench prepare` and `import`: raw files, or a click log of your own, to interactions and samples."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +33,7 @@ def prepare(
     Example: dien-bench prepare tafeng --protocol clean
     """
     from datamodules.datasets import get_dataset, prepare_interactions
-    from datamodules.manifest import MANIFEST
+    from datamodules.manifest import load_manifest
     from datamodules.protocol import get_protocol
 
     output = Output(as_json=as_json, quiet=quiet)
@@ -45,9 +44,7 @@ def prepare(
     prepared: list[dict[str, Any]] = []
     for name in datasets:
         folder = prepare_interactions(name, data_dir, report=output.say)
-        prepared.append(
-            {"dataset": name, "folder": str(folder), "counts": json.loads((folder / MANIFEST).read_text())["counts"]}
-        )
+        prepared.append({"dataset": name, "folder": str(folder), "counts": load_manifest(folder)["counts"]})
         if protocol:
             from datamodules.samples_file import prepare_samples
 

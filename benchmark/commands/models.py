@@ -17,11 +17,12 @@ def new_model(
 
     Example: dien-bench new-model my-model
     """
+    from benchmark.new_model import class_of
     from benchmark.new_model import new_model as write
 
     output = Output()
     model, test = write(name, folder)
-    class_name = "".join(word.capitalize() for word in model.stem.split("_"))
+    class_name = class_of(model.stem)
     for line in (
         f"{model}: the model; change what you like",
         f"{test}: its test; run it with: python -m pytest {test}",
