@@ -85,7 +85,7 @@ def _failed_record(config: RunConfig, reason: str, step: int) -> dict[str, Any]:
         "evaluation_seconds": 0,
         "samples_per_second": 0,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
-        "device": describe(config.device),
+        "device": describe(config.device, config.devices),
         "versions": versions(config.device),
         "commit": commit(),
         "data_sha256": data.ready.sha256,

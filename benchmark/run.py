@@ -140,7 +140,12 @@ def _train(
     _write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)
     (folder / checkpoint.NAME).unlink(missing_ok=True)
-    close_loggers(trainer.loggers, record, folder)
+    try:
+        close_loggers(trainer.loggers, record, folder)
+    except (
+        Exception
+    ) as error:  # of whatever kind: the run is finished, and a tracker out of reach takes nothing from it
+        say(f"{config.name}: its tracker was not told the outcome ({type(error).__name__}: {error})")
     return record
 
 
