@@ -142,9 +142,7 @@ def _train(
     (folder / checkpoint.NAME).unlink(missing_ok=True)
     try:
         close_loggers(trainer.loggers, record, folder)
-    except (
-        Exception
-    ) as error:  # of whatever kind: the run is finished, and a tracker out of reach takes nothing from it
+    except Exception as error:  # whatever it is: the run is finished, and loses nothing by it
         say(f"{config.name}: its tracker was not told the outcome ({type(error).__name__}: {error})")
     return record
 

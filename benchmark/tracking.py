@@ -72,13 +72,20 @@ def close_loggers(loggers: Sequence[Logger], record: dict[str, Any], folder: Pat
             run.log_artifact(_record_artifact(run.id, record, folder))
             run.finish()
         if isinstance(logger, TensorBoardLogger):
-            shown = {name: value for name, value in outcome(record).items() if value is not None}
-            logger.log_hyperparams(
-                _identity(record) | record["settings"], {f"outcome/{k}": v for k, v in shown.items()}
-            )
-            logger.experiment.add_text("record", f"```\n{json.dumps(record, indent=1)}\n```")
-            logger.finalize("success")
-            logger.experiment.close()
+            _log_tensorboard_outcome(logger, record)
+
+
+def _log_tensorboard_outcome(logger: TensorBoardLogger, record: dict[str, Any]) -> None:
+    """Write the outcome to a file of its own: names of files end in a second, and curves may be of the same."""
+    place = Path(logger.log_dir)
+    last = TensorBoardLogger(
+        str(place.parent), name="", version=place.name, default_hp_metric=False, filename_suffix=".outcome"
+    )
+    shown = {f"outcome/{name}": value for name, value in outcome(record).items() if value is not None}
+    last.log_hyperparams(_identity(record) | record["settings"], shown)
+    last.experiment.add_text("record", f"```\n{json.dumps(record, indent=1)}\n```")
+    last.finalize("success")
+    last.experiment.close()
 
 
 def outcome(record: dict[str, Any]) -> dict[str, float | None]:

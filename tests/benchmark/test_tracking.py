@@ -281,7 +281,9 @@ def events(folder: Path) -> list[Event]:
     return found
 
 
-def test_tensorboard_gets_the_same_curves(tmp_path: Path, data_dir: str) -> None:
+def test_tensorboard_gets_the_same_curves(tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)  # files are named by it: all of a short run's begin in one second
     record = train_run(config(tmp_path, data_dir, logger="tensorboard"))
     written = events(tmp_path / "tensorboard" / config(tmp_path).name)
     points = {(v.tag, e.step): v.simple_value for e in written for v in e.summary.value}
