@@ -102,12 +102,17 @@ class Workload:
 
 def electronics(quick: bool) -> Workload:
     """Return samples with the sizes and lengths of Electronics; `quick`: about a hundredth of them."""
+    samples = make_samples(electronics_interactions(quick), get_protocol("arxiv-v1"))
+    return Workload("electronics", samples, QUICK if quick else Sizes(), 3 if quick else WINDOW)
+
+
+def electronics_interactions(quick: bool) -> Interactions:
+    """Return the behaviours of `electronics`."""
     sizes = QUICK if quick else Sizes()
     rng = np.random.default_rng(20180911)
     scale = (MEAN - LEAST + 0.5) * (TAIL - 1)  # the floor takes half a behaviour
     lengths = LEAST + np.floor(scale * rng.pareto(TAIL, sizes.users)).astype(np.int64)
-    samples = _make(lengths, sizes, rng)
-    return Workload("electronics", samples, sizes, 3 if quick else WINDOW)
+    return _interactions(lengths, sizes, rng)
 
 
 def full_histories(quick: bool) -> Workload:
@@ -115,7 +120,8 @@ def full_histories(quick: bool) -> Workload:
     sizes = QUICK if quick else Sizes()
     users = Sizes(300 if quick else 4_000, sizes.items, sizes.categories)
     longest = 20 if quick else LONGEST
-    samples = _make(np.full(users.users, longest + 1), users, np.random.default_rng(1))
+    behaviours = _interactions(np.full(users.users, longest + 1), users, np.random.default_rng(1))
+    samples = make_samples(behaviours, get_protocol("arxiv-v1"))
     return Workload(f"T={longest}", samples, sizes, 2 if quick else 4)
 
 
@@ -132,13 +138,13 @@ def batches_of(data: TrainingBatches, window: int, number: int) -> Iterator[Batc
     return (data[step] for step in range(first, first + window))
 
 
-def _make(lengths: NDArray[np.int64], sizes: Sizes, rng: np.random.Generator) -> Samples:
-    """Samples under arxiv-v1 of users with `lengths` (U,) behaviours."""
+def _interactions(lengths: NDArray[np.int64], sizes: Sizes, rng: np.random.Generator) -> Interactions:
+    """Behaviours of users with `lengths` (U,) of them."""
     user = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     item = 1 + (sizes.items * rng.random(len(user)) ** 3).astype(np.int32)  # density falls as rank ** (-2 / 3)
     item[rng.choice(len(user), sizes.items, replace=False)] = rng.permutation(sizes.items) + 1
     category_of = np.concatenate([[0], rng.permutation(np.arange(sizes.items) % sizes.categories) + 1])
-    interactions = Interactions(
+    return Interactions(
         user=user,
         item=item,
         category=category_of[item].astype(np.int32),
@@ -146,4 +152,3 @@ def _make(lengths: NDArray[np.int64], sizes: Sizes, rng: np.random.Generator) ->
         catalogue_rank=item - 1,
         manifest={"counts": {"users": len(lengths), "items": sizes.items, "categories": sizes.categories}},
     )
-    return make_samples(interactions, get_protocol("arxiv-v1"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from baselines import MODELS, load
 from baselines.layers.recurrent import reference_recurrence
 from benchmark.bench import batches, prepare_child, train, workloads
+from benchmark.bench.click_log import write_click_log
 from benchmark.bench.floor import ROWS, Product, Shape, operations, recurrence, row_products, runner
 from benchmark.bench.peers import as_arrays
 from benchmark.bench.peers import measure as measure_peers
@@ -149,6 +151,30 @@ def test_made_up_samples_have_the_stated_lengths_and_windows() -> None:
         a.equal(b) for x, y in zip(again, (data[3], data[4], data[5]), strict=True) for a, b in zip(x, y, strict=True)
     )
     assert set(workloads.full_histories(quick=True).lengths.tolist()) == {20}
+
+
+def test_the_click_log_is_the_workload_s_behaviours_and_can_be_imported(tmp_path: Path) -> None:
+    log = tmp_path / "clicks.parquet"
+    write_click_log(log, quick=True)
+    workload, clicks = workloads.electronics(quick=True), pd.read_parquet(log)
+    assert clicks.groupby("user").size().tolist() == np.diff(workload.samples.offsets).tolist()
+    assert clicks.groupby("item").category.nunique().max() == 1
+    assert clicks.groupby("user").time.is_monotonic_increasing.all()
+    arguments = ["import", str(log), "--name", "made-up", "--data-dir", str(tmp_path), "--quiet"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    prepared = workloads.prepared("made-up", "arxiv-v1", tmp_path)
+    assert prepared.sizes == workload.sizes
+
+
+def test_an_optimiser_goes_on_as_in_the_middle_of_a_run() -> None:
+    workload = workloads.electronics(quick=True)
+    step, data = train.Step(workload.module("base-model", "official")), workload.training("official", 16, passes=2)
+    step.train([data[0]])
+    step.advance(4000)
+    step.train([data[1]])
+    for state in step.optimizer.state_dict()["state"].values():
+        assert state["step"] == 4001
+        assert (state["exp_avg"] != 0).all()
 
 
 def assert_summaries(value: Any) -> int:
