@@ -20,7 +20,8 @@ SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant
 	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(DEVICES),--devices $(DEVICES)) \
 	$(if $(RETRY_FAILED),--retry-failed) $(if $(DRY_RUN),--dry-run) $(if $(filter off,$(WANDB)),--no-wandb)
 
-.PHONY: setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard bench bench-peers
+.PHONY: setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard bench bench-peers \
+	docs/command-line.md
 
 setup: $(VENV)/ready
 
@@ -51,6 +52,9 @@ reproduce-table2: setup
 
 reproduce-table4: setup
 	$(SWEEP) --table 4
+
+docs/command-line.md: setup
+	$(VENV)/bin/python -m typer benchmark.cli utils docs --name dien-bench --title "Command line" --output $@
 
 leaderboard: setup
 	$(BENCH) leaderboard build

@@ -101,6 +101,16 @@ TRAIN: Columns = {
     "evaluation, s": _median("evaluation_seconds"),
     "its share": _median("evaluation_share", 0, 100, " %"),
 }
+PHASES: Columns = {
+    "samples": _text("workload"),
+    "model": _text("model"),
+    "step, ms": _spread("step_ms"),
+    "look-ups": _median("look_up_ms"),
+    "recurrences": _median("recurrence_ms"),
+    "MLPs over steps": _median("mlp_ms"),
+    "Adam": _median("adam_ms"),
+    "the rest": _median("rest_ms"),
+}
 BATCHES: Columns = {
     "samples": _text("workload"),
     "a batch, ms": _spread("batch_ms", 3),
@@ -146,6 +156,7 @@ SECTIONS: dict[str, tuple[str, Columns]] = {
     "workloads": ("Samples, with the rows of the tables", WORKLOADS),
     "kernels": ("Recurrences alone, forward and backward, B = 128, H = 36, full histories", KERNELS),
     "train": ("One optimiser step; evaluation: one pass over the test split, its share at one every 100 steps", TRAIN),
+    "phases": ("Where a step's time goes, ms; the rest: torch's products, element-wise operations, autograd", PHASES),
     "batches": ("Making training batches", BATCHES),
     "prepare": ("Preparing generated raw files in the Amazon layout", PREPARE),
     "peers": ("DIEN as others built it, one optimiser step on the same batches", PEERS),

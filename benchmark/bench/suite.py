@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from baselines import MODELS, load
-from benchmark.bench import batches, kernels, peers, prepare, train, workloads
+from benchmark.bench import batches, kernels, peers, phases, prepare, train, workloads
 from benchmark.bench.report import as_table
 from benchmark.bench.timing import BUSY, Clock, Timer, load_average, machine
 from benchmark.records import write_atomically
@@ -22,8 +22,8 @@ from datamodules.errors import UserError, unknown_name
 from datamodules.protocol import get_protocol
 
 FORMAT = 1  # of bench.json
-PARTS = ("kernels", "train", "batches", "prepare", "peers")
-DEFAULT_PARTS = PARTS[:4]  # peers need an environment of their own
+PARTS = ("kernels", "train", "phases", "batches", "prepare", "peers")
+DEFAULT_PARTS = PARTS[:5]  # peers need an environment of their own
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def as_in_a_run(threads: int) -> Iterator[None]:
 def _measure(config: BenchConfig, timer: Timer, report: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
     """Return the lines of each part, in the order of `PARTS`."""
     parts: dict[str, list[dict[str, Any]]] = {}
-    found = _workloads(config) if {"train", "batches", "peers"} & set(config.parts) else []
+    found = _workloads(config) if {"train", "phases", "batches", "peers"} & set(config.parts) else []
     if found:
         parts["workloads"] = [workload.describe() for workload in found]
     for part in PARTS:
@@ -120,9 +120,10 @@ def _measure(config: BenchConfig, timer: Timer, report: Callable[[str], None]) -
         report(f"measuring {part} ...")
         if part == "kernels":
             parts[part] = kernels.measure(config.quick, timer)
-        elif part == "train":
+        elif part in ("train", "phases"):
+            measure = train.measure if part == "train" else phases.measure
             parts[part] = [
-                train.measure(workload, model, config.variant, config.batch_size, timer)
+                measure(workload, model, config.variant, config.batch_size, timer)
                 for workload in found
                 for model in config.models
             ]

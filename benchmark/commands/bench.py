@@ -12,7 +12,7 @@ from benchmark.commands.output import Output
 
 def bench(
     parts: Annotated[
-        list[str] | None, typer.Argument(help="kernels, train, batches, prepare, peers; none: all but peers.")
+        list[str] | None, typer.Argument(help="kernels, train, phases, batches, prepare, peers; none: all but peers.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch; a run has one.")] = 1,
     repeats: Annotated[int, typer.Option(help="Measurements of each figure.")] = 7,

@@ -3,6 +3,7 @@
 import ast
 import gzip
 import io
+import itertools
 import json
 import math
 import sys
@@ -25,6 +26,7 @@ from benchmark.bench.click_log import write_click_log
 from benchmark.bench.floor import ROWS, Product, Shape, operations, recurrence, row_products, runner
 from benchmark.bench.peers import as_arrays
 from benchmark.bench.peers import measure as measure_peers
+from benchmark.bench.phases import PHASES, watched
 from benchmark.bench.raw import write_raw
 from benchmark.bench.suite import BenchConfig, as_in_a_run, bench
 from benchmark.bench.timing import Timer, ratio, summarise
@@ -197,7 +199,7 @@ def test_the_command_writes_every_figure(tmp_path: Path) -> None:
     assert set(found) == {"format", "commit", "settings", "machine", "load_average", "seconds", "parts"}
     assert set(found["load_average"]) == {"before", "after", "busy"}
     parts = found["parts"]
-    assert set(parts) == {"workloads", "kernels", "train", "batches", "prepare"}
+    assert set(parts) == {"workloads", "kernels", "train", "phases", "batches", "prepare"}
     assert {(line["gate"], line["steps"]) for line in parts["kernels"]} == {
         (gate, steps) for gate in ("gru", "agru", "augru", "augru-keep") for steps in (8, 20)
     }
@@ -209,6 +211,11 @@ def test_the_command_writes_every_figure(tmp_path: Path) -> None:
     for line in parts["train"]:
         assert all(assert_summaries(line[name]) == 1 for name in [*figures.split(), "evaluation_share"])
         assert line["evaluation_share"]["upper"] < 1
+    for line in parts["phases"]:
+        each = {name: line[f"{name}_ms"]["median"] for name in ("step", *PHASES, "rest")}
+        assert each["step"] == pytest.approx(sum(each.values()) - each["step"], rel=0.5)  # medians of few rounds
+        assert min(each["look_up"], each["adam"], each["rest"]) > 0
+        assert (min(each["recurrence"], each["mlp"]) > 0) == (line["model"] == "dien")
     assert [line["workload"] for line in parts["batches"]] == ["electronics", "T=20"]
     (prepared,) = parts["prepare"]
     assert prepared["counts"]["interactions"] == prepared["reviews"] == 2_000
@@ -216,7 +223,9 @@ def test_the_command_writes_every_figure(tmp_path: Path) -> None:
     assert prepared["peak_mb"] > prepared["peak_before_mb"] > 0
     assert assert_summaries(parts) > 50
     shown = (tmp_path / "bench.md").read_text()
-    assert all(heading in shown for heading in ("Recurrences alone", "One optimiser step", "Making", "Preparing"))
+    assert all(
+        heading in shown for heading in ("Recurrences alone", "One optimiser step", "Where", "Making", "Preparing")
+    )
     assert "median" not in shown.replace("Medians", "").replace("is the median", "")  # no raw dictionary
 
 
@@ -251,6 +260,21 @@ def test_figures_follow_from_the_times() -> None:
     made = batches.measure(workload, "official", 64, KnownTimes(1))
     assert made["batch_ms"]["median"] == pytest.approx(20)
     assert made["samples_per_second"]["median"] == pytest.approx(3200)
+
+
+def test_phases_take_the_turns_that_a_step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that ticks once a reading, each call of a phase takes one tick."""
+    workload = workloads.electronics(quick=True)
+    step, data = train.Step(workload.module("dien", "official")), workload.training("official", 16, passes=1)
+    step.train([data[0]])  # the schedule's first step looks whether the optimiser's was replaced
+    ticks = itertools.count()
+    monkeypatch.setattr(Timer, "now", lambda timer: float(next(ticks)))
+    with watched(step, Timer(1)) as spent:
+        step.train([data[1]])
+    # two recurrent layers and two MLPs there and back, zero_grad and step
+    assert spent == {"look_up": 1, "recurrence": 4, "mlp": 4, "adam": 2}
+    step.train([data[2]])
+    assert sum(spent.values()) == 11
 
 
 def test_a_model_of_the_users_own_has_no_floor(tmp_path: Path) -> None:
