@@ -120,7 +120,7 @@ def _train(
     reports = [ReportProgress(on_progress, settings["steps"])] if on_progress else []
     loggers = open_loggers(config, settings, checkpoints.resumed_at)
     try:
-        with other_ranks(config):
+        with other_ranks(config, checkpoints.resumed_at):
             module, trainer = _trainer(
                 config, data, settings, [*reports, keep, checkpoints], loggers
             )  # checkpoints last
@@ -147,11 +147,15 @@ def _train(
     return record
 
 
-def follow(config: RunConfig) -> None:
-    """Train a run as one of the processes of `benchmark.ranks` that are not rank 0, and leave nothing."""
+def follow(config: RunConfig, ready: Callable[[int], None]) -> None:
+    """Train a run as one of the processes of `benchmark.ranks` that are not rank 0, and leave nothing.
+
+    `ready` is told the step to go on from before the others are waited for.
+    """
     data, settings = _prepared(config)
-    never = replace(config, checkpoint_seconds=math.inf)
-    module, trainer = _trainer(config, data, settings, [_checkpoints(never, data, settings, print)], [])
+    checkpoints = _checkpoints(replace(config, checkpoint_seconds=math.inf), data, settings, print)
+    module, trainer = _trainer(config, data, settings, [checkpoints], [])
+    ready(checkpoints.resumed_at)
     trainer.fit(module, datamodule=data)
 
 

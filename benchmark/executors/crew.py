@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +29,10 @@ Message = tuple[Any, ...]
 Train = Callable[["RunConfig", Callable[["Progress"], None], Callable[[str], None]], Record]
 
 OUTPUT_TAIL = 20_000  # bytes of a dead worker's output that are kept
+
+
+class ProcessDied(RuntimeError):
+    """One of the processes of a run has ended before the run; the message says which and how."""
 
 
 class Worker(Protocol):
@@ -70,9 +75,20 @@ def attempt(train: Train, config: RunConfig, send: Callable[[Message], None]) ->
     except Busy as busy:
         return "busy", str(busy)
     except Exception as error:
+        if isinstance(error, ProcessDied):
+            return "died", str(error), traceback.format_exc()
         kind = "blocked" if blocks_writing(error) else "refused" if isinstance(error, UserError) else "failed"
         return kind, reason_of(error), traceback.format_exc()
     return "finished", record
+
+
+def how_it_ended(exit_code: int | None) -> str:
+    """Say how a process ended."""
+    if exit_code == -signal.SIGKILL:
+        return "was killed by SIGKILL, most often because memory ran out: fewer workers need less of it"
+    if exit_code is not None and exit_code < 0:
+        return f"was ended by {signal.Signals(-exit_code).name}"
+    return f"ended with exit code {exit_code}"
 
 
 def reason_of(error: Exception) -> str:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.executors.crew import OUTPUT_TAIL, Message, Train, attempt, environment, thread_variables
+from benchmark.executors.crew import OUTPUT_TAIL, Message, Train, attempt, environment, how_it_ended, thread_variables
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
@@ -97,7 +97,7 @@ class _Worker:
             self.process.join()
             dead = True
         if dead and self.config is not None:
-            reason = f"the worker process {_how_it_ended(self.process.exitcode)}"
+            reason = f"the worker process {how_it_ended(self.process.exitcode)}"
             output = self._output.read_bytes()[-OUTPUT_TAIL:] if self._output.exists() else b""
             kind = "died" if self.process.exitcode == -signal.SIGKILL else "failed"
             yield kind, reason, f"{reason}\n\nIts last output:\n{output.decode(errors='replace')}"
@@ -129,14 +129,6 @@ def _inherited(threads: int, gpu: str | None) -> Iterator[None]:
             yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def _how_it_ended(exit_code: int | None) -> str:
-    if exit_code == -signal.SIGKILL:
-        return "was killed by SIGKILL, most often because memory ran out: fewer workers need less of it"
-    if exit_code is not None and exit_code < 0:
-        return f"was ended by {signal.Signals(-exit_code).name}"
-    return f"ended with exit code {exit_code}"
 
 
 def _work(connection: Connection, threads: int, output: Path) -> None:
