@@ -8,7 +8,8 @@ metrics.csv. Batches follow from (seed, step) alone. It is removed once the reco
 import hashlib
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ import datamodules
 from baselines.lazy_adam import LazyAdam
 from baselines.lightning_module import CTRModule, Evaluation
 from baselines.spec import parse_spec
+from benchmark.checkpoint_form import Refused, Run, State, Within, filled, in_form
 from datamodules.atomic import replacing
+from datamodules.errors import printable
 
 NAME = "checkpoint.pt"
 EVERY = 60.0  # seconds between two
@@ -30,8 +33,6 @@ SHARE = 0.01  # of the time that writing may take: where one takes long, there a
 FORMAT = 1
 EVALUATIONS = ("last", "best_test", "best_validation")
 COUNTS = ("summed", "pending", "rows", "evaluation_seconds", "best_validation_auc", "last_validation_auc")
-
-State = dict[str, Any]
 
 
 def identity(
@@ -64,27 +65,55 @@ def code_sha256(model: str) -> str:
     return digest.hexdigest()
 
 
-def load_checkpoint(path: Path, wanted: State, say: Callable[[str], None]) -> State | None:
-    """Return the checkpoint at `path` if it is of the run `wanted`; else say why not, remove it and return None."""
+def load_checkpoint(path: Path, wanted: State) -> State | None:
+    """Return the checkpoint at `path`, None where there is none; raises `Refused` unless it is of the run `wanted`.
+
+    Only its identity, its step and its seconds are looked at: `conforming` does the rest once the run is set up.
+    """
     if not path.exists():
         return None
-    try:
+    with _damage_refused():
         with zipfile.ZipFile(path) as file:  # torch.load does not look at checksums
             if damaged := file.testzip():
                 raise zipfile.BadZipFile(damaged)
         state: State = torch.load(path, map_location="cpu", weights_only=True)
         found = state["identity"]
-        differing = [key for key in wanted if found.get(key) != wanted[key]]
-        reason = (
-            f"is of other {differing[0]}: {found.get(differing[0])}, now {wanted[differing[0]]}" if differing else ""
-        )
-    except Exception as error:  # torch.load raises nearly anything over a damaged file
-        reason = f"is damaged ({type(error).__name__})"
-    if not reason:
+        for key in wanted:
+            if found.get(key) != wanted[key]:
+                raise Refused(f"is of other {key}: {printable(str(found.get(key))):.100}, now {wanted[key]}")
+        every = wanted["evaluate_every"]
+        filled(range(every, wanted["steps"], every), state["step"], "step")
+        filled(Within(0), state["seconds"], "seconds")
         return state
-    path.unlink()
-    say(f"{path} {reason}; it is removed, and the run starts from the beginning")
-    return None
+
+
+@contextmanager
+def _damage_refused() -> Iterator[None]:
+    """Make `Refused` of whatever else is raised: torch.load raises nearly anything over a damaged file."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(f"is damaged ({type(error).__name__})") from error
+
+
+def conforming(state: State, trainer: pl.Trainer, module: CTRModule) -> State:
+    """Return the state of a checkpoint as a copy that fits a module about to train, or raise `Refused`."""
+    step, data = state["step"], trainer.datamodule.ready  # type: ignore[attr-defined]
+    optimizer, schedule = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
+    assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    run = Run(
+        log_every=module.hparams["log_every"],
+        evaluate_every=state["identity"]["evaluate_every"],
+        tests=len(data.test),
+        validates=len(data.validation) > 0,
+        parameters={names[parameter]: parameter for group in optimizer.param_groups for parameter in group["params"]},
+        rate=float(schedule.base_lrs[0]) * schedule.lr_lambdas[0](step),
+    )
+    with _damage_refused():
+        return in_form(state, take(trainer, module), run)
 
 
 def restore(state: State, trainer: pl.Trainer, module: CTRModule) -> None:
@@ -137,14 +166,15 @@ def _evaluation(plain: State | None) -> Evaluation | None:
 class Checkpoints(pl.Callback):
     """Goes on from a checkpoint, where there is one, and writes one after an evaluation every so many seconds.
 
-    It must be the last callback: what others do to the weights at an evaluation belongs into the checkpoint.
+    It must be the last callback: what others do to the weights at an evaluation belongs into the checkpoint. Raises
+    `Refused` where there is one that the run cannot go on from: when it is made, or when the training starts.
     """
 
     def __init__(self, path: Path, wanted: State, say: Callable[[str], None], every: float = EVERY) -> None:
         self.path, self.wanted, self.say, self.every = path, wanted, say, every
-        self.resumed = load_checkpoint(path, wanted, say)
-        self.resumed_at = int(self.resumed["step"]) if self.resumed else 0
-        self.earlier_seconds = float(self.resumed["seconds"]) if self.resumed else 0.0
+        self.resumed = load_checkpoint(path, wanted)
+        self.resumed_at: int = self.resumed["step"] if self.resumed else 0
+        self.earlier_seconds: float = self.resumed["seconds"] if self.resumed else 0.0
         self.began = self.due = 0.0
 
     @property
@@ -160,6 +190,7 @@ class Checkpoints(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on from the checkpoint."""
         if self.resumed and isinstance(pl_module, CTRModule):
+            self.resumed = conforming(self.resumed, trainer, pl_module)
             restore(self.resumed, trainer, pl_module)
 
     def on_train_batch_start(

@@ -23,6 +23,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from baselines import model_label
 from baselines.lightning_module import CTRModule, NotFinite
 from benchmark import checkpoint
+from benchmark.checkpoint_form import Refused
 from benchmark.config import Progress, RunConfig, lock_of
 from benchmark.device import Device, describe, triton_version, uses_gpu
 from benchmark.records import read_record, write_record
@@ -108,6 +109,19 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
 
 
 def _train(
+    config: RunConfig, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train from the checkpoint on, or from the beginning where there is none to go on from."""
+    try:
+        return _train_on(config, on_progress, say)
+    except Refused as refused:
+        path = config.folder() / checkpoint.NAME
+        path.unlink(missing_ok=True)
+        say(f"{path} {refused}; it is removed, and the run starts from the beginning")
+    return _train_on(config, on_progress, say)
+
+
+def _train_on(
     config: RunConfig, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
     from benchmark.ranks import other_ranks  # here: it imports this module

@@ -12,6 +12,7 @@ import torch
 
 import baselines.lightning_module
 from benchmark import checkpoint, run
+from benchmark.checkpoint_form import Refused
 from benchmark.config import Progress, RunConfig
 from benchmark.run import train_run
 from benchmark.weights import WEIGHTS
@@ -105,6 +106,30 @@ def test_a_run_that_is_cut_off_twice_ends_as_one_that_is_not(
     )
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "found"),
+    [
+        ("step", 75, "has 75 for step, expected one of 25, 50"),  # found before the run is set up
+        ("counts", {}, "is damaged (KeyError)"),  # and after
+    ],
+)
+def test_a_malformed_checkpoint_is_removed_and_the_run_starts_from_the_beginning(
+    tmp_path: Path, data_dir: str, part: str, value: object, found: str
+) -> None:
+    whole = config(tmp_path / "whole", data_dir, "base-model")
+    train_run(whole)
+    broken = replace(whole, out=str(tmp_path / "broken"))
+    steps, said = list[int](), list[str]()
+    cut_off(broken, 60)
+    path = broken.folder() / checkpoint.NAME
+    torch.save(torch.load(path) | {part: value}, path)
+    train_run(broken, lambda progress: steps.append(progress.step), said.append)
+    assert said == [f"{path} {found}; it is removed, and the run starts from the beginning"]
+    assert steps == [20, 40, 60, 70]
+    assert outcome(broken) == outcome(whole)
+    assert not path.exists()
+
+
 def test_checkpoints_do_not_change_a_run(tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines.lightning_module, "LAZY_SIZE", 3000)
     often, never = (
@@ -115,32 +140,27 @@ def test_checkpoints_do_not_change_a_run(tmp_path: Path, data_dir: str, monkeypa
     assert outcome(often) == outcome(never)
 
 
-WANTED = {"format": 1, "run": "a/b", "batch_size": 128, "torch version": "2.13"}
+WANTED = {"format": 1, "run": "a/b", "steps": 300, "evaluate_every": 100, "batch_size": 128, "torch version": "2.13"}
 
 
 def test_only_a_checkpoint_of_the_same_run_is_taken(tmp_path: Path) -> None:
-    path, said = tmp_path / "checkpoint.pt", []
-    assert checkpoint.load_checkpoint(path, WANTED, said.append) is None
-    state = {"identity": WANTED, "step": 100, "scores": torch.arange(3)}
-    torch.save(state, path)
-    found = checkpoint.load_checkpoint(path, WANTED, said.append)
+    path = tmp_path / "checkpoint.pt"
+    assert checkpoint.load_checkpoint(path, WANTED) is None
+    torch.save({"identity": WANTED, "step": 100, "seconds": 1.5, "scores": torch.arange(3)}, path)
+    found = checkpoint.load_checkpoint(path, WANTED)
     assert found is not None
     assert found["step"] == 100
-    assert not said
     for other, message in (
         ({"batch_size": 64}, "is of other batch_size: 128, now 64"),
         ({"torch version": "2.14"}, "is of other torch version: 2.13, now 2.14"),
     ):
-        torch.save(state, path)
-        assert checkpoint.load_checkpoint(path, WANTED | other, said.append) is None
-        assert message in said[-1]
-        assert "from the beginning" in said[-1]
-        assert not path.exists()
+        with pytest.raises(Refused, match=message):
+            checkpoint.load_checkpoint(path, WANTED | other)
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "changed", "other", "code"])
-def test_a_damaged_checkpoint_is_removed(tmp_path: Path, damage: str) -> None:
-    path, said = tmp_path / "checkpoint.pt", []
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "checkpoint.pt"
     torch.save({"identity": WANTED, "weights": torch.arange(1000)}, path)
     content = path.read_bytes()
     if damage in ("other", "code"):
@@ -149,9 +169,8 @@ def test_a_damaged_checkpoint_is_removed(tmp_path: Path, damage: str) -> None:
         at = content.index(b"\x07\x00\x00\x00\x00\x00\x00\x00")
         changed = content[:at] + b"\x08" + content[at + 1 :]
         path.write_bytes({"cut": content[: len(content) // 2], "text": b"hello", "changed": changed}[damage])
-    assert checkpoint.load_checkpoint(path, WANTED, said.append) is None
-    assert "is damaged" in said[0]
-    assert not path.exists()
+    with pytest.raises(Refused, match="is damaged"):
+        checkpoint.load_checkpoint(path, WANTED)
 
 
 def test_other_code_is_another_checkpoint(tmp_path: Path) -> None:
