@@ -112,6 +112,20 @@ def test_catalogue_ranks_are_in_no_batch() -> None:
     assert same(list(ours), list(theirs))
 
 
+@pytest.mark.parametrize(
+    ("protocol", "equal"), [("clean", True), ("random-ties", True), ("aaai-2019", False), ("arxiv-v1", False)]
+)
+def test_shuffled_catalogue_numbers_leave_every_sample_where_order_is_random(protocol: str, equal: bool) -> None:
+    shuffled = np.random.default_rng(3).permutation(RAW.counts.items or 0).astype(np.int32)
+    other = replace(DATA, catalogue_rank=shuffled[DATA.catalogue_rank])
+    ours, theirs = samples_of(DATA, protocol), samples_of(other, protocol)
+    assert np.array_equal(ours.items, theirs.items) is equal
+    for mine, its in zip(splits(ours), splits(theirs), strict=True):
+        for name in ("user", "end", "item", "label"):
+            same_column = np.array_equal(getattr(mine, name), getattr(its, name))
+            assert same_column or (name == "item" and not equal)
+
+
 def renamed(raw: RawInteractions) -> tuple[Interactions, np.ndarray]:
     """The table after raw ids of items were dealt out anew, and for each item number the number it has there."""
     order = np.random.default_rng(5).permutation(len(raw.item_ids))
