@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+from benchmark.figures import read_curve
 from benchmark.records import Record
 from benchmark.scores import Scores, read_scores
 from benchmark.statistics import compare
@@ -26,6 +27,12 @@ class Runs(NamedTuple):
             return ""
         aucs = [record.auc.test for record in self.records.values() if record.auc.test is not None]
         return f"{mean:.3f}" + (f" ± {stdev(aucs):.3f}" if len(aucs) > 1 else "") + f" ({len(aucs)})"
+
+    def text_at(self, step: int) -> str:
+        """Mean test AUC over the seeds at an evaluated step (seeds); empty without a run."""
+        curves = [read_curve(record.path.parent / "metrics.csv", "test_auc") for record in self.records.values()]
+        aucs = [value for curve in curves for at, value in zip(curve.steps, curve.values, strict=True) if at == step]
+        return f"{fmean(aucs):.3f} ({len(aucs)})" if aucs else ""
 
     def only(self, seeds: Sequence[int]) -> "Runs":
         """The runs of some seeds."""

@@ -40,6 +40,7 @@ def make_run(
     path.parent.mkdir(parents=True)
     table = pd.DataFrame({"label": label, "score": score, "score_last": score, "score_test": score})
     table.to_parquet(path.parent / "predictions.parquet")
+    (path.parent / "metrics.csv").write_text(f"step,test_auc\n400,0.5\n500,{auc - 0.03}\n")
     fields = json.loads((BOARD / "records/sports/arxiv-v1/dien-official/seed-0/record.json").read_text())
     fields |= {"dataset": "sports", "protocol": protocol, "model": model, "variant": variant, "seed": seed}
     fields |= {"selection": selection, "auc": {"last": auc - 0.02, "validation": auc - 0.01, "test": auc}}
@@ -105,6 +106,13 @@ def test_settings_and_variants_are_compared_over_common_seeds(records: list[Reco
     assert line(page, "alpha = 2")[3] == f"{changed - clean[1]:+.3f} (1)"
     paper = aucs(records, "dien", "clean", "paper")[0]
     assert line(page, "sports, `clean`")[5] == f"{paper - clean[0]:+.3f} (1)"
+
+
+def test_the_first_pass_is_that_of_the_curves(records: list[Record]) -> None:
+    page = study_page(records, {})
+    clean, paper = list(aucs(records, "dien", "clean").values()), aucs(records, "dien", "clean", "paper")[0]
+    assert line(page, "sports, `official`")[5] == f"{np.mean(clean) - 0.03:.3f} (2)"
+    assert line(page, "sports, `paper`")[1:] == ["", "", "", "", f"{paper - 0.03:.3f} (1)"]
 
 
 def test_a_difference_has_the_interval_of_the_paired_test(records: list[Record]) -> None:
@@ -179,6 +187,17 @@ def test_what_the_page_says_in_words_holds_for_the_committed_records() -> None:
             assert honest is not None
             assert best - last < 0.055
             assert best - honest < 0.0035
+
+
+def test_din_as_printed_begins_to_learn_behind_the_first_pass() -> None:
+    find = finder(read_records(BOARD / "records"))
+    begun = {
+        (variant, model): float(find("sports", "clean", variant, model).text_at(500).split()[0])
+        for variant in ("official", "paper")
+        for model in ("din", "augru")
+    }
+    assert begun["paper", "din"] < min(begun.values()) + 1e-9 < 0.6
+    assert begun["official", "din"] > 0.7
 
 
 def gain_of(text: str) -> float:
