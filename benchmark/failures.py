@@ -10,8 +10,9 @@ from baselines import model_label
 from baselines.lightning_module import NotFinite
 from benchmark.config import RunConfig, lock_of
 from benchmark.device import describe
+from benchmark.outcome import commit, versions
 from benchmark.records import FILE_NAME, read_record, write_record
-from benchmark.run import commit, data_of, versions
+from benchmark.run import data_of
 from datamodules.batch import Batch
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import printable

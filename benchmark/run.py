@@ -3,33 +3,26 @@
 import json
 import logging
 import math
-import platform
-import resource
-import subprocess
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
-from baselines import model_label
 from baselines.lightning_module import CTRModule, NotFinite
 from benchmark import checkpoint
 from benchmark.checkpoint_form import Refused
 from benchmark.config import Progress, RunConfig, lock_of
-from benchmark.device import Device, describe, triton_version, uses_gpu
+from benchmark.device import describe, uses_gpu
+from benchmark.outcome import record_of, write_predictions
 from benchmark.records import read_record, write_record
 from benchmark.tracking import close_loggers, open_loggers
 from benchmark.weights import WEIGHTS, KeepWeights
-from datamodules.batches import EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError
 from datamodules.lock import take
@@ -150,8 +143,8 @@ def _train_on(
     for logger in trainer.loggers:
         logger.finalize("success")
     (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n")
-    record = _record(config, data, module, settings, checkpoints.seconds)
-    _write_predictions(folder / "predictions.parquet", data, module, record["selection"])
+    record = record_of(config, data, module, settings, checkpoints.seconds)
+    write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)
     (folder / checkpoint.NAME).unlink(missing_ok=True)
     try:
@@ -262,89 +255,6 @@ def _evaluate_last(module: CTRModule, data: InteractionsDataModule, trainer: pl.
             for number, batch in enumerate(batches):
                 module.validation_step(module.transfer_batch_to_device(batch, device, loader), number, loader)
         module.on_validation_epoch_end()
-
-
-def _record(
-    config: RunConfig,
-    data: InteractionsDataModule,
-    module: CTRModule,
-    settings: dict[str, Any],
-    seconds: float,
-) -> dict[str, Any]:
-    last, reported = module.last, module.selected(data.protocol.selection)
-    assert last is not None
-    assert module.best_test is not None
-    steps, samples = settings["steps"], data.ready
-    training_seconds = seconds - module.evaluation_seconds
-    seen = steps * config.batch_size
-    epochs = steps / -(-len(samples.train) // config.batch_size)
-    return {
-        "dataset": config.dataset,
-        "protocol": config.protocol,
-        "protocol_hash": data.protocol.hash,
-        "model": model_label(config.model),
-        "variant": config.variant,
-        "seed": config.seed,
-        "selection": data.protocol.selection,
-        "auc": {
-            "last": last.auc,
-            "validation": None if module.best_validation is None else module.best_validation.auc,
-            "test": module.best_test.auc,
-        },
-        "logloss": reported.logloss,
-        "best_step": reported.step,
-        "epochs": round(epochs, 4),
-        "steps": steps,
-        "parameters": sum(parameter.numel() for parameter in module.model.parameters()),
-        "train_seconds": round(seconds, 3),
-        "evaluation_seconds": round(module.evaluation_seconds, 3),
-        "samples_per_second": round(seen / training_seconds, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "device": describe(config.device, config.devices),
-        "versions": versions(config.device),
-        "commit": commit(),
-        "data_sha256": samples.sha256,
-        "settings": settings,
-        "status": "finished",
-    }
-
-
-def _write_predictions(path: Path, data: InteractionsDataModule, module: CTRModule, selection: str) -> None:
-    """Scores of the reported checkpoint, the last one and the best on test, in the order of the test split."""
-    samples = data.ready
-    order = EvaluationBatches(samples, samples.test, data.hparams["batch_size"]).order
-    columns = {"user": samples.test.user, "label": samples.test.label}
-    checkpoints = {"score": selection, "score_last": "last", "score_test": "test"}
-    for name, evaluation in ((name, module.selected(choice)) for name, choice in checkpoints.items()):
-        scores = np.empty(len(order))  # float64: in float32 sure predictions would become ties
-        scores[order] = evaluation.scores
-        columns[name] = scores
-    pd.DataFrame(columns).to_parquet(path, index=False)
-
-
-def versions(device: Device) -> dict[str, str]:
-    """The versions of what computes a run's numbers."""
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "numpy", "numba")},
-        **triton_version(device),
-    }
-
-
-def commit() -> str | None:
-    """The commit of this checkout, with "-dirty" where tracked files differ from it; None outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return described.stdout.strip()
 
 
 class ReportProgress(pl.Callback):

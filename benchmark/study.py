@@ -181,7 +181,7 @@ LEVELS = """\
 of the DIN paper, where every position trains and all users are tested.
 """
 GRID_TEXT = """\
-Lines below the first: difference to it, over the seeds that both have. Seeds of one row differ by 0.002 to 0.007
+Lines below the first: difference to it, over the seeds that both have. Seeds of one row differ by 0.001 to 0.010
 (standard deviation), so that a difference of one seed below 0.02 tells nothing apart.
 """
 VARIANTS = """\

@@ -14,9 +14,9 @@ from baselines import MODELS, load
 from benchmark.bench import batches, kernels, peers, phases, prepare, train, workloads
 from benchmark.bench.report import as_table
 from benchmark.bench.timing import BUSY, Clock, Timer, load_average, machine
+from benchmark.outcome import commit
 from benchmark.records import write_atomically
 from benchmark.render import Table
-from benchmark.run import commit
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError, unknown_name
 from datamodules.protocol import get_protocol
