@@ -6,11 +6,9 @@ from typing import Any
 
 import torch
 
-from baselines import model_label
 from baselines.lightning_module import NotFinite
 from benchmark.config import RunConfig, lock_of
-from benchmark.device import describe
-from benchmark.outcome import commit, versions
+from benchmark.outcome import identity_of, origin_of
 from benchmark.records import FILE_NAME, read_record, write_record
 from benchmark.run import data_of
 from datamodules.batch import Batch
@@ -69,13 +67,7 @@ def _failed_record(config: RunConfig, reason: str, step: int) -> dict[str, Any]:
     data = data_of(config)
     data.setup()
     return {
-        "dataset": config.dataset,
-        "protocol": config.protocol,
-        "protocol_hash": data.protocol.hash,
-        "model": model_label(config.model),
-        "variant": config.variant,
-        "seed": config.seed,
-        "selection": data.protocol.selection,
+        **identity_of(config, data),
         "auc": {"last": None, "validation": None, "test": None},
         "logloss": None,
         "best_step": None,
@@ -86,10 +78,7 @@ def _failed_record(config: RunConfig, reason: str, step: int) -> dict[str, Any]:
         "evaluation_seconds": 0,
         "samples_per_second": 0,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
-        "device": describe(config.device, config.devices),
-        "versions": versions(config.device),
-        "commit": commit(),
-        "data_sha256": data.ready.sha256,
+        **origin_of(config, data),
         "settings": config.settings() | {"steps": data.steps, "steps_by_default": config.steps is None},
         "status": "failed",
         "reason": reason,

@@ -1,4 +1,7 @@
-"""What a finished run leaves for tables: its record, and its predictions on the test users."""
+"""What a finished run leaves for tables: its record, and its predictions on the test users.
+
+`failures.py` makes the record of a failed run with the same fields.
+"""
 
 import platform
 import resource
@@ -34,13 +37,7 @@ def record_of(
     seen = steps * config.batch_size
     epochs = steps / -(-len(samples.train) // config.batch_size)
     return {
-        "dataset": config.dataset,
-        "protocol": config.protocol,
-        "protocol_hash": data.protocol.hash,
-        "model": model_label(config.model),
-        "variant": config.variant,
-        "seed": config.seed,
-        "selection": data.protocol.selection,
+        **identity_of(config, data),
         "auc": {
             "last": last.auc,
             "validation": None if module.best_validation is None else module.best_validation.auc,
@@ -55,12 +52,32 @@ def record_of(
         "evaluation_seconds": round(module.evaluation_seconds, 3),
         "samples_per_second": round(seen / training_seconds, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        **origin_of(config, data),
+        "settings": settings,
+        "status": "finished",
+    }
+
+
+def identity_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, Any]:
+    """Return the fields of a record, finished or failed, that say which run it is."""
+    return {
+        "dataset": config.dataset,
+        "protocol": config.protocol,
+        "protocol_hash": data.protocol.hash,
+        "model": model_label(config.model),
+        "variant": config.variant,
+        "seed": config.seed,
+        "selection": data.protocol.selection,
+    }
+
+
+def origin_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, Any]:
+    """Return the fields of a record, finished or failed, that say what it was made with."""
+    return {
         "device": describe(config.device, config.devices),
         "versions": versions(config.device),
         "commit": commit(),
-        "data_sha256": samples.sha256,
-        "settings": settings,
-        "status": "finished",
+        "data_sha256": data.ready.sha256,
     }
 
 

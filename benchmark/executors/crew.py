@@ -74,9 +74,9 @@ def attempt(train: Train, config: RunConfig, send: Callable[[Message], None]) ->
         record = train(config, lambda progress: send(("progress", progress)), lambda text: send(("note", text)))
     except Busy as busy:
         return "busy", str(busy)
+    except ProcessDied as died:
+        return "died", str(died), traceback.format_exc()
     except Exception as error:
-        if isinstance(error, ProcessDied):
-            return "died", str(error), traceback.format_exc()
         kind = "blocked" if blocks_writing(error) else "refused" if isinstance(error, UserError) else "failed"
         return kind, reason_of(error), traceback.format_exc()
     return "finished", record
