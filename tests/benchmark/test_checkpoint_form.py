@@ -11,7 +11,7 @@ import torch
 
 from benchmark.checkpoint import conforming, load_checkpoint
 from benchmark.checkpoint_form import Refused
-from tests.fuzz.targets import begun, interrupted, same
+from tests.fuzz.checkpoints import begun, interrupted, same
 
 NAN = float("nan")
 USERS = "model.embedding.user.weight"  # table 0, of 301 rows of 18
