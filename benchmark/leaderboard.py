@@ -202,7 +202,7 @@ def build(board: Path) -> list[Path]:
             index += [f"As [CSV]({quote(paths[1].name)}).", ""]
             if (number, stem) == ("4", "arxiv-v1-official"):
                 short = table_of(results, number, protocol, variant, short=True)
-                _show_in(board.parent / "README.md", short.markdown())
+                _show_in(board.parent / "README.md", board.name, short.markdown())
         options += option_tables(mine, protocol, variant, datasets, probes)
         written += _figures(mine, datasets, board, stem, index)
     index += _evolution(board)
@@ -240,9 +240,9 @@ def _copy_ranks(source: Path, target: Path) -> None:
     write_ranks(scores, target / RANKS)
 
 
-def _show_in(readme: Path, markdown: str) -> None:
-    """Put a table between the two marks of a page, where the page has them."""
-    begin, end = "<!-- table 4 -->", "<!-- /table 4 -->"
+def _show_in(readme: Path, board: str, markdown: str) -> None:
+    """Put a board's table between its two marks of a page, where the page has them."""
+    begin, end = f"<!-- table 4 of {board} -->", f"<!-- /table 4 of {board} -->"
     text = readme.read_text() if readme.exists() else ""
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
@@ -255,7 +255,7 @@ def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: 
     curves: dict[str, dict[str, list[Path]]] = {}
     for record in sorted(records, key=lambda record: (paper.order(record.model), record.seed)):
         if record.model != base_of(record.model) in paper.LABELS:
-            continue  # a row with options has its curves on the study's page
+            continue  # a row with options has its curves on the page study-details.html
         path = record.path.parent / "metrics.csv"
         curves.setdefault(record.dataset, {}).setdefault(record.model, []).append(path)
     written: list[Path] = []

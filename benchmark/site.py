@@ -22,7 +22,12 @@ from datamodules.errors import UserError
 
 ASSETS = files("benchmark") / "site_assets"
 COPIED = ("style.css", "chart.js", "overview.js", "evolution.js", "board.js")
-OWN_PAGES = {"README.md": "index.html", "claims.md": "claims.html", "study.md": "study.html"}
+OWN_PAGES = {
+    "README.md": "index.html",
+    "claims.md": "claims.html",
+    "study.md": "study.html",
+    "study-details.md": "study-details.html",
+}
 PLACE = '<div id="board"></div>'  # where a script shows the page's data
 
 FIGURE_PARTS = ("title", "history", "variance", "targets", "caption", "command")
@@ -45,7 +50,7 @@ def write_site(
 ) -> list[Path]:
     """Write board/site from the records and tables of the board and its pages; return the paths, index.html first.
 
-    `options` are the tables of rows with options, which stand under the study, board/study.md, where there is one. The
+    `options` are the tables of rows with options, which stand under board/study-details.md, where there is one. The
     figures of figure3-*.json get a page. Without records the first page says how to make one.
     """
     claims = (board / "claims.md").read_text("utf-8") if records else "# Claims\n\nNo run is recorded yet.\n"
@@ -53,10 +58,12 @@ def write_site(
         "index.html": Page("Leaderboard", PLACE, {"kind": "board", "board": document(records, tables, measured)}),
         "claims.html": Page("Claims", _prose(claims)),
     }
-    if (study := board / "study.md").is_file() or options:
-        text = study.read_text("utf-8") if study.is_file() else "# Study\n\nNothing is written about these runs yet.\n"
+    if (study := board / "study.md").is_file():
+        pages["study.html"] = Page("Study", _prose(study.read_text("utf-8")))
+    if (details := board / "study-details.md").is_file() or options:
+        text = details.read_text("utf-8") if details.is_file() else "# Settings\n\nNothing is written about them yet.\n"
         rows = {"kind": "study", "board": document(records, options, [])}
-        pages["study.html"] = Page("Study", _prose(text) + PLACE, rows if options else {"kind": "text"})
+        pages["study-details.html"] = Page("Settings", _prose(text) + PLACE, rows if options else {"kind": "text"})
     if figures := read_figures(board):
         pages["figure3.html"] = Page("Evolving interests", PLACE, {"kind": "figure3", "figures": figures})
     links = "\n".join(f'<a href="{name}">{page.title}</a>' for name, page in pages.items())
@@ -66,7 +73,7 @@ def write_site(
     contents |= {name: (ASSETS / name).read_text("utf-8") for name in COPIED}
     for name, content in contents.items():
         write_atomically(board / "site" / name, content.encode("utf-8"))
-    for name in {"study.html", "figure3.html"} - set(pages):
+    for name in {"study.html", "study-details.html", "figure3.html"} - set(pages):
         (board / "site" / name).unlink(missing_ok=True)  # of a time when the board had one
     return [board / "site" / name for name in contents]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from benchmark import paper
 from benchmark.figures import ROW_STYLES, SETTINGS, save_figure
+from benchmark.study_runs import short_label
 
 Levels = Sequence[float | None]  # an AUC a protocol
 
@@ -39,8 +39,3 @@ def figure_ladder(
 def _known(aucs: Levels) -> tuple[list[int], list[float]]:
     known = [(place, auc) for place, auc in enumerate(aucs) if auc is not None]
     return [place for place, _ in known], [auc for _, auc in known]
-
-
-def short_label(model: str) -> str:
-    """The paper's label of a row without what the rows of Table 4 share."""
-    return paper.LABELS[model].replace("BaseModel + GRU + ", "")

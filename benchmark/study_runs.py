@@ -1,13 +1,30 @@
-"""What the study compares: the seeds of a row, its AUC, and how much two rows differ on the same test users."""
+"""What the study compares: its rows, the seeds of a row, and how much two rows differ on the same test users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+from benchmark import paper
 from benchmark.figures import read_curve
+from benchmark.probes import Probes
 from benchmark.records import Record
 from benchmark.scores import Scores, read_scores
 from benchmark.statistics import compare
+
+DATASETS = ("sports", "beauty")
+MODELS = ("base-model", "din", "gru-attention", "augru", "dien")
+SHORT = ("base-model", "din", "dien")  # what is run under the protocols of one change
+PROTOCOLS = {  # in the order of the ladder, then the two beside it
+    "arxiv-v1": "catalogue order",
+    "aaai-2019": "by time, a day in catalogue order",
+    "random-ties": "by time, a day in random order",
+    "clean": "the same, and no negative that the user knows",
+    "uniform-negatives": "`aaai-2019`, negatives uniform",
+    "din-2018": "every position trains, negatives uniform",
+}
+LADDER = ("arxiv-v1", "aaai-2019", "random-ties", "clean")
+RULE = "catalogue-order"
+Measured = Mapping[tuple[str, str], Probes]  # (data set, protocol)
 
 
 class Runs(NamedTuple):
@@ -80,3 +97,20 @@ def picked(runs: Runs, honest: str) -> str:
     """What the checkpoint best on test has over the one that an honest selection takes."""
     best, other = runs.mean(), runs.mean(honest)
     return "" if best is None or other is None else f"{best - other:+.3f} ({len(runs.records)})"
+
+
+def rule_auc(probes: Measured, dataset: str, protocol: str) -> float | None:
+    """AUC of the catalogue rule on the test samples; None where it was not measured."""
+    found = probes.get((dataset, protocol))
+    return None if found is None else next((probe.auc for probe in found.probes if probe.name == RULE), None)
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table whose first column is text and whose others are numbers."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def short_label(model: str) -> str:
+    """The paper's label of a row without what the rows of Table 4 share."""
+    return paper.LABELS[model].replace("BaseModel + GRU + ", "")

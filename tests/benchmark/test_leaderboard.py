@@ -25,7 +25,7 @@ def test_pages_are_not_stale(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards"
     for name in ("records", "probes"):
         shutil.copytree(BOARD / name, board / name)
-    for path in (BOARD / "table1.csv", *BOARD.glob("study.*"), *BOARD.glob("figure3-*.json")):
+    for path in (BOARD / "table1.csv", *BOARD.glob("study*"), *BOARD.glob("figure3-*.json")):
         shutil.copyfile(path, board / path.name)
     shutil.copyfile(BOARD.parent / "README.md", tmp_path / "README.md")
     written = build(board)
@@ -35,6 +35,20 @@ def test_pages_are_not_stale(tmp_path: Path) -> None:
         if path.suffix not in (".png", ".svg"):
             committed = BOARD / path.relative_to(board)
             assert path.read_bytes() == committed.read_bytes(), f"{committed}: run make leaderboard"
+
+
+def test_a_board_of_ones_own_leaves_the_readme_beside_it(tmp_path: Path) -> None:
+    for model in ("base-model", "dien"):
+        row = Path("records", "tafeng", "arxiv-v1", f"{model}-official", "seed-0")
+        shutil.copytree(BOARD / row, tmp_path / "mine" / row)
+        shutil.copytree(BOARD / row, tmp_path / "leaderboards" / row)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- table 4 of leaderboards -->\nas it was\n<!-- /table 4 of leaderboards -->\n")
+    build(tmp_path / "mine")
+    assert "as it was" in readme.read_text()
+    build(tmp_path / "leaderboards")
+    assert "| DIEN |" in readme.read_text()
+    assert "as it was" not in readme.read_text()
 
 
 def test_ranks_give_the_auc_of_the_record() -> None:

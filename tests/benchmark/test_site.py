@@ -42,9 +42,9 @@ def board_of(page: Path) -> Any:
 
 
 def test_every_record_is_in_the_page() -> None:
-    pages = {name: board_of(SITE / f"{name}.html")["rows"] for name in ("index", "study")}
+    pages = {name: board_of(SITE / f"{name}.html")["rows"] for name in ("index", "study-details")}
     for record in read_records(BOARD / "records"):
-        row = pages["study" if "+" in record.model else "index"][
+        row = pages["study-details" if "+" in record.model else "index"][
             f"{record.dataset}/{record.protocol}/{record.model}-{record.variant}"
         ]
         (run,) = [run for run in row["runs"] if run["seed"] == record.seed]
@@ -347,7 +347,7 @@ def test_rows_of_a_table_are_drawn_together(visit: Any) -> None:
         assert chart.locator(".curve").count() == rows
 
 
-@pytest.mark.parametrize("name", ["index.html", "claims.html", "study.html", "figure3.html"])
+@pytest.mark.parametrize("name", ["index.html", "claims.html", "study.html", "study-details.html", "figure3.html"])
 def test_a_narrow_page_does_not_scroll_sideways(visit: Any, name: str) -> None:
     page = visit(SITE / name, width=390)
     if name == "index.html":
@@ -432,24 +432,27 @@ def study(tmp_path: Path) -> Path:
     return board
 
 
-def test_rows_with_options_stand_on_the_studys_page_alone(visit: Any, study: Path) -> None:
+def test_rows_with_options_stand_on_the_page_of_settings_alone(visit: Any, study: Path) -> None:
     build(study)
     key = "tafeng/arxiv-v1/dien+auxiliary_weight=0.5-official"
     assert key not in board_of(study / "site" / "index.html")["rows"]
     assert "auxiliary_weight" not in "".join(path.read_text() for path in study.glob("table*"))
-    (block,) = board_of(study / "site" / "study.html")["blocks"]
+    (block,) = board_of(study / "site" / "study-details.html")["blocks"]
     assert [line["model"] for line in block["lines"]] == ["dien", "dien+auxiliary_weight=0.5"]
     (test,) = block["lines"][1]["tests"]
     assert (test["other"], test["difference"], test["p"]) == ("dien", 0.0, 1.0)  # the same runs under another name
-    page = visit(study / "site" / "study.html")
-    assert page.locator("h1").inner_text() == "Why is the paper's AUC not reached?"
-    assert page.locator("img").first.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 100
+    page = visit(study / "site" / "study-details.html")
+    assert page.locator("h1").inner_text() == "The study, figure by figure"
     inside = open_row(page, key)
     assert "--models dien+auxiliary_weight=0.5" in inside.locator("pre").inner_text()
     inside.locator(".curve").first.wait_for()
     page = visit(study / "site" / "index.html")
     page.get_by_role("link", name="Study").click()
     page.wait_for_url("**/study.html*")
+    assert page.locator("h1").inner_text() == "Why is the paper's AUC not reached?"
+    assert page.locator("img").first.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 100
+    page.get_by_role("link", name="figure by figure").click()
+    page.wait_for_url("**/study-details.html*")
 
 
 def test_without_options_and_text_there_is_no_study(tmp_path: Path) -> None:
