@@ -122,6 +122,7 @@ done
 .venv/bin/dien-bench leaderboard build --board mine
 ```
 
-`mine/study.md` is this page made from these runs alone. Other rounding, as of another machine, moves the AUC of a run
-less than another seed does ([speed](../docs/speed.md)).
+`mine/study.md` is this page with the figures of these runs alone; its sentences stay those about the records committed
+here. Other rounding, as of another machine, moves the AUC of a run less than another seed does
+([speed](../docs/speed.md)).
 """
