@@ -79,6 +79,38 @@ def test_the_page_on_models_shows_the_file_that_is_written() -> None:
     assert (ROOT / "benchmark" / "templates" / "model.py").read_text() == shown[0]
 
 
+def recipe(target: str, *variables: str) -> list[str]:
+    """The command that make would run last for a target; raises `CalledProcessError` for one that it does not know."""
+    words = ["make", "--dry-run", "--no-print-directory", target, *variables]
+    lines = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout.replace("\\\n", " ")
+    return shlex.split(lines.splitlines()[-1])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_knows_the_targets_of_a_page(page: Path) -> None:
+    text = "\n".join([*(block.text for block in blocks_of(page)), *re.findall(r"`(make .*?)`", page.read_text())])
+    for target in re.findall(r"\bmake ([a-z][\w/.-]*)", text):
+        assert recipe(target)
+
+
+def test_variables_of_make_are_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that the README names, with the values that it gives them."""
+    (text,) = [block.text for block in blocks_of(ROOT / "README.md") if "RETRY_FAILED=1" in block.text]
+    named = dict(re.findall(r'\b([A-Z_]+)=("[^"]*"|\S+)', text))
+    assert len(named) > 10
+    of_the_environment = {"AMAZON_MIRROR"}
+    values = {name: value.strip('";:') for name, value in named.items() if name not in of_the_environment}
+    words = recipe("reproduce-table4", *(f"{name}={value}" for name, value in values.items()))
+    for name, value in values.items():
+        option = {"WANDB": "--no-wandb"}.get(name, f"--{name.lower().replace('_', '-')}")
+        assert option in words, name
+        assert value in ("1", "off") or words[words.index(option) + 1] == value
+    here = [f"{name}={values[name]}" for name in values if name not in ("EXECUTOR", "DEVICES")]
+    words = recipe("reproduce-table4", *here)
+    assert not app([*words[1:], "--out", str(tmp_path)], standalone_mode=False)
+    assert "20 runs" in capsys.readouterr().out  # two data sets, two rows, five seeds
+
+
 def test_blocks_are_found() -> None:
     text = "a\n<!-- not run: no network here -->\n```sh\nx\n```\n```sh\ny \\\n  z\n```\n```text\nout\n```\n"
     page = type("Page", (), {"read_text": lambda self: text})()
