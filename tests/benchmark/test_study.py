@@ -213,19 +213,19 @@ def test_din_as_printed_is_far_behind_after_the_first_pass() -> None:
 
 def test_dien_as_printed_is_ahead_by_time() -> None:
     find = finder(read_records(BOARD / "records"))
-    for dataset in DATASETS:
-        released = find(dataset, "clean", "official", "dien")
-        text = difference(find(dataset, "clean", "paper", "dien"), released)
-        half = re.search(r"± (\S+)", text)
-        assert half, text
-        assert gain_of(text) > float(half[1])
-        assert round(gain_of(text), 2) == 0.02
-        order = difference(*(find(dataset, "arxiv-v1", variant, "dien") for variant in ("paper", "official")))
-        half = re.search(r"± (\S+)", order)
-        assert half, order
-        assert abs(gain_of(order)) < float(half[1])
-        head = difference(find(dataset, "clean", "official", "dien+auxiliary_head=inner-product"), released)
-        assert 0 < gain_of(head) < gain_of(text)
+    for dataset, behind in zip(DATASETS, (True, False), strict=True):
+        texts = {
+            protocol: difference(*(find(dataset, protocol, variant, "dien") for variant in ("paper", "official")))
+            for protocol in ("arxiv-v1", "aaai-2019", "clean")
+        }
+        order = gain_of(texts.pop("arxiv-v1"))
+        assert (order < 0) == behind
+        assert abs(order) < 0.01
+        assert [round(gain_of(text), 2) for text in texts.values()] == [0.01, 0.02]
+        for text in texts.values():
+            half = re.search(r"± (\S+)", text)
+            assert half, text
+            assert gain_of(text) > float(half[1])
 
 
 def gain_of(text: str) -> float:
