@@ -15,7 +15,7 @@ from benchmark.records import AucBySelection, Record, parse_record, read_records
 from benchmark.scores import Scores, pair_scores
 from benchmark.statistics import compare
 from benchmark.study import CHANGES, study_page, write_study
-from benchmark.study_details import details_page
+from benchmark.study_details import GRID, details_page
 from benchmark.study_runs import DATASETS, SHORT, Runs, difference, finder
 
 USERS = 400
@@ -226,6 +226,19 @@ def test_dien_as_printed_is_ahead_by_time() -> None:
             half = re.search(r"± (\S+)", text)
             assert half, text
             assert gain_of(text) > float(half[1])
+
+
+def test_by_time_no_setting_of_the_auxiliary_loss_is_told_from_the_released_one() -> None:
+    find = finder(read_records(BOARD / "records"))
+    told = []
+    for dataset in DATASETS:
+        for words, model in GRID.items():
+            text = difference(*(find(dataset, "clean", "official", name) for name in (model, "dien")))
+            half = re.search(r"± (\S+)", text)
+            assert half, text
+            if abs(gain_of(text)) > float(half[1]):
+                told.append((dataset, words))
+    assert told == [("beauty", "alpha = 0 (the row AUGRU)")]
 
 
 def gain_of(text: str) -> float:
