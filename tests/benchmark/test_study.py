@@ -211,13 +211,16 @@ def test_din_as_printed_is_far_behind_after_the_first_pass() -> None:
     assert min(begun.values()) > 0.7
 
 
-def test_dien_as_printed_is_ahead_by_time() -> None:
+def test_dien_as_printed_depends_on_the_samples() -> None:
     find = finder(read_records(BOARD / "records"))
     for dataset, behind in zip(DATASETS, (True, False), strict=True):
         texts = {
             protocol: difference(*(find(dataset, protocol, variant, "dien") for variant in ("paper", "official")))
             for protocol in ("arxiv-v1", "aaai-2019", "clean")
         }
+        every = difference(*(find(dataset, "din-2018", variant, "dien") for variant in ("paper", "official")))
+        assert every.endswith("(1)")
+        assert gain_of(every) == pytest.approx(-0.015, abs=0.0015)
         order = gain_of(texts.pop("arxiv-v1"))
         assert (order < 0) == behind
         assert abs(order) < 0.01
