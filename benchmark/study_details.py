@@ -103,7 +103,8 @@ of the DIN paper, where every position trains and all users are tested.
 GRID_TEXT = """\
 Lines below the first: difference to it, over the seeds that both have. Seeds of one row differ by 0.001 to 0.010
 (standard deviation), so that a difference of one seed below 0.02 tells nothing apart. Under `clean` the only
-settings told from the released one are an alpha of 0 and of 0.1 on Beauty; intervals are not corrected for their number.
+settings told from the released one are an alpha of 0 and of 0.1 on Beauty. Intervals are not corrected for their
+number.
 """
 VARIANTS = """\
 What the equations leave out of the released code, and the other way round: [variants](../docs/variants.md).
