@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
-TESTS := $(VENV)/bin/python -m pytest -q --numprocesses 2 --dist loadfile
 BENCH := $(VENV)/bin/dien-bench
 
 DATASETS ?= electronics books
@@ -37,13 +36,13 @@ setup-cluster: setup
 	$(VENV)/bin/python -m pip install --quiet -r requirements-cluster.lock
 
 test: setup
-	$(TESTS)
+	$(VENV)/bin/python -m pytest -q
 
 check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(TESTS)
+	$(VENV)/bin/python -m pytest -q
 
 reproduce-table1: setup
 	$(BENCH) table 1 --datasets "$(DATASETS)" --out "$(OUT)"
