@@ -241,7 +241,7 @@ def test_by_time_only_small_alphas_are_told_from_the_released_one() -> None:
             assert half, text
             if abs(gain_of(text)) > float(half[1]):
                 told.append((dataset, words))
-    assert told == [("beauty", "alpha = 0 (the row AUGRU)"), ("beauty", "alpha = 0.1")]
+    assert told == [("beauty", "alpha = 0 (the row AUGRU)"), ("beauty", "alpha = 0.1")]  # on Sports not even alpha = 0
 
 
 def gain_of(text: str) -> float:
