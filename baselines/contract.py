@@ -6,6 +6,7 @@ expected. `RULES` is all of them, in the order in which they are worth reading.
 
 import inspect
 import io
+import math
 import random
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.layers.prediction import Prediction
+from baselines.layers.prediction import Explanation, Prediction, explain
 from datamodules.batch import Batch
 
 Build = Callable[[], nn.Module]
@@ -123,9 +124,11 @@ def _deterministic() -> Iterator[None]:
 
 
 def _loss(model: nn.Module, batch: Batch) -> Tensor:
-    prediction = model(batch)
-    loss = F.binary_cross_entropy_with_logits(prediction.logit, batch.label)
-    return loss if prediction.auxiliary_loss is None else loss + prediction.auxiliary_loss
+    prediction: Prediction = model(batch)
+    loss: Tensor = F.binary_cross_entropy_with_logits(prediction.logit, batch.label) * prediction.target_weight
+    for weight, value in prediction.losses.values():
+        loss = loss + weight * value
+    return loss
 
 
 def _expect_shape(name: str, found: object, expected: tuple[int, ...]) -> None:
@@ -163,7 +166,7 @@ def constructor(build: Build) -> None:
 
 
 def output(build: Build) -> None:
-    """forward(batch) returns a Prediction: logit (B,), auxiliary_loss (), attention (B, T), states (B, T, H)."""
+    """forward(batch) returns a Prediction: logit (B,), and losses () in training; explain(batch) an Explanation."""
     batch, model = make_batch(LENGTHS, 5), build()
     for training in (True, False):
         prediction = model.train(training)(batch)
@@ -173,30 +176,56 @@ def output(build: Build) -> None:
                 "(from baselines.layers.prediction import Prediction)"
             )
         _expect_shape("logit", prediction.logit, (6,))
-        for name, shape in (("auxiliary_loss", ()), ("attention", (6, 5)), ("states", (6, 5, -1))):
-            found = getattr(prediction, name)
-            if found is not None:
-                _expect_shape(name, found, shape)
-    if prediction.auxiliary_loss is not None:
-        raise BrokenRule("auxiliary_loss in evaluation, expected None: it is for training alone")
+        _expect_losses(prediction)
+    if prediction.losses:
+        raise BrokenRule(f"losses in evaluation: {', '.join(prediction.losses)}; expected none, they are for training")
+    if explanation := _explanation(model, batch):
+        for name, found in explanation.items():
+            _expect_shape(name, found, (6, 5) if name == "attention" else (6, 5, -1))
+
+
+def _expect_losses(prediction: Prediction) -> None:
+    if not (math.isfinite(prediction.target_weight) and prediction.target_weight > 0):
+        raise BrokenRule(f"target_weight is {prediction.target_weight}, expected a positive number")
+    for name, (weight, value) in prediction.losses.items():
+        if not name.isidentifier() or name == "target":
+            raise BrokenRule(f"a loss is called {name!r}, expected a name of letters, digits and _, and not 'target'")
+        if not math.isfinite(weight):
+            raise BrokenRule(f"the weight of the loss {name} is {weight}, expected a finite number")
+        _expect_shape(f"the loss {name}", value, ())
+
+
+def _explanation(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """What `explain` returns by name; nothing of a model that has no such method."""
+    with torch.no_grad():
+        found = explain(model, batch)
+    if found is None:
+        return {}
+    if not isinstance(found, Explanation):
+        raise BrokenRule(
+            f"explain returned a {type(found).__name__}, expected an Explanation "
+            "(from baselines.layers.prediction import Explanation)"
+        )
+    return {name: tensor for name, tensor in found._asdict().items() if tensor is not None}
 
 
 def dtype(build: Build) -> None:
     """Logits and losses are float32."""
     prediction = build()(make_batch(LENGTHS, 5))
-    for name in ("logit", "auxiliary_loss"):
-        found = getattr(prediction, name)
-        if found is not None and found.dtype != torch.float32:
+    losses = {f"the loss {name}": value for name, (_, value) in prediction.losses.items()}
+    for name, found in {"logit": prediction.logit, **losses}.items():
+        if found.dtype != torch.float32:
             raise BrokenRule(f"{name} has dtype {found.dtype}, expected torch.float32")
 
 
 def finite(build: Build) -> None:
     """No number that comes out is NaN or infinite, in training and in evaluation."""
     for training in (True, False):
-        prediction = build().train(training)(make_batch(LENGTHS, 5))
-        for name, found in prediction._asdict().items():
-            if found is not None:
-                _expect_finite(name, found)
+        model, batch = build().train(training), make_batch(LENGTHS, 5)
+        prediction = model(batch)
+        losses = {f"the loss {name}": value for name, (_, value) in prediction.losses.items()}
+        for name, found in {"logit": prediction.logit, **losses, **_explanation(model, batch)}.items():
+            _expect_finite(name, found)
 
 
 def gradients(build: Build) -> None:
@@ -235,10 +264,8 @@ def padding(build: Build) -> None:
     longer = {name: F.pad(tensor, (0, 3)) for name, tensor in batch._asdict().items() if tensor.dim() == 2}
     padded = batch._replace(**longer)
     _expect_equal("three more steps of padding change the logits", _logit(model, padded), _logit(model, batch), 1e-6)
-    prediction = model(padded)
-    for name in ("attention", "states"):
-        found = getattr(prediction, name)
-        if found is not None and found[~padded.mask].count_nonzero():
+    for name, found in _explanation(model, padded).items():
+        if found[~padded.mask].count_nonzero():
             raise BrokenRule(f"{name} is not 0 at padding, expected 0 behind the length of a history")
 
 

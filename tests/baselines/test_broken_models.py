@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.contract import RULES, check_rule
-from baselines.layers.prediction import Prediction
+from baselines.layers.prediction import Explanation, Prediction
 from datamodules.batch import Batch
 
 calls = itertools.count()
@@ -45,18 +45,34 @@ class Bare(Sound):
 class AuxiliaryInEvaluation(Sound):
     def forward(self, batch: Batch) -> Prediction:
         logit = self.logit(batch)
-        return Prediction(logit, auxiliary_loss=logit.square().mean())
+        return Prediction(logit, {"mine": (1.0, logit.square().mean())})
 
 
 class AuxiliaryVector(Sound):
     def forward(self, batch: Batch) -> Prediction:
         logit = self.logit(batch)
-        return Prediction(logit, auxiliary_loss=logit.square() if self.training else None)
+        return Prediction(logit, {"mine": (1.0, logit.square())} if self.training else {})
+
+
+class LossCalledTarget(Sound):
+    def forward(self, batch: Batch) -> Prediction:
+        logit = self.logit(batch)
+        return Prediction(logit, {"target": (1.0, logit.mean())} if self.training else {})
+
+
+class NoWeight(Sound):
+    def forward(self, batch: Batch) -> Prediction:
+        return Prediction(self.logit(batch), target_weight=float("nan"))
 
 
 class WrongAttention(Sound):
-    def forward(self, batch: Batch) -> Prediction:
-        return Prediction(self.logit(batch), attention=batch.mask.float().T)
+    def explain(self, batch: Batch) -> Explanation:
+        return Explanation(batch.mask.float().T)
+
+
+class BareAttention(Sound):
+    def explain(self, batch: Batch) -> Tensor:
+        return batch.mask.float()
 
 
 class Double(Sound):
@@ -99,8 +115,8 @@ class CountsPadding(Sound):
 
 
 class AttentionAtPadding(Sound):
-    def forward(self, batch: Batch) -> Prediction:
-        return Prediction(self.logit(batch), attention=torch.ones(batch.history_items.shape))
+    def explain(self, batch: Batch) -> Explanation:
+        return Explanation(torch.ones(batch.history_items.shape))
 
 
 class Positional(Sound):
@@ -176,8 +192,11 @@ def test_a_sound_model_keeps_every_rule(rule: str) -> None:
         ("constructor", lambda **sizes: print, "expected a torch.nn.Module"),
         ("output", Column, "logit has shape (6, 1), expected (6,)"),
         ("output", Bare, "forward returned a Tensor, expected a Prediction"),
-        ("output", AuxiliaryInEvaluation, "auxiliary_loss in evaluation, expected None"),
-        ("output", AuxiliaryVector, "auxiliary_loss has shape (6,), expected ()"),
+        ("output", AuxiliaryInEvaluation, "losses in evaluation: mine; expected none"),
+        ("output", AuxiliaryVector, "the loss mine has shape (6,), expected ()"),
+        ("output", LossCalledTarget, "a loss is called 'target'"),
+        ("output", NoWeight, "target_weight is nan, expected a positive number"),
+        ("output", BareAttention, "explain returned a Tensor, expected an Explanation"),
         ("output", WrongAttention, "attention has shape (5, 6), expected (6, 5)"),
         ("output", WrongSize, "test_broken_models.py, line"),
         ("dtype", Double, "logit has dtype torch.float64, expected torch.float32"),
