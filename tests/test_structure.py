@@ -26,12 +26,6 @@ ORDER = (
 )  # fmt: skip
 # torchmetrics imports matplotlib by itself, so that is not among them.
 DRAWING = ("markdown_it", "playwright", "benchmark.report", "benchmark.leaderboard", "benchmark.cli")
-    "markdown_it",
-    "playwright",
-    "benchmark.report",
-    "benchmark.leaderboard",
-    "benchmark.cli",
-)  # torchmetrics brings matplotlib
 
 
 def module_of(path: Path) -> str:
