@@ -274,7 +274,7 @@ def test_an_interrupt_ends_even_deaf_workers_and_says_how_to_go_on(tmp_path, cap
 SCRIPT = """
     import sys
     from benchmark.executors.sweep import sweep
-    from tests.benchmark.test_sweep import Config, nothing_finished, train
+    from tests.benchmark.executors.test_sweep import Config, nothing_finished, train
 
     if __name__ == "__main__":
         configs = [Config("wait", seed, sys.argv[1]) for seed in range(2)]
