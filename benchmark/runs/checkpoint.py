@@ -30,9 +30,9 @@ from datamodules.files.atomic import replacing
 NAME = "checkpoint.pt"
 EVERY = 60.0  # seconds between two
 SHARE = 0.01  # of the time that writing may take: where one takes long, there are fewer
-FORMAT = 1
+FORMAT = 2
 EVALUATIONS = ("last", "best_test", "best_validation")
-COUNTS = ("summed", "pending", "rows", "evaluation_seconds", "best_validation_auc", "last_validation_auc")
+COUNTS = ("losses", "pending", "rows", "evaluation_seconds", "best_validation_auc")
 
 
 def identity(

@@ -14,7 +14,6 @@ from baselines.lazy_adam_kernel import NEVER
 from datamodules.errors import printable
 
 State = dict[str, Any]
-LOSSES = ("loss", "target_loss", "learning_rate")
 
 
 class Refused(Exception):
@@ -137,6 +136,7 @@ def _form(found: State, fresh: State, run: Run) -> State:
     step = found["step"]
     optimizer = found["optimizer"]
     parameters = list(run.parameters.values())
+    losses = [name for name in found["counts"]["rows"][0] if name == "loss" or name.endswith("_loss")]  # a model's own
     begun = [at for at in range(len(parameters)) if at in optimizer["adam"]["state"]]  # those with gradients so far
     histories = zip(fresh["optimizer"]["histories"], optimizer["histories"], strict=True)
     return fresh | {
@@ -159,12 +159,11 @@ def _form(found: State, fresh: State, run: Run) -> State:
             else None,
         },
         "counts": {
-            "summed": step % run.log_every,
+            "losses": [dict.fromkeys(losses, torch.zeros(()))] * (step % run.log_every),
             "pending": {},
-            "rows": _row_forms(step, "auxiliary_loss" in found["counts"]["rows"][0], run),
+            "rows": _row_forms(step, losses, run),
             "evaluation_seconds": Within(0, found["seconds"]),
             "best_validation_auc": Within(0, 1) if run.validates else None,
-            "last_validation_auc": Within(0, 1) if run.validates else None,
         },
     }
 
@@ -187,13 +186,12 @@ def _evaluation_form(steps: range, run: Run) -> State:
     return {"step": steps, "auc": Within(0, 1), "logloss": Within(0), "scores": scores}
 
 
-def _row_forms(step: int, auxiliary: bool, run: Run) -> list[State]:
+def _row_forms(step: int, losses: list[str], run: Run) -> list[State]:
     """One for each row of metrics.csv: a log, an evaluation, or both."""
-    losses = [*LOSSES, "auxiliary_loss"] if auxiliary else LOSSES
     test = {"test_auc": Within(0, 1), "test_logloss": Within(0)}
     held_out = test | ({"validation_auc": Within(0, 1), "validation_logloss": Within(0)} if run.validates else {})
     return [
-        (dict.fromkeys(losses, Within()) if at % run.log_every == 0 else {})
+        (dict.fromkeys([*losses, "learning_rate"], Within()) if at % run.log_every == 0 else {})
         | (held_out if at % run.evaluate_every == 0 else {})
         | {"step": at}
         for at in range(1, step + 1)

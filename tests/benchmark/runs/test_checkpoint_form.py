@@ -102,7 +102,7 @@ def test_tensors_that_share_memory_are_parted(tmp_path: Path) -> None:
         (("evaluations", "best_test", "scores"), with_one(2), "has 2.0 among scores of best_test"),
         (("evaluations", "best_test", "scores"), lambda t: t[1:], "contents.evaluations.best_test.scores"),
         (("evaluations", "best_validation"), to(None), "has None for contents.evaluations.best_validation"),
-        (("counts", "summed"), to(3), "has 3 for contents.counts.summed, expected 0"),
+        (("counts", "losses"), to([{}]), "has a list of 1 for contents.counts.losses, expected a list of 0"),
         (("counts", "rows"), lambda rows: rows[:-1], "has a list of 3 for contents.counts.rows, expected a list of 4"),
         (("counts", "rows", 0, "loss"), to("=1+1"), "has '=1+1' for contents.counts.rows[0].loss, expected a float"),
         (("counts", "rows", 0, "step"), to(2), "has 2 for contents.counts.rows[0].step, expected 1"),
