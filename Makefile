@@ -54,7 +54,7 @@ reproduce-table4: setup
 	$(SWEEP) --table 4
 
 docs/command-line.md: setup
-	$(VENV)/bin/python -m typer benchmark.cli utils docs --name dien-bench --title "Command line" --output $@
+	$(VENV)/bin/python -m typer benchmark.cli.app utils docs --name dien-bench --title "Command line" --output $@
 
 leaderboard: setup
 	$(BENCH) leaderboard build
@@ -65,7 +65,7 @@ bench: setup
 bench-peers: setup $(PEERS)/ready
 	$(BENCH) bench peers --peers-python $(PEERS)/bin/python --out "$(OUT)/peers"
 
-$(PEERS)/ready: benchmark/peers/requirements.txt
+$(PEERS)/ready: benchmark/bench/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet -r benchmark/peers/requirements.txt
+	$(PEERS)/bin/python -m pip install --quiet -r benchmark/bench/peers/requirements.txt
 	touch $@

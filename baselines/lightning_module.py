@@ -17,8 +17,9 @@ from baselines.layers.prediction import Prediction
 from baselines.lazy_adam import LazyAdam
 from datamodules.batch import Batch
 
-# Numbers in a table from which LazyAdam saves time (`python -m benchmark.optimiser_cost`): at 0.3 million it is even
-# with dense Adam, at 0.6 it saves 0.3 ms of a 13 ms step of DIEN, at 1.1 (items of Electronics) 0.5 ms, at 11 30 ms.
+# Numbers in a table from which LazyAdam saves time (`python -m benchmark.bench.optimiser_cost`): at 0.3 million it
+# costs as much as dense Adam, at 0.6 it saves 0.3 ms of a 13 ms step of DIEN, at 1.1 (items of Electronics) 0.5 ms, at
+# 11 30 ms.
 LAZY_SIZE = 1_000_000
 
 

@@ -1,40 +1,27 @@
 """All data sets by name, and how one is prepared.
 
 A name that is not in `DATASETS` is a data set of the user's own, where the data directory has its manifest
-(`datamodules.clicks` writes it).
+(`datamodules.sources.clicks` writes it).
 """
 
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from datamodules.amazon import CATEGORIES, LICENCE, read_amazon
 from datamodules.errors import UserError, unknown_name
-from datamodules.generated import generate_interactions
-from datamodules.interactions import Counts, RawInteractions, write_interactions
-from datamodules.lock import locked
-from datamodules.manifest import MANIFEST, check_inputs
-from datamodules.tafeng import read_tafeng
+from datamodules.files.lock import locked
+from datamodules.files.manifest import MANIFEST, check_inputs
+from datamodules.interactions import write_interactions
+from datamodules.sources.amazon import CATEGORIES, LICENCE, read_amazon
+from datamodules.sources.generated import generate_interactions
+from datamodules.sources.spec import Counts, DatasetSpec, RawInteractions
+from datamodules.sources.tafeng import read_tafeng
 
 OWN_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"  # of a data set of the user's own: one folder, one word in every option
 ELECTRONICS_STEPS = 8_100  # what three passes over Electronics take: a smaller set needs as many steps
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """One data set: what it is, how large it must be, and its reader."""
-
-    name: str
-    title: str
-    licence: str
-    expected: Counts
-    steps: int | None  # optimiser steps of a run; None: three passes over the training samples
-    read: Callable[[Path], RawInteractions]  # from the data directory, whose folder raw/ holds downloads
-    order_within_time: bool = True  # False: behaviours with the same time have no known order
-    categories_are_exact: bool = True  # False: printed in the paper, never counted: a difference is only reported
 
 
 def _amazon(category: str) -> DatasetSpec:

@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datamodules.errors import UserError
-from datamodules.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again
+from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again
+from datamodules.sources.spec import Counts, Int32, Int64, RawInteractions
 
 if TYPE_CHECKING:
-    from datamodules.datasets import DatasetSpec
+    from datamodules.sources.spec import DatasetSpec
 
 TABLE, NAMES = "interactions.parquet", "categories.json"
-UNKNOWN_CATEGORY = "unknown"  # of items without metadata
 SCHEMA = pa.schema(
     [
         pa.field("user", pa.int32(), nullable=False),
@@ -37,49 +37,6 @@ SCHEMA = pa.schema(
         pa.field("catalogue_rank", pa.int32(), nullable=False),
     ]
 )
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How large a data set is; None where it is not known beforehand."""
-
-    interactions: int | None = None
-    users: int | None = None
-    items: int | None = None
-    categories: int | None = None
-
-    def __str__(self) -> str:
-        return ", ".join(f"{'?' if n is None else format(n, ',')} {what}" for what, n in asdict(self).items())
-
-
-@dataclass(frozen=True, eq=False)
-class RawInteractions:
-    """What a reader returns: behaviours under their raw ids, in any order.
-
-    A raw id is held once; the rows `user` and `item` (N,) are positions in `user_ids` and `item_ids`, `time`
-    (N,) is in seconds. Every id occurs in at least one row. `inputs` holds file, url, sha256 and bytes of
-    each file read; `notes` are lines that the user should see.
-    """
-
-    user: Int32
-    item: Int32
-    time: Int64
-    user_ids: list[str]
-    item_ids: list[str]
-    category_of: dict[str, str]
-    inputs: list[dict[str, Any]]
-    malformed: int = 0
-    missing_categories: int = 0
-    notes: tuple[str, ...] = ()
-
-    @property
-    def counts(self) -> Counts:
-        """Rows, users, items and category names, `UNKNOWN_CATEGORY` being one of these."""
-        categories = len(set(self.category_of.values()))
-        return Counts(len(self.time), len(self.user_ids), len(self.item_ids), categories)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.atomic import replacing
 from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import UserError
+from datamodules.files.atomic import replacing
+from datamodules.files.lock import locked
+from datamodules.files.manifest import load_manifest
 from datamodules.interactions import load_interactions
-from datamodules.lock import locked
-from datamodules.manifest import load_manifest
 from datamodules.protocol import PROTOCOLS, Protocol, get_protocol
 from datamodules.samples import Samples, Split, arrays_of, digest, make_samples
 

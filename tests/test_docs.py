@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from benchmark.cli import app
-from benchmark.records import CHECKS
+from benchmark.cli.app import app
+from benchmark.records.record import CHECKS
 from datamodules.protocol import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +126,17 @@ def test_blocks_are_found() -> None:
 
 def test_the_page_on_the_command_line_is_what_the_program_says(tmp_path: Path) -> None:
     made = tmp_path / "command-line.md"
-    words = ["benchmark.cli", "utils", "docs", "--name", "dien-bench", "--title", "Command line", "--output", str(made)]
+    words = [
+        "benchmark.cli.app",
+        "utils",
+        "docs",
+        "--name",
+        "dien-bench",
+        "--title",
+        "Command line",
+        "--output",
+        str(made),
+    ]
     subprocess.run([sys.executable, "-m", "typer", *words], cwd=ROOT, check=True, capture_output=True)
     assert made.read_text() == MADE.read_text(), "run: make docs/command-line.md"
 

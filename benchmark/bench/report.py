@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmark.bench.timing import BUSY
-from benchmark.render import Section, Table
+from benchmark.report.render import Section, Table
 
 Line = Mapping[str, Any]
 Columns = dict[str, Callable[[Line], str]]
@@ -16,7 +16,7 @@ NOTES = (
 )
 NOTE_PEERS = (
     "padding fixed, Adam own: the peer's own way; padding batch: as our batches, to each one's longest history; Adam "
-    "fused: torch's fused one, as ours. The models differ where a peer has no setting: see benchmark/peers/driver.py."
+    "fused: torch's fused one, as ours. The models differ where a peer has no setting: see bench/peers/driver.py."
 )
 NOTE_CPU = "Times are processor time, not elapsed time."
 

@@ -11,14 +11,16 @@ from typing import Any, Literal
 import torch
 
 from baselines import MODELS, load
-from benchmark.bench import batches, kernels, peers, phases, prepare, train, workloads
+from benchmark.bench import batches, kernels, phases, train, workloads
+from benchmark.bench.peers import compare as peers
+from benchmark.bench.prepare import measure as prepare
 from benchmark.bench.report import as_table
 from benchmark.bench.timing import BUSY, Clock, Timer, load_average, machine
-from benchmark.outcome import commit
-from benchmark.records import write_atomically
-from benchmark.render import Table
+from benchmark.report.render import Table
+from benchmark.runs.result import commit
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError, unknown_name
+from datamodules.files.atomic import write_atomically
 from datamodules.protocol import get_protocol
 
 FORMAT = 1  # of bench.json

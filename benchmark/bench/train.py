@@ -10,7 +10,7 @@ from baselines.lightning_module import CTRModule
 from benchmark.bench.floor import Shape, operations, row_products, runner
 from benchmark.bench.timing import Timer, ratio, summarise
 from benchmark.bench.workloads import STEPS, Workload, batches_of
-from benchmark.run import EVALUATE_EVERY
+from benchmark.runs.train import EVALUATE_EVERY
 from datamodules.batch import Batch
 from datamodules.batches import TrainingBatches
 

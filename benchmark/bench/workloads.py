@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from baselines.lightning_module import CTRModule
-from benchmark.config import RunConfig
+from benchmark.runs.config import RunConfig
 from datamodules.batch import Batch
 from datamodules.batches import WINDOW, EvaluationBatches, TrainingBatches
 from datamodules.interactions import Interactions

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from datamodules.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from benchmark.executors.crew import Hire
+    from benchmark.executors.base import Hire
 
 Executor = Literal[
     "local",  # processes of this machine

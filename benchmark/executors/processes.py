@@ -16,10 +16,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.executors.crew import OUTPUT_TAIL, Message, Train, attempt, environment, how_it_ended, thread_variables
+from benchmark.executors.base import OUTPUT_TAIL, Message, Train, attempt
+from benchmark.runs.process import environment, how_it_ended, thread_variables
 
 if TYPE_CHECKING:
-    from benchmark.config import RunConfig
+    from benchmark.runs.config import RunConfig
 
 GRACE = 3.0  # seconds that a worker has to end by itself before it is killed
 

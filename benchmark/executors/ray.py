@@ -22,15 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from benchmark.executors.crew import Message, Train, attempt, thread_variables
-from benchmark.records import FILE_NAME, write_atomically
+from benchmark.executors.base import Message, Train, attempt
+from benchmark.records.record import FILE_NAME
+from benchmark.runs.process import thread_variables
 from datamodules.errors import UserError
-from datamodules.lock import Busy, take
+from datamodules.files.atomic import write_atomically
+from datamodules.files.lock import Busy, take
 
 if TYPE_CHECKING:
     from filelock import SoftFileLease
 
-    from benchmark.config import RunConfig
+    from benchmark.runs.config import RunConfig
 
 ATTEMPTS = 3  # a run is given out so often before its losses fail it
 PASSED_ON = ("AMAZON_MIRROR", "WANDB_MODE", "WANDB_PROJECT")  # what a run reads from the environment
@@ -107,7 +109,7 @@ class _RayWorker:
 
     def assign(self, config: RunConfig) -> None:
         """Put a run into the cluster's queue."""
-        from benchmark.config import lock_of
+        from benchmark.runs.config import lock_of
 
         self.config, self.attempts = config, 0
         config.folder().mkdir(parents=True, exist_ok=True)
@@ -186,7 +188,7 @@ def _moved(part: object, there: str, here: str) -> object:
 
 def _read(folder: Path) -> dict[str, bytes]:
     """All files below a folder, by their path in it, but the checkpoint of a run that failed: it can be large."""
-    from benchmark.checkpoint import NAME as CHECKPOINT  # here: torch comes with what is to be trained
+    from benchmark.runs.checkpoint import NAME as CHECKPOINT  # here: torch comes with what is to be trained
 
     found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.name != CHECKPOINT)
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import submitit
 
-from benchmark.executors.crew import OUTPUT_TAIL, Message, Train, attempt, environment, thread_variables
-from benchmark.records import write_atomically
+from benchmark.executors.base import OUTPUT_TAIL, Message, Train, attempt
+from benchmark.runs.process import environment, thread_variables
 from datamodules.errors import UserError
+from datamodules.files.atomic import write_atomically
 
 if TYPE_CHECKING:
-    from benchmark.config import RunConfig
+    from benchmark.runs.config import RunConfig
 
 AT_ONCE = 64  # jobs in Slurm's queue, unless --workers says otherwise
 MINUTES = 240  # a job's time limit, unless --slurm says otherwise
@@ -113,9 +114,7 @@ class _SlurmWorker:
 
     def receive(self) -> Iterator[Message]:
         """Yield the newest progress, and what became of a job that has ended."""
-        from benchmark.config import (
-            Progress,  # here: a job imports this module, and torch only with what it is to train
-        )
+        from benchmark.runs.config import Progress
 
         ended = self._ended()  # asked before the progress is read, so that the last one counts
         with contextlib.suppress(FileNotFoundError):

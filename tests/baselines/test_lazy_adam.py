@@ -17,8 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from baselines import lightning_module
 from baselines.lazy_adam import LazyAdam
-from benchmark.config import RunConfig
-from benchmark.run import train_run
+from benchmark.runs.config import RunConfig
+from benchmark.runs.train import train_run
 
 ROWS, SIZE = 400, 18
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from datamodules.batches import EvaluationBatches, TrainingBatches
-from datamodules.generated import generate_interactions
-from datamodules.interactions import Interactions, RawInteractions, number_ids, number_interactions
+from datamodules.interactions import Interactions, number_ids, number_interactions
 from datamodules.protocol import get_protocol
 from datamodules.samples import Samples, Split, make_samples
+from datamodules.sources.generated import generate_interactions
+from datamodules.sources.spec import RawInteractions
 
 RAW = generate_interactions()
 SPLITS = ("train", "validation", "test")

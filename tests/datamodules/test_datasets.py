@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from datamodules import datasets
-from datamodules.amazon import CATEGORIES
 from datamodules.datasets import DATASETS, check_counts, get_dataset, prepare_interactions
 from datamodules.errors import UserError
-from datamodules.generated import generate_interactions
-from datamodules.interactions import MANIFEST, Counts, load_interactions
+from datamodules.interactions import MANIFEST, load_interactions
+from datamodules.sources.amazon import CATEGORIES
+from datamodules.sources.generated import generate_interactions
+from datamodules.sources.spec import Counts
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "amazon"
 

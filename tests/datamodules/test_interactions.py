@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from datamodules import interactions
-from datamodules.datasets import DatasetSpec
 from datamodules.errors import UserError
 from datamodules.interactions import (
     MANIFEST,
@@ -19,8 +18,6 @@ from datamodules.interactions import (
     READER_VERSION,
     SCHEMA,
     TABLE,
-    Counts,
-    RawInteractions,
     _sort,
     file_sha256,
     load_category_names,
@@ -28,6 +25,7 @@ from datamodules.interactions import (
     number_ids,
     write_interactions,
 )
+from datamodules.sources.spec import Counts, DatasetSpec, RawInteractions
 
 # user, item, time; catalogue order of the items as strings: A1 < B10 < B9 < b2
 ROWS = [("u2", "B9", 30), ("u1", "B10", 20), ("u2", "A1", 10), ("u1", "b2", 20), ("u2", "B10", 10)]

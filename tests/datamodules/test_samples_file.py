@@ -11,12 +11,12 @@ import pytest
 
 from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
-from datamodules.generated import generate_interactions
+from datamodules.files.manifest import MANIFEST
 from datamodules.interactions import TABLE, load_interactions, write_interactions
-from datamodules.manifest import MANIFEST
 from datamodules.protocol import PROTOCOLS, get_protocol
 from datamodules.samples import Samples, arrays_of, digest, make_samples
 from datamodules.samples_file import load_samples, prepare_samples, save_samples
+from datamodules.sources.generated import generate_interactions
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ import torch
 
 from baselines import lightning_module
 from baselines.lightning_module import CTRModule, NotFinite
-from benchmark import run
-from benchmark.checkpoint import NAME, conforming, load_checkpoint, restore, take
-from benchmark.checkpoint_form import Refused
-from benchmark.config import RunConfig
+from benchmark.runs import train as run
+from benchmark.runs.checkpoint import NAME, conforming, load_checkpoint, restore, take
+from benchmark.runs.checkpoint_form import Refused
+from benchmark.runs.config import RunConfig
 from datamodules.errors import printable
 
 STEPS, EVERY = 6, 2

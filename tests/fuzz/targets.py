@@ -24,15 +24,25 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
-from benchmark.claims import claims_page
-from benchmark.figures import read_curve
-from benchmark.probes import FITTED, RULES, Probe, Probes, overview, probe_table, read_probes, write_probes
-from benchmark.records import FILE_NAME, read_records, run_folder
-from benchmark.scores import PREDICTIONS, RANKS, RunScores, pair_scores, read_scores, write_ranks
-from benchmark.site import embed
-from benchmark.site_data import document, thinned
-from datamodules import download, tafeng
-from datamodules.amazon import (
+from benchmark.analysis.metrics import auc
+from benchmark.analysis.probes import FITTED, RULES, Probe, Probes, read_probes
+from benchmark.leaderboard.claims import claims_page
+from benchmark.leaderboard.site import embed
+from benchmark.leaderboard.site_data import document, thinned
+from benchmark.records.curves import read_curve
+from benchmark.records.predictions import PREDICTIONS, RANKS, RunScores, pair_scores, read_scores, write_ranks
+from benchmark.records.record import FILE_NAME, read_records, run_folder
+from benchmark.report.probe_tables import overview, probe_table, write_probes
+from datamodules.datasets import DATASETS
+from datamodules.errors import UserError
+from datamodules.files import download
+from datamodules.files.gzip_blocks import read_blocks
+from datamodules.interactions import MANIFEST, TABLE, load_interactions, write_interactions
+from datamodules.protocol import get_protocol
+from datamodules.samples import make_samples
+from datamodules.samples_file import load_samples, save_samples
+from datamodules.sources import tafeng
+from datamodules.sources.amazon import (
     METADATA_FIELDS,
     REVIEW_FIELDS,
     Malformed,
@@ -41,15 +51,8 @@ from datamodules.amazon import (
     _parse_review,
     _reviews_of,
 )
-from datamodules.datasets import DATASETS
-from datamodules.errors import UserError
-from datamodules.generated import generate_interactions
-from datamodules.gzip_blocks import read_blocks
-from datamodules.interactions import MANIFEST, TABLE, load_interactions, write_interactions
-from datamodules.plain_lines import find_fields
-from datamodules.protocol import get_protocol
-from datamodules.samples import make_samples
-from datamodules.samples_file import load_samples, save_samples
+from datamodules.sources.generated import generate_interactions
+from datamodules.sources.plain_lines import find_fields
 from tests.fuzz.checkpoints import check_checkpoint_contents, check_checkpoint_pickle, sound_pickle
 
 
@@ -291,7 +294,7 @@ def check_scores(name: str) -> Callable[[bytes, Path], None]:
             found = read_scores(folder)
             assert found is not None
             for checkpoint in filter(None, found):
-                assert 0 <= checkpoint.auc <= 1
+                assert 0 <= auc(checkpoint) <= 1
 
     return check
 

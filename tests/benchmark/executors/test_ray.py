@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmark.executors import hire_from
-from benchmark.sweep import sweep
+from benchmark.executors.sweep import sweep
 from datamodules.errors import UserError
 
 pytest.importorskip("ray", reason="the extra 'cluster' is not installed")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.executors import hire_from
-from benchmark.sweep import SweepResult, sweep
+from benchmark.executors.sweep import SweepResult, sweep
 from datamodules.errors import UserError
 
 pytest.importorskip("submitit", reason="the extra 'cluster' is not installed")

@@ -1,0 +1,1 @@
+"""What records say: metrics, comparisons of models, intervals, probes, evolving interests."""

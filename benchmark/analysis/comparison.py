@@ -1,0 +1,139 @@
+"""How sure an AUC is, and whether two rows differ.
+
+A measured AUC varies for two reasons: other test users would have been drawn, and another seed would have trained
+other weights. The spread over seeds stands in the tables as ± standard deviation, the interval over test users comes
+from `bootstrap.py`; this file has the test of two rows, which counts both.
+
+Sources: DeLong, DeLong and Clarke-Pearson (1988), the variance of an AUC; Sun and Xu (2014), it by ranks; Obuchowski
+(1997), the same for samples that belong together, here the two of a user; Welch (1947) and Satterthwaite (1946),
+degrees of freedom of a sum of variances; Holm (1979), several tests at once.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from scipy.stats import t as student
+
+from benchmark.analysis.metrics import auc
+from benchmark.records.predictions import Scores
+
+Floats = NDArray[np.float64]
+LEVEL = 0.95  # of every interval
+
+
+class Interval(NamedTuple):
+    """Ends of a 95 % interval."""
+
+    low: float
+    high: float
+
+
+class Comparison(NamedTuple):
+    """How much higher the second row's AUC is than the first's."""
+
+    difference: float
+    standard_error: float
+    degrees: float  # of freedom
+    p: float  # two-sided, not corrected
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the difference."""
+        half = float(student.ppf((1 + LEVEL) / 2, self.degrees)) * self.standard_error if self.standard_error else 0.0
+        return Interval(self.difference - half, self.difference + half)
+
+
+def placements(scores: Scores) -> tuple[Floats, Floats]:
+    """Return each positive's share of negatives below it and each negative's share of positives above it, (U,) (U,).
+
+    Ties count one half; the mean of either is the AUC. These are DeLong's components V10 and V01, by the ranks of
+    Sun and Xu: among all minus among one's own kind.
+
+    >>> placements(Scores(negative=np.array([1.0, 3.0]), positive=np.array([2.0, 3.0])))
+    (array([0.5 , 0.75]), array([1.  , 0.25]))
+    """
+    users = len(scores)
+    among_all = rankdata(np.concatenate([scores.positive, scores.negative]))
+    above = (among_all[:users] - rankdata(scores.positive)) / users
+    below = 1 - (among_all[users:] - rankdata(scores.negative)) / users
+    return above, below
+
+
+def user_terms(scores: Scores) -> Floats:
+    """Return what each user adds to the AUC's deviation, (U,), with mean 0; its variance / U is the AUC's.
+
+    A user's positive and negative are scored by one history and are not independent, so their components are
+    added up before the variance is taken (Obuchowski).
+    """
+    above, below = placements(scores)
+    terms: Floats = above + below - 2 * above.mean()
+    return terms
+
+
+def compare(first: Sequence[Scores], second: Sequence[Scores]) -> Comparison:
+    """Compare the mean AUC of two rows on the same test users, each given as scores of at least two seeds.
+
+    The variance of the difference is a sum of three: that over users of the difference of seed means (paired:
+    both rows are scored on the same users), and that over the seeds of each row / number of seeds. Their degrees of
+    freedom are joined by Welch and Satterthwaite, and the difference is held against Student's t. Where users
+    are what matters this is DeLong's test on the mean over seeds, where seeds matter it is Welch's test; either
+    alone would call a chance of the other source a difference.
+
+    Chosen above a bootstrap over users, which takes the seeds at hand for all there are, and above DeLong's test
+    seed by seed, whose p values share their test users and cannot be joined. It leans to the careful side: how
+    seeds and users act together is in the variance over users and in that over seeds, and so counted twice; and
+    seeds of one number are taken as unrelated, since rows use their random numbers differently.
+
+    Raises ValueError below two seeds, where the variance over seeds is not known.
+    """
+    if min(len(first), len(second)) < 2:
+        raise ValueError(f"each row needs at least two seeds, got {len(first)} and {len(second)}")
+    users = len(first[0])
+    by_user = np.mean([user_terms(s) for s in second], axis=0) - np.mean([user_terms(s) for s in first], axis=0)
+    aucs = [np.array([auc(scores) for scores in seeds]) for seeds in (first, second)]
+    parts = [(by_user.var(ddof=1) / users, users - 1)]
+    parts += [(of_row.var(ddof=1) / len(of_row), len(of_row) - 1) for of_row in aucs]
+    return _t_test(float(aucs[1].mean() - aucs[0].mean()), parts)
+
+
+def estimate(seeds: Sequence[Scores]) -> Comparison:
+    """Return the mean AUC of at least two seeds as its difference from 0, for its interval over users and seeds.
+
+    The variance is summed as in `compare`. Raises ValueError below two seeds.
+    """
+    if len(seeds) < 2:
+        raise ValueError(f"at least two seeds are needed, got {len(seeds)}")
+    by_user = np.mean([user_terms(scores) for scores in seeds], axis=0)
+    aucs = np.array([auc(scores) for scores in seeds])
+    users = (by_user.var(ddof=1) / len(by_user), len(by_user) - 1)
+    return _t_test(float(aucs.mean()), [users, (aucs.var(ddof=1) / len(aucs), len(aucs) - 1)])
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number, in the same order.
+
+    Under 0.05 corrected, the chance that even one of them is a false alarm is at most 0.05 (Holm).
+
+    >>> [round(p, 6) for p in holm([0.01, 0.04, 0.03, 0.005])]
+    [0.03, 0.06, 0.06, 0.02]
+    """
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = highest
+    return corrected
+
+
+def _t_test(difference: float, parts: Sequence[tuple[float, int]]) -> Comparison:
+    """Test a difference whose variance is the sum of independent estimates, given as (variance, degrees)."""
+    variance = float(sum(part for part, _ in parts))
+    if variance == 0:
+        return Comparison(difference, 0.0, math.inf, 1.0 if difference == 0 else 0.0)
+    degrees = variance**2 / float(sum(part**2 / freedom for part, freedom in parts))
+    error = math.sqrt(variance)
+    return Comparison(difference, error, degrees, float(2 * student.sf(abs(difference) / error, degrees)))

@@ -1,0 +1,238 @@
+"""Probes: rules with no parameter, or a handful, scored on exactly the test samples that the models are scored on.
+
+A model's AUC under a protocol says something about interests only as far as it is above what such rules reach.
+The rules read what a model is given (candidate, history, training users' behaviours) and, three of them, the
+catalogue rank of items, which no model is given but which behaviours in catalogue order give away.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmark.analysis.bootstrap import REPLICATES, bootstrap_interval
+from benchmark.analysis.metrics import auc
+from benchmark.records.predictions import pair_scores
+from datamodules.errors import UNSHOWN, UserError
+from datamodules.samples import Samples, Split
+
+Floats = NDArray[np.float64]
+FITTED_ON = 200_000  # training samples at most: the fit has eight parameters
+SAMPLES_AT_ONCE = 100_000  # whose histories are held in memory together
+
+
+class Rule(NamedTuple):
+    """A score of samples; higher means more likely clicked."""
+
+    label: str
+    score: Callable[[Samples, Split], Floats]  # (N,)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one rule reaches: test AUC with its 95 % interval over test users, all in [0, 1]."""
+
+    name: str
+    label: str
+    parameters: int
+    auc: float
+    low: float
+    high: float
+
+    @property
+    def title(self) -> str:
+        """The name as words."""
+        return self.name.replace("-", " ")
+
+
+@dataclass(frozen=True)
+class Probes:
+    """All rules on one data set under one protocol; the two hashes say on which samples."""
+
+    dataset: str
+    protocol: str
+    protocol_hash: str
+    data_sha256: str
+    test_users: int
+    probes: tuple[Probe, ...]
+
+    @property
+    def best(self) -> Probe:
+        """The rule with the highest AUC."""
+        return max(self.probes, key=lambda probe: probe.auc)
+
+    @property
+    def fitted(self) -> Probe:
+        """The rules together, fitted on training samples."""
+        return next(probe for probe in self.probes if probe.name == FITTED)
+
+    @property
+    def without_parameters(self) -> Probe:
+        """The rule with the highest AUC among those that fit nothing."""
+        return max((probe for probe in self.probes if probe.parameters == 0), key=lambda probe: probe.auc)
+
+
+def catalogue_order(samples: Samples, split: Split) -> Floats:
+    """(N,) candidate not before the last behaviour in the catalogue, and near it; -1 without a history.
+
+    (candidate's rank >= last behaviour's rank) - |difference of ranks| / number of items.
+    """
+    last, known = _last_items(samples, split)
+    difference = samples.catalogue_rank[split.item].astype(np.float64) - samples.catalogue_rank[last]
+    return np.where(known, (difference >= 0) - np.abs(difference) / samples.item_count, -1.0)
+
+
+def catalogue_distance(samples: Samples, split: Split) -> Floats:
+    """(N,) nearness of candidate and last behaviour in the catalogue: -log(1 + |difference of ranks|)."""
+    last, known = _last_items(samples, split)
+    difference = samples.catalogue_rank[split.item].astype(np.float64) - samples.catalogue_rank[last]
+    nearness: Floats = -np.log1p(np.where(known, np.abs(difference), samples.item_count))
+    return nearness
+
+
+def catalogue_rank(samples: Samples, split: Split) -> Floats:
+    """(N,) the candidate's place in the catalogue, from 0 to 1."""
+    place: Floats = samples.catalogue_rank[split.item] / max(samples.item_count - 1, 1)
+    return place
+
+
+def popularity(samples: Samples, split: Split) -> Floats:
+    """(N,) log(1 + behaviours of training users with the candidate); positives that train do not count themselves."""
+    offsets = samples.offsets
+    ends = offsets[1:] - samples.protocol.every_position_trains  # the last behaviour tests where all others train
+    owners = np.unique(samples.train.user)
+    edges = np.zeros(len(samples.items) + 1, np.int64)
+    np.add.at(edges, offsets[owners], 1)
+    np.add.at(edges, ends[owners], -1)
+    counts = np.bincount(samples.items[np.cumsum(edges[:-1]) > 0], minlength=samples.item_count + 1)
+    own = split.label if split is samples.train else 0
+    logarithm: Floats = np.log1p(counts[split.item] - own)
+    return logarithm
+
+
+def same_category(samples: Samples, split: Split) -> Floats:
+    """(N,) 1 where candidate and last behaviour share their category."""
+    last, known = _last_items(samples, split)
+    shared = known & (samples.item_category[split.item] == samples.item_category[last])
+    return np.asarray(shared, np.float64)
+
+
+def category_share(samples: Samples, split: Split) -> Floats:
+    """(N,) share of the history in the candidate's category; 0 without a history."""
+    return _share(samples, split, samples.item_category)
+
+
+def not_in_history(samples: Samples, split: Split) -> Floats:
+    """(N,) 1 where the candidate is not in the history: negatives may be, first-time positives are not."""
+    return np.asarray(_share(samples, split, np.arange(samples.item_count + 1)) == 0, np.float64)
+
+
+RULES = {
+    "catalogue-order": Rule("just behind the last behaviour in the catalogue", catalogue_order),
+    "catalogue-distance": Rule("near the last behaviour in the catalogue", catalogue_distance),
+    "catalogue-rank": Rule("late in the catalogue", catalogue_rank),
+    "popularity": Rule("popular among training users", popularity),
+    "same-category": Rule("in the last behaviour's category", same_category),
+    "category-share": Rule("in a frequent category of the history", category_share),
+    "not-in-history": Rule("new to the user", not_in_history),
+}
+FITTED = "logistic-regression"
+FITTED_LABEL = "all of these rules, weighted"
+
+
+def measure(dataset: str, samples: Samples, replicates: int = REPLICATES) -> Probes:
+    """Score every rule, and a logistic regression on them fitted on training samples, on the test samples."""
+    scores = {name: rule.score(samples, samples.test) for name, rule in RULES.items()}
+    parameters = {name: 0 for name in RULES} | {FITTED: len(RULES) + 1}
+    labels = {name: rule.label for name, rule in RULES.items()} | {FITTED: FITTED_LABEL}
+    scores[FITTED] = _fitted(samples, np.stack([scores[name] for name in RULES], axis=1))
+    probes = []
+    for name, score in scores.items():
+        pairs = pair_scores(samples.test.label, score)
+        interval = bootstrap_interval([pairs], replicates)
+        figures = (round(value, 6) for value in (auc(pairs), *interval))
+        probes.append(Probe(name, labels[name], parameters[name], *figures))
+    return Probes(
+        dataset, samples.protocol.name, samples.protocol.hash, samples.sha256, len(samples.test) // 2, tuple(probes)
+    )
+
+
+def file_name(dataset: str, protocol: str) -> str:
+    """Name of the file of a measurement."""
+    return f"probes-{dataset}-{protocol}.json"
+
+
+def read_probes(folders: Sequence[Path], dataset: str, protocol: str) -> Probes | None:
+    """Return the measurement found first in the folders, None where none has it.
+
+    Raises UserError for a damaged file.
+    """
+    for folder in folders:
+        path = folder / file_name(dataset, protocol)
+        if path.exists():
+            try:
+                return _parsed(json.loads(path.read_text("utf-8")))
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+                raise UserError(
+                    f"{path} cannot be read ({error}). Measure again: dien-bench probe --dataset {dataset} "
+                    f"--protocol {protocol} --out {folder}"
+                ) from error
+    return None
+
+
+def _parsed(data: dict[str, Any]) -> Probes:
+    """Return what a file holds; raises ValueError, KeyError or TypeError where that is no measurement."""
+    measured = Probes(**{**data, "probes": tuple(Probe(**probe) for probe in data["probes"])})
+    for one in (measured, *measured.probes):
+        for name, kind in get_type_hints(type(one)).items():
+            value = getattr(one, name)
+            if kind in (str, int) and type(value) is not kind:
+                raise TypeError(f"{name} is {value!r:.40}")
+            if kind is str and UNSHOWN.search(value):
+                raise ValueError(f"{name} has characters that do not show")
+            if kind is float and not (isinstance(value, (int, float)) and 0 <= value <= 1):
+                raise ValueError(f"{name} is {value!r:.40}, expected 0 to 1")
+    names = [probe.name for probe in measured.probes]
+    if len(set(names)) < len(names) or FITTED not in names or all(probe.parameters for probe in measured.probes):
+        raise ValueError(f"expected different rules, one without parameters and {FITTED} among them")
+    return measured
+
+
+def _last_items(samples: Samples, split: Split) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """(N,) (N,) newest item of each history, and whether there is one."""
+    known = split.end > samples.starts(split)
+    return samples.items[np.where(known, split.end - 1, 0)], known
+
+
+def _share(samples: Samples, split: Split, kind: NDArray[Any]) -> Floats:
+    """(N,) share of the history whose `kind` (items + 1,) is the candidate's; 0 without a history."""
+    starts = samples.starts(split)
+    lengths = split.end - starts
+    shares = np.zeros(len(split))
+    wanted = kind[split.item]
+    for first in range(0, len(split), SAMPLES_AT_ONCE):
+        end = first + SAMPLES_AT_ONCE
+        part = lengths[first:end]
+        sample = np.repeat(np.arange(len(part)), part)
+        within = np.arange(len(sample)) - np.repeat(np.cumsum(part) - part, part)
+        behaviours = samples.items[starts[first:end][sample] + within]
+        hits = np.bincount(sample, weights=kind[behaviours] == wanted[first:end][sample], minlength=len(part))
+        shares[first:end] = hits / np.maximum(part, 1)
+    return shares
+
+
+def _fitted(samples: Samples, test: Floats) -> Floats:
+    """(N,) log odds of test samples from a logistic regression on the rules' scores `test` (N, rules)."""
+    train = np.stack([RULES[name].score(samples, samples.train) for name in RULES], axis=1)
+    chosen = np.random.default_rng(0).permutation(len(train))[:FITTED_ON]
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    model.fit(train[chosen], samples.train.label[chosen])
+    log_odds: Floats = model.decision_function(test)
+    return log_odds

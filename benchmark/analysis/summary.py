@@ -1,0 +1,115 @@
+"""What the runs of a row come to, and how rows differ: the numbers of a table before they are written out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from benchmark.analysis.bootstrap import bootstrap_interval
+from benchmark.analysis.comparison import Comparison, Interval, compare, holm
+from benchmark.records.predictions import Scores, read_scores
+from benchmark.records.record import Record
+from datamodules.errors import UserError
+
+REFERENCES = ("base-model", "din")  # every row is compared with these and with the row above it
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """The runs of one model on one data set; figures are None without a finished run."""
+
+    model: str
+    label: str
+    seeds: int
+    failed: int
+    mean: float | None  # test AUC of the reported selection
+    std: float | None  # unbiased, over seeds; None below two
+    last: float | None  # mean test AUC at the last step
+    inflation: float | None  # mean of the best test AUC minus the last: what choosing on test adds
+    interval: Interval | None  # of the mean, over test users; None without predictions
+    scores: tuple[Scores, ...]  # a seed each; empty where a seed has no predictions
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row against another, with the p of its table's tests together."""
+
+    comparison: Comparison
+    p: float  # corrected by Holm
+
+    @property
+    def is_open(self) -> bool:
+        """True where the two rows are not told apart."""
+        return self.p >= SIGNIFICANT
+
+
+def summarise(records: Sequence[Record], model: str, label: str) -> Row:
+    """Return the row of `model` from the records of one data set, protocol and variant.
+
+    Raises UserError where the predictions of two seeds are not of the same number of test users.
+    """
+    mine = [record for record in records if record.model == model]
+    finished = [record for record in mine if record.status == "finished"]
+    aucs = [record.reported_auc for record in finished]
+    lasts = [record.auc.last for record in finished if record.auc.last is not None]
+    picked = [r.auc.test - r.auc.last for r in finished if r.auc.test is not None and r.auc.last is not None]
+    scores = _reported_scores(finished)
+    return Row(
+        model=model,
+        label=label,
+        seeds=len(finished),
+        failed=len(mine) - len(finished),
+        mean=fmean(aucs) if aucs else None,
+        std=stdev(aucs) if len(aucs) > 1 else None,
+        last=fmean(lasts) if lasts else None,
+        inflation=fmean(picked) if picked else None,
+        interval=bootstrap_interval(scores) if scores else None,
+        scores=scores,
+    )
+
+
+def differences(rows: Sequence[Row], references: Sequence[Row]) -> dict[tuple[str, str], Difference]:
+    """Test each row against each reference and against the nearest filled row above it.
+
+    Returns (model, other) -> mean AUC of the model minus the other's, in both directions; pairs that cannot be tested,
+    for want of a second seed or of predictions, are not in it. A pair is tested once, and all together are corrected
+    by Holm.
+    """
+    pairs = [*zip(rows, rows_above(rows), strict=True), *((row, other) for other in references for row in rows)]
+    found: dict[tuple[str, str], Comparison] = {}
+    for row, other in pairs:
+        if other is None or row.model == other.model or (other.model, row.model) in found:
+            continue
+        if min(len(row.scores), len(other.scores)) > 1:
+            found[row.model, other.model] = compare(other.scores, row.scores)
+    corrected = holm([comparison.p for comparison in found.values()])
+    tested: dict[tuple[str, str], Difference] = {}
+    for ((model, other_model), comparison), p in zip(found.items(), corrected, strict=True):
+        tested[model, other_model] = Difference(comparison, p)
+        tested[other_model, model] = Difference(comparison._replace(difference=-comparison.difference), p)
+    return tested
+
+
+def rows_above(rows: Sequence[Row]) -> list[Row | None]:
+    """Return for each row the nearest one above it that has a finished run."""
+    above: list[Row | None] = []
+    filled = None
+    for row in rows:
+        above.append(filled)
+        filled = row if row.mean is not None else filled
+    return above
+
+
+def _reported_scores(finished: Sequence[Record]) -> tuple[Scores, ...]:
+    scores: list[Scores] = []
+    for record in finished:
+        run = read_scores(record.path.parent)
+        if run is None:
+            return ()
+        if scores and len(run.reported) != len(scores[0]):
+            raise UserError(
+                f"{record.path.parent} has predictions for {len(run.reported)} test users, "
+                f"{finished[0].path.parent} for {len(scores[0])}, expected the same. Train one of them again."
+            )
+        scores.append(run.reported)
+    return tuple(scores)

@@ -1,0 +1,1 @@
+"""The commands of `dien-bench`: each file parses, calls and prints."""

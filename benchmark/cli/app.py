@@ -1,0 +1,62 @@
+"""The command line, `dien-bench` or `python -m benchmark`."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from benchmark.cli import bench, data, figures, models, run
+from benchmark.cli import leaderboard as board
+from benchmark.cli import table as results
+from benchmark.cli import wandb_workspace as tracking
+from datamodules.errors import UserError, blocks_writing, printable
+
+app = typer.Typer(
+    help="A reproducible benchmark of DIEN and the models that it is compared with.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+# In the order of `dien-bench --help`.
+for command in (
+    data.prepare,
+    data.import_data,
+    models.new_model,
+    models.check_model,
+    run.run,
+    results.table,
+    figures.figure,
+    results.probe,
+    bench.bench,
+    tracking.wandb_workspace,
+):
+    app.command("import" if command is data.import_data else None)(command)
+app.add_typer(board.leaderboard, name="leaderboard")
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 some run failed, 2 a mistake to mend, 130 interrupted."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        Console(stderr=True).print(
+            f"error: {printable(str(error))}", style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
+        sys.exit(2)
+    except OSError as error:
+        if not blocks_writing(error):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        text = (
+            f"error: cannot write{where}: {error.strerror}. Make room or see to the rights, and run the command again"
+        )
+        Console(stderr=True).print(
+            printable(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""`dien-bench bench`: how fast it is."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from benchmark.cli import completion
+from benchmark.cli.options import DataDir, Models, Out, ProtocolName, VariantName
+from benchmark.cli.output import Output
+
+
+def bench(
+    parts: Annotated[
+        list[str] | None, typer.Argument(help="kernels, train, phases, batches, prepare, peers; none: all but peers.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of torch; a run has one.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Measurements of each figure.")] = 7,
+    clock: Annotated[Literal["wall", "cpu"], typer.Option(help="cpu: processor time, for a busy machine.")] = "wall",
+    quick: Annotated[bool, typer.Option(help="Tiny sizes, two repeats: to see that it works.")] = False,
+    models: Models = None,
+    variant: VariantName = "official",
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Time on this prepared data set too.", autocompletion=completion.one(completion.datasets)),
+    ] = None,
+    protocol: ProtocolName = "arxiv-v1",
+    size: Annotated[int, typer.Option(help="Reviews in the files that `prepare` is timed on.")] = 200_000,
+    peers_python: Annotated[
+        Path, typer.Option(help="Python of the peers' environment, which make bench-peers makes.")
+    ] = Path(".venv-peers/bin/python"),
+    out: Out = Path("runs"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Measure speed, and write OUT/bench.json and OUT/bench.md.
+
+    kernels: the recurrences alone. train: a step and an evaluation of every row.
+    batches: making them. prepare: raw files to interactions.
+    peers: DIEN of other packages on the same batches (make bench-peers).
+
+    Example: dien-bench bench kernels train --models "din dien" --dataset sports
+    """
+    from baselines import MODELS
+    from benchmark.bench.suite import DEFAULT_PARTS, BenchConfig
+    from benchmark.bench.suite import bench as measure
+
+    config = BenchConfig(
+        parts=tuple(parts or DEFAULT_PARTS),
+        models=tuple(models.split() if models else MODELS),
+        variant=variant,
+        threads=threads,
+        repeats=2 if quick else repeats,
+        clock=clock,
+        quick=quick,
+        batch_size=batch_size,
+        dataset=dataset,
+        protocol=protocol,
+        data_dir=str(data_dir),
+        reviews=min(size, 2_000) if quick else size,
+        peers_python=str(peers_python),
+        out=str(out),
+    )
+    output = Output()
+    output.show(measure(config, report=output.say))
+    output.written(out / name for name in ("bench.json", "bench.md"))

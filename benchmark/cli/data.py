@@ -1,0 +1,113 @@
+"""`dien-bench prepare` and `import`: raw files, or a click log of your own, to interactions and samples."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmark.cli import completion
+from benchmark.cli.options import DataDir, Json, Quiet
+from benchmark.cli.output import Output
+
+
+def prepare(
+    datasets: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names of data sets: electronics books sports tafeng ...",
+            autocompletion=completion.one(completion.datasets),
+        ),
+    ],
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Make the samples of this protocol too.", autocompletion=completion.one(completion.protocols)
+        ),
+    ] = None,
+    data_dir: DataDir = Path("data"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Download and prepare data sets.
+
+    Example: dien-bench prepare tafeng --protocol clean
+    """
+    from datamodules.datasets import get_dataset, prepare_interactions
+    from datamodules.files.manifest import load_manifest
+    from datamodules.protocol import get_protocol
+
+    output = Output(as_json=as_json, quiet=quiet)
+    for name in datasets:
+        get_dataset(name, data_dir)
+    if protocol:
+        get_protocol(protocol)
+    prepared: list[dict[str, Any]] = []
+    for name in datasets:
+        folder = prepare_interactions(name, data_dir, report=output.say)
+        prepared.append({"dataset": name, "folder": str(folder), "counts": load_manifest(folder)["counts"]})
+        if protocol:
+            from datamodules.samples_file import prepare_samples
+
+            samples = prepare_samples(name, protocol, data_dir)
+            splits = {split: len(getattr(samples, split)) for split in ("train", "validation", "test")}
+            prepared[-1] |= {"protocol": protocol, "samples": splits}
+            output.say(
+                f"{name}: {protocol} gives {splits['train']:,} training, {splits['validation']:,} validation, "
+                f"{splits['test']:,} test samples"
+            )
+        output.say(f"{name}: ready in {folder}")
+    output.advise(
+        f'dien-bench run --datasets "{" ".join(datasets)}"{f" --protocol {protocol}" if protocol else ""} --table 4'
+    )
+    output.result(prepared)
+
+
+def import_data(
+    clicks: Annotated[Path, typer.Argument(help="The log: CSV with a header, also .gz, or Parquet; a row a click.")],
+    name: Annotated[str, typer.Option(help="What the data set is called from now on.")],
+    user: Annotated[str, typer.Option(help="Column of the user.")] = "user",
+    item: Annotated[str, typer.Option(help="Column of the item.")] = "item",
+    category: Annotated[str, typer.Option(help="Column of the item's category.")] = "category",
+    time: Annotated[str, typer.Option(help="Column of the time, unix seconds or ISO 8601.")] = "time",
+    label: Annotated[
+        str | None, typer.Option(help="Column that is 1 for a click, 0 for none; 'label' if there is one.")
+    ] = None,
+    delimiter: Annotated[str, typer.Option(help="What stands between two cells; 'tab' for a tabulator.")] = ",",
+    min_behaviours: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 2,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of a run; three passes if not given.")] = None,
+    ordered_ties: Annotated[
+        bool, typer.Option(help="Whether behaviours with one time have a known order; if not, a history ends before.")
+    ] = True,
+    title: Annotated[str | None, typer.Option(help="What it is, in a line, for the manifest.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Under which terms, for the manifest.")] = None,
+    data_dir: DataDir = Path("data"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make a click log of your own a data set; then NAME stands wherever a data set is asked for.
+
+    Example: dien-bench import clicks.csv --name my-clicks --user visitor --time when
+    """
+    from datamodules.errors import UserError
+    from datamodules.files.manifest import load_manifest
+    from datamodules.sources.click_file import ClickFile
+    from datamodules.sources.clicks import import_clicks
+
+    output = Output(as_json=as_json, quiet=quiet)
+    between = "\t" if delimiter in ("tab", "\\t") else delimiter
+    if len(between) != 1:
+        raise UserError(f"the delimiter must be one character or 'tab', got {delimiter!r}")
+    folder = import_clicks(
+        ClickFile(clicks, user, item, category, time, label, between),
+        name,
+        data_dir,
+        title=title,
+        licence=licence,
+        min_behaviours=min_behaviours,
+        steps=steps,
+        order_within_time=ordered_ties,
+        report=output.say,
+    )
+    output.say(f"{name}: ready in {folder}")
+    output.advise(f"dien-bench run --datasets {name}")
+    output.result({"dataset": name, "folder": str(folder), "counts": load_manifest(folder)["counts"]})

@@ -1,0 +1,120 @@
+"""`dien-bench figure`: learning curves of finished runs, and what one trained model makes of one history."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import completion
+from benchmark.cli.options import DataDir, Datasets, Out, ProtocolName, VariantName
+from benchmark.cli.output import Output
+from benchmark.cli.table import check_names
+from benchmark.records import paper
+from datamodules.errors import UserError, unknown_name
+
+NUMBERS = ("2", "3", "auc")
+
+
+def figure(
+    number: Annotated[
+        str,
+        typer.Argument(
+            help="2: losses over steps; 3: evolving interests of one history; auc: test AUC of every row.",
+            autocompletion=completion.one(lambda: NUMBERS),
+        ),
+    ],
+    datasets: Datasets = "electronics books",
+    protocol: ProtocolName = "arxiv-v1",
+    variant: VariantName = "official",
+    model: Annotated[
+        str,
+        typer.Option(help="The row whose losses figure 2 shows.", autocompletion=completion.one(completion.models)),
+    ] = "dien",
+    run: Annotated[
+        Path | None, typer.Option(help="Figure 3: folder of a finished run of dien, augru, agru or aigru.")
+    ] = None,
+    user: Annotated[
+        int | None, typer.Option(help="Figure 3: whose history; none: a test user chosen by a rule.")
+    ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            help="Figure 3: categories, oldest first, in place of a user: 'Speakers,Headphones' or 'Bags, Packs;Tents'."
+        ),
+    ] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="Figure 3: categories of targets, likewise; 'none' is equal attention.")
+    ] = None,
+    out: Out = Path("runs"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Draw a figure from the runs in OUT, as PNG and SVG; figure 3 from the weights of one run.
+
+    Example: dien-bench figure 2 --datasets "sports beauty"
+
+    Example: dien-bench figure 3 --run runs/sports/aaai-2019/dien-official/seed-0
+    """
+    if number not in NUMBERS:
+        raise unknown_name("figure", number, NUMBERS)
+    if number == "3":
+        if run is None:
+            raise UserError("figure 3 shows one trained model: name its folder, --run runs/.../dien-official/seed-0")
+        drawn = _figure3(run, user, history, targets, out, data_dir)
+    else:
+        drawn = _learning_curves(number, datasets.split(), protocol, variant, model, out, data_dir)
+    Output().written(drawn)
+
+
+def _learning_curves(
+    number: str, names: list[str], protocol: str, variant: str, model: str, out: Path, data_dir: Path
+) -> list[Path]:
+    """Figure 2, or the AUC of every row."""
+    from benchmark.records.record import read_records
+    from benchmark.report.learning_curves import figure2, figure_auc
+
+    check_names(names, protocol, data_dir)
+    found = read_records(out, protocol=protocol, variant=variant)
+    curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
+    for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):
+        if record.dataset in curves and record.status == "finished":
+            curves[record.dataset].setdefault(record.model, []).append(record.path.parent / "metrics.csv")
+    if number == "2":
+        return list(figure2({name: rows.get(model, []) for name, rows in curves.items()}, out / "figure2", model=model))
+    return [
+        path
+        for name, rows in curves.items()
+        for path in figure_auc(dict(rows), out / f"auc-{name}-{protocol}-{variant}", dataset=name)
+    ]
+
+
+def _figure3(
+    run: Path, user: int | None, history: str | None, targets: str | None, out: Path, data_dir: Path
+) -> list[Path]:
+    """Figure 3 of one run: of a user, or of a history made of categories."""
+    from benchmark.analysis.evolution import Catalogue, choose, emphasis, split_names, trajectories
+    from benchmark.records.record import read_records
+    from benchmark.report.figure3 import figure3, figure3_command
+    from benchmark.runs.weights import load_model
+    from datamodules.interactions import load_category_names
+    from datamodules.samples_file import prepare_samples
+
+    if user is not None and history is not None:
+        raise UserError("give --user or --history, not both: a history is a user's or made of categories")
+    records = read_records(run)
+    if len(records) != 1:
+        raise UserError(f"{run} holds {len(records)} runs, expected one: name the folder of a seed")
+    (record,) = records
+    samples = prepare_samples(record.dataset, record.protocol, data_dir)
+    net = load_model(record, samples)
+    catalogue = Catalogue(samples, load_category_names(data_dir / record.dataset))
+    shown, aims = choose(catalogue, user, split_names(history), split_names(targets))
+    return list(
+        figure3(
+            record,
+            shown,
+            trajectories(net, samples, shown.items, aims),
+            out / f"figure3-{record.dataset}-{record.protocol}-{record.model}-{record.variant}-seed-{record.seed}",
+            emphasis=emphasis(net, samples),
+            command=figure3_command(record, shown, aims),
+        )
+    )

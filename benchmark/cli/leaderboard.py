@@ -1,0 +1,73 @@
+"""`dien-bench leaderboard`: committed records, and the pages made from them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.options import Json, Quiet
+from benchmark.cli.output import Output
+
+leaderboard = typer.Typer()
+Board = Annotated[Path, typer.Option("--board", help="The leaderboard's folder.")]
+
+
+@leaderboard.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    """Keep the board of committed records: add runs, verify it, build its pages (also with no word behind it).
+
+    Example: dien-bench leaderboard add runs
+    """
+    if context.invoked_subcommand is None:
+        build()
+
+
+@leaderboard.command()
+def add(
+    runs: Annotated[Path, typer.Argument(help="Folder of runs, OUT of `dien-bench run`.")],
+    board: Board = Path("leaderboards"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Check finished runs and copy their records: all seeds, the same samples, and the AUC that they claim.
+
+    Example: dien-bench leaderboard add runs
+    """
+    from benchmark.leaderboard.store import add_runs
+
+    output = Output(as_json=as_json, quiet=quiet)
+    added, kept = add_runs(runs, board)
+    output.say(f"{added} runs added, {kept} were there already")
+    output.advise(f"dien-bench leaderboard build --board {board}")
+    output.result({"added": added, "kept": kept})
+
+
+@leaderboard.command()
+def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
+    """Recompute the AUC of every record from its ranks, or say that it has none; nothing is changed.
+
+    Example: dien-bench leaderboard verify
+    """
+    from benchmark.leaderboard.store import verify as recompute
+
+    output = Output(as_json=as_json, quiet=quiet)
+    agreeing, without = recompute(board)
+    for path in without:
+        output.say(f"{path}: no predictions, its AUC cannot be recomputed")
+    output.say(f"{agreeing} runs give the AUC of their records, {len(without)} have no predictions")
+    output.result({"agreeing": agreeing, "without_predictions": without})
+
+
+@leaderboard.command()
+def build(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
+    """Make tables, figures and site/index.html from all records of the board, and the table in the README beside it.
+
+    Example: dien-bench leaderboard build
+    """
+    from benchmark.leaderboard.build import build as make
+
+    output = Output(as_json=as_json, quiet=quiet)
+    written = make(board)
+    output.written(written)
+    output.advise(f"open {board / 'site' / 'index.html'}")
+    output.result({"files": written})

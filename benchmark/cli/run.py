@@ -1,0 +1,218 @@
+"""`dien-bench run`: rows trained for every seed."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from benchmark.cli import completion
+from benchmark.cli.options import (
+    DataDir,
+    Datasets,
+    Json,
+    Model,
+    Models,
+    Out,
+    ProtocolName,
+    Quiet,
+    VariantName,
+    rows_of,
+    seeds_of,
+)
+from benchmark.cli.output import Output
+from benchmark.cli.table import show_table, table_of_runs
+from benchmark.records import paper
+from datamodules.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from benchmark.runs.config import RunConfig
+
+
+def run(
+    datasets: Datasets = "electronics books",
+    protocol: ProtocolName = "arxiv-v1",
+    variant: VariantName = "official",
+    models: Models = None,
+    model: Model = None,
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by spaces.")] = "0 1 2 3 4",
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
+    workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
+    device: Annotated[
+        Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
+    ] = "auto",
+    devices: Annotated[int, typer.Option(help="Processes, a GPU or a core each, that share each batch of a run.")] = 1,
+    executor: Annotated[
+        Literal["local", "ray", "slurm"],
+        typer.Option(help="Where runs are trained: processes here, a Ray cluster, Slurm jobs."),
+    ] = "local",
+    slurm: Annotated[
+        str, typer.Option(envvar="DIEN_BENCH_SLURM", help="Options of sbatch: 'partition=gpu time=240 mem=8GB'.")
+    ] = "",
+    number: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            help="Train the rows of this table, and print it: 2 or 4.",
+            autocompletion=completion.one(lambda: paper.TABLES),
+        ),
+    ] = None,
+    logger: Annotated[
+        Literal["wandb", "tensorboard", "csv"],
+        typer.Option(help="Where curves go besides metrics.csv; W&B is offline where no key is configured."),
+    ] = "wandb",
+    wandb: Annotated[bool, typer.Option(help="--no-wandb: --logger csv.")] = True,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what has failed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be run, and how long it would take.")
+    ] = False,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Between two checkpoints of a run.")] = 60.0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    out: Out = Path("runs"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Train rows for every seed; what has a record already is not trained again, what was interrupted goes on.
+
+    Example: dien-bench run --datasets tafeng --models "din dien" --seeds "0 1"
+    """
+    if number is not None and number not in paper.TABLES:
+        raise unknown_name("table", number, paper.TABLES)
+    tracker = "csv" if logger == "wandb" and not wandb else logger
+    output, names, rows = Output(as_json=as_json, quiet=quiet), datasets.split(), rows_of(models, number, model)
+    from benchmark.executors import hire_from
+    from benchmark.executors.plan import bytes_per_run
+    from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
+    from benchmark.executors.sweep import sweep
+    from benchmark.runs.config import RunConfig
+    from benchmark.runs.device import visible_gpus
+    from benchmark.runs.failure import forget_failure
+    from benchmark.tracking.loggers import log_table
+    from datamodules.datasets import prepare_interactions
+    from datamodules.samples_file import prepare_samples
+
+    configs = [
+        RunConfig(
+            dataset=name,
+            protocol=protocol,
+            model=row,
+            variant=variant,
+            seed=seed,
+            steps=steps,
+            batch_size=batch_size,
+            data_dir=str(data_dir),
+            out=str(out),
+            logger=tracker,
+            device=device,
+            devices=devices,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        for seed in seeds_of(seeds)
+        for name in names
+        for row in rows
+    ]
+    if devices > 1 and executor != "local":
+        raise UserError(
+            f"--devices {devices} is for runs on this machine, not for --executor {executor}: leave out one"
+        )
+    if not configs:
+        raise UserError("nothing to run: give at least one data set, one model and one seed")
+    for config in configs:  # on a cluster the device is another machine's
+        (config if executor == "local" else replace(config, device="auto")).check()
+    gpus = gpu_groups(visible_gpus(device), devices) if executor == "local" else []
+    count, threads = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
+    if workers == "auto" and not gpus:
+        count = max(1, count // devices)
+    if dry_run:
+        output.result(show_plan(configs, count, retry_failed, output))
+        return
+    check_writable(out)
+    for name in dict.fromkeys(names):
+        prepare_interactions(name, data_dir, report=output.say)
+        prepare_samples(name, protocol, data_dir)
+    for config in configs if retry_failed else []:
+        forget_failure(config)
+    hire = None if executor == "local" else hire_from(executor, _number(workers), device, out, slurm)
+    result = sweep(configs, workers=count, threads=threads, gpus=gpus, hire=hire, quiet=quiet)
+    found: dict[str, Any] = {
+        "out": str(out),
+        "kept": result.skipped,
+        "failed": result.failed,
+        "records": result.records,
+    }
+    if number is not None:
+        made = table_of_runs(number, names, protocol, variant, rows, out)
+        found["table"] = show_table(made, f"table{number}", out, output)
+        log_table(made, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant])
+    output.say(f"{len(result.records)} records in {out}")
+    if number is None:
+        output.advise(
+            f'dien-bench table 4 --datasets "{datasets}" --models "{" ".join(rows)}" --protocol {protocol} '
+            f"--variant {variant} --out {out}"
+        )
+    output.advise(*_where_curves_are(tracker, out))
+    output.result(found)
+    for name, reason in result.failed.items():
+        output.say(f"failed: {name}: {reason}", style="red")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def gpu_groups(gpus: list[str], devices: int) -> list[str]:
+    """GPUs in groups of `devices`, named as CUDA_VISIBLE_DEVICES does; raises `UserError` where they make no group."""
+    groups = [",".join(gpus[at : at + devices]) for at in range(0, len(gpus) - devices + 1, devices)]
+    if gpus and not groups:
+        raise UserError(
+            f"--devices {devices} asks for more GPUs than torch sees, {len(gpus)}: use fewer, or --device cpu"
+        )
+    return groups
+
+
+def _number(workers: str) -> int | None:
+    """The number of workers asked for, None for "auto"."""
+    if workers == "auto":
+        return None
+    if not workers.lstrip("-").isdecimal():
+        raise UserError(f"the number of workers must be a whole number or 'auto', got {workers!r}")
+    return int(workers)
+
+
+def check_writable(out: Path) -> None:
+    """Raise `UserError` where nothing can be written, before hours are spent on it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out) as file:
+            file.write(b"x" * 4096)
+            file.flush()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {out}: {error.strerror or error}. Make room or see to the rights, or choose another "
+            "folder (OUT=..., --out ...); finished runs are kept"
+        ) from error
+
+
+def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool, output: Output) -> list[dict[str, Any]]:
+    """Print what a sweep would do, and return it for --json."""
+    from benchmark.executors.plan import describe_plan, needs_data, plan
+
+    planned = plan(configs, retry_failed=retry_failed)
+    table, summary = describe_plan(planned, workers)
+    output.show(table)
+    for name in needs_data(configs):
+        output.say(f"{name}: not prepared yet; reading it comes first (time and disk not counted)")
+    output.say(summary)
+    return [{"run": run.config.name, "state": run.state, "seconds": run.seconds} for run in planned]
+
+
+def _where_curves_are(tracker: str, out: Path) -> list[str]:
+    """The command that shows learning curves or uploads them."""
+    if tracker == "tensorboard":
+        return [f"tensorboard --logdir {out / 'tensorboard'}"]
+    if tracker == "wandb" and any((out / "wandb").glob("offline-run-*")):
+        return [f"wandb sync {out / 'wandb' / 'offline-run-*'} uploads the learning curves, with a key"]
+    return []

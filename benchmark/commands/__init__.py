@@ -1,1 +1,0 @@
-"""The commands of `dien-bench`, a file for each group; `benchmark.cli` puts them together."""

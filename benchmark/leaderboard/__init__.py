@@ -1,0 +1,1 @@
+"""The committed board: records are added, verified, and made into tables, figures and pages."""

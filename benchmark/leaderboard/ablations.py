@@ -1,0 +1,59 @@
+"""Rows with options, as "dien+auxiliary_weight=0.5", each beside the row that it changes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from benchmark.analysis.comparison import compare, holm
+from benchmark.analysis.probes import Probes
+from benchmark.analysis.summary import Difference, Row
+from benchmark.leaderboard.site_data import OPTIONS, Shown
+from benchmark.records.paper import LABELS
+from benchmark.records.record import Record
+from benchmark.report.tables import results_of
+
+
+def base_of(model: str) -> str:
+    """The row that a row with options changes, itself where it has none."""
+    return model.partition("+")[0]
+
+
+def option_tables(
+    records: Sequence[Record], protocol: str, variant: str, datasets: Sequence[str], probes: Mapping[str, Probes]
+) -> list[Shown]:
+    """Return a table for each row of the paper that was also trained with options.
+
+    The records are those of the protocol and variant. The first line of a table is the row itself; the others are
+    compared with it, and with nothing else.
+    """
+    changed = {base_of(record.model) for record in records if record.model not in LABELS} & set(LABELS)
+    tables = []
+    for base in [model for model in LABELS if model in changed]:
+        mine = [record for record in records if base_of(record.model) == base]
+        options = sorted({record.model for record in mine} - {base})
+        places = [name for name in datasets if any(r.dataset == name and r.model != base for r in mine)]
+        results = [
+            result._replace(
+                rows=[_named(row) for row in result.rows if row.model == base or row.seeds + row.failed],
+                tested=against(result.rows, base),
+            )
+            for result in results_of(mine, "4", places, protocol, variant, [base, *options], probes)
+        ]
+        tables.append(Shown(OPTIONS, protocol, variant, results, notes=(), references=(base,)))
+    return tables
+
+
+def _named(row: Row) -> Row:
+    """The row under its options alone, since the line above all names the rest."""
+    _, *options = row.model.split("+")
+    return replace(row, label=f"with {', '.join(options)}") if options else row
+
+
+def against(rows: Sequence[Row], base: str) -> dict[tuple[str, str], Difference]:
+    """Test each row against the base alone, all together corrected by Holm; as `summary.differences`."""
+    first = next(row for row in rows if row.model == base)
+    pairs = [row for row in rows if row is not first and min(len(row.scores), len(first.scores)) > 1]
+    found = [compare(first.scores, row.scores) for row in pairs]
+    corrected = holm([comparison.p for comparison in found])
+    return {
+        (row.model, base): Difference(comparison, p) for row, comparison, p in zip(pairs, found, corrected, strict=True)
+    }

@@ -1,0 +1,149 @@
+"""The leaderboard: committed records, and the tables, figures and pages made from them and from nothing else.
+
+leaderboards/records/ holds record.json, metrics.csv and ranks.parquet of every run in the layout of a run folder.
+Ranks of its predictions let anybody recompute the AUC and test two rows against each other, and name neither users nor
+items. leaderboards/probes/ holds what simple rules reach on the same test samples.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from benchmark.analysis.probes import Probes, file_name, read_probes
+from benchmark.leaderboard.ablations import base_of, option_tables
+from benchmark.leaderboard.claims import claims_page
+from benchmark.leaderboard.site import read_figures, write_site
+from benchmark.leaderboard.site_data import Shown
+from benchmark.leaderboard.study import write_study
+from benchmark.records import paper
+from benchmark.records.record import Record, read_records
+from benchmark.report.learning_curves import figure2, figure_auc
+from benchmark.report.probe_tables import overview
+from benchmark.report.render import escape_markdown, write_table
+from benchmark.report.tables import results_of, table_of
+from datamodules.errors import UserError
+from datamodules.files.atomic import write_atomically
+from datamodules.protocol import PROTOCOLS
+
+
+def build(board: Path) -> list[Path]:
+    """Write every table and figure of the board, and its index, from its records; return their paths."""
+    records = read_records(board / "records") if (board / "records").is_dir() else []
+    if not records:
+        page = write_site(board, [], [], [])[0]
+        raise UserError(
+            f"{board / 'records'} holds no record; {page} says how to make one: dien-bench leaderboard add runs"
+        )
+    written: list[Path] = []
+    shown: list[Shown] = []
+    options: list[Shown] = []
+    index = [
+        "# Leaderboard",
+        "",
+        "Made by `make leaderboard` from the records in `records/` and the rules in `probes/`; not to be edited.",
+        "`dien-bench leaderboard verify` recomputes every AUC. Printed figures one by one: [claims](claims.md).",
+        "Why the paper's AUC is not reached: the [study](study.md).",
+        "With seeds, settings and learning curves of every row: open [`site/index.html`](site/index.html).",
+        "",
+    ]
+    for protocol, variant in sorted({(record.protocol, record.variant) for record in records}, key=_order):
+        mine = [record for record in records if (record.protocol, record.variant) == (protocol, variant)]
+        datasets = sorted({record.dataset for record in mine}, key=_dataset_order)
+        own = sorted({record.model for record in mine if base_of(record.model) not in paper.LABELS})
+        stem = f"{protocol}-{variant}"
+        probes = _probes(board, datasets, protocol)
+        index += [f"## Protocol {escape_markdown(protocol)}, variant {variant}", ""]
+        for number, rows in paper.TABLES.items():
+            models = [row.model for row in rows if any(record.model == row.model for record in mine)] + own
+            if len(models) < 2:
+                continue
+            results = results_of(mine, number, datasets, protocol, variant, models, probes)
+            made = table_of(results, number, protocol, variant)
+            shown.append(Shown(number, protocol, variant, results, made.notes))
+            paths = write_table(made, board, f"table{number}-{stem}")
+            written += paths
+            index += [paths[0].read_text().replace("## ", "#### ").replace("##### ", "#### "), ""]
+            index += [f"As [CSV]({quote(paths[1].name)}).", ""]
+            if (number, stem) == ("4", "arxiv-v1-official"):
+                short = table_of(results, number, protocol, variant, short=True)
+                _show_in(board.parent / "README.md", board.name, short.markdown())
+        options += option_tables(mine, protocol, variant, datasets, probes)
+        written += _figures(mine, datasets, board, stem, index)
+    index += _evolution(board)
+    measured = _measured_probes(board)
+    index += [overview(measured).markdown().replace("### ", "#### ")] if measured else []
+    write_atomically(board / "claims.md", claims_page(records, board).encode())
+    written += write_study(records, {(found.dataset, found.protocol): found for found in measured}, board)
+    write_atomically(board / "README.md", "\n".join(index).encode())
+    return [*written, board / "claims.md", board / "README.md", *write_site(board, records, shown, measured, options)]
+
+
+def _probes(board: Path, datasets: Sequence[str], protocol: str) -> dict[str, Probes]:
+    found = {name: read_probes([board / "probes"], name, protocol) for name in datasets}
+    return {name: probes for name, probes in found.items() if probes is not None}
+
+
+def _measured_probes(board: Path) -> list[Probes]:
+    """Return all probes of the board, by data set and protocol."""
+    by_protocol = [_probes(board, _probed(board, protocol), protocol) for protocol in PROTOCOLS]
+    measured = [probes for found in by_protocol for probes in found.values()]
+    return sorted(measured, key=lambda probes: _dataset_order(probes.dataset))
+
+
+def _probed(board: Path, protocol: str) -> list[str]:
+    """Return the data sets whose probes under a protocol the board has."""
+    before, behind = file_name("\0", protocol).split("\0")
+    names = [path.name[len(before) : -len(behind)] for path in (board / "probes").glob(f"{before}*{behind}")]
+    return sorted(names, key=_dataset_order)
+
+
+def _show_in(readme: Path, board: str, markdown: str) -> None:
+    """Put a board's table between its two marks of a page, where the page has them."""
+    begin, end = f"<!-- table 4 of {board} -->", f"<!-- /table 4 of {board} -->"
+    text = readme.read_text() if readme.exists() else ""
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if found and closed:
+        table_only = markdown.replace("## ", "### ", 1).replace("\n### ", "\n#### ")
+        write_atomically(readme, f"{before}{begin}\n{table_only}{end}{after}".encode())
+
+
+def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: str, index: list[str]) -> list[Path]:
+    curves: dict[str, dict[str, list[Path]]] = {}
+    for record in sorted(records, key=lambda record: (paper.order(record.model), record.seed)):
+        if record.model != base_of(record.model) in paper.LABELS:
+            continue  # a row with options has its curves on the page study-details.html
+        path = record.path.parent / "metrics.csv"
+        curves.setdefault(record.dataset, {}).setdefault(record.model, []).append(path)
+    written: list[Path] = []
+    datasets = [name for name in datasets if name in curves]
+    with_auxiliary = {name: curves[name]["dien"] for name in datasets if "dien" in curves[name]}
+    if with_auxiliary:
+        written += figure2(with_auxiliary, board / f"figure2-{stem}")
+        index += [f"![Whole loss and auxiliary loss over steps]({quote(f'figure2-{stem}.png')})", ""]
+    for name in datasets:
+        written += figure_auc(curves[name], board / f"auc-{name}-{stem}", dataset=f"{name}, {stem}")
+        index += [f"![Test AUC over steps on {escape_markdown(name)}]({quote(f'auc-{name}-{stem}.png')})", ""]
+    return written
+
+
+def _evolution(board: Path) -> list[str]:
+    """Return what the index says of the figures of evolving interests that lie on the board."""
+    stems = [path.stem for path in sorted(board.glob("figure3-*.json"))]
+    if not stems:
+        return []
+    lines = ["## Evolving interests", "", "Figure 3; to point at in [`site/figure3.html`](site/figure3.html).", ""]
+    for stem, figure in zip(stems, read_figures(board), strict=True):
+        lines += [f"![Evolving interests]({stem}.png)", "", *(f"- {said}" for said in figure["caption"]), ""]
+        lines += ["Made by", "```", str(figure["command"]), "```", ""]
+    return lines
+
+
+def _order(key: tuple[str, str]) -> tuple[int, str]:
+    protocol, variant = key
+    return (list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS), variant)
+
+
+def _dataset_order(name: str) -> tuple[int, str]:
+    first = ("electronics", "books", "sports", "beauty")
+    return (first.index(name) if name in first else len(first), name)

@@ -1,0 +1,116 @@
+"""What the study compares: its rows, the seeds of a row, and how much two rows differ on the same test users."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from benchmark.analysis.comparison import compare
+from benchmark.analysis.probes import Probes
+from benchmark.records import paper
+from benchmark.records.curves import read_curve
+from benchmark.records.predictions import Scores, read_scores
+from benchmark.records.record import Record
+
+DATASETS = ("sports", "beauty")
+MODELS = ("base-model", "din", "gru-attention", "augru", "dien")
+SHORT = ("base-model", "din", "dien")  # what is run under the protocols of one change
+PROTOCOLS = {  # in the order of the ladder, then the two beside it
+    "arxiv-v1": "catalogue order",
+    "aaai-2019": "by time, a day in catalogue order",
+    "random-ties": "by time, a day in random order",
+    "clean": "the same, and no negative that the user knows",
+    "uniform-negatives": "`aaai-2019`, negatives uniform",
+    "din-2018": "every position trains, negatives uniform",
+}
+LADDER = ("arxiv-v1", "aaai-2019", "random-ties", "clean")
+RULE = "catalogue-order"
+Measured = Mapping[tuple[str, str], Probes]  # (data set, protocol)
+
+
+class Runs(NamedTuple):
+    """Finished records of one row by seed; AUC is that of the checkpoint best on test unless said otherwise."""
+
+    records: dict[int, Record]
+
+    def mean(self, selection: str = "test") -> float | None:
+        """Mean test AUC over the seeds of the checkpoint that a selection takes; None without one."""
+        aucs = [getattr(record.auc, selection) for record in self.records.values()]
+        return None if not aucs or None in aucs else fmean(aucs)
+
+    def text(self) -> str:
+        """Mean ± standard deviation (seeds); empty without a run."""
+        mean = self.mean()
+        if mean is None:
+            return ""
+        aucs = [record.auc.test for record in self.records.values() if record.auc.test is not None]
+        return f"{mean:.3f}" + (f" ± {stdev(aucs):.3f}" if len(aucs) > 1 else "") + f" ({len(aucs)})"
+
+    def text_at(self, step: int) -> str:
+        """Mean test AUC over the seeds at an evaluated step (seeds); empty without a run."""
+        curves = [read_curve(record.path.parent / "metrics.csv", "test_auc") for record in self.records.values()]
+        aucs = [value for curve in curves for at, value in zip(curve.steps, curve.values, strict=True) if at == step]
+        return f"{fmean(aucs):.3f} ({len(aucs)})" if aucs else ""
+
+    def only(self, seeds: Sequence[int]) -> "Runs":
+        """The runs of some seeds."""
+        return Runs({seed: self.records[seed] for seed in seeds})
+
+    def scores(self) -> list[Scores]:
+        """The scores of each seed that has any."""
+        found = [read_scores(record.path.parent) for record in self.records.values()]
+        return [run.test or run.reported for run in found if run is not None]
+
+
+Find = Callable[[str, str, str, str], Runs]  # data set, protocol, variant, model
+
+
+def finder(records: Sequence[Record]) -> Find:
+    """Return what looks runs up; they are empty where there are none."""
+    by_row: dict[tuple[str, ...], dict[int, Record]] = {}
+    for record in records:
+        if record.status == "finished":
+            key = (record.dataset, record.protocol, record.variant, record.model)
+            by_row.setdefault(key, {})[record.seed] = record
+    return lambda *key: Runs(dict(sorted(by_row.get(key, {}).items())))
+
+
+def difference(runs: Runs, reference: Runs) -> str:
+    """How much higher the AUC of `runs` is, over the seeds that both have; empty where there is none.
+
+    From two seeds on with the half width of its 95 % interval over test users and seeds (`statistics.compare`), where
+    both were scored on equally many test users.
+    """
+    seeds = sorted(runs.records.keys() & reference.records.keys())
+    runs, reference = runs.only(seeds), reference.only(seeds)
+    ours, theirs = runs.mean(), reference.mean()
+    if ours is None or theirs is None:
+        return ""
+    gain = f"{ours - theirs:+.3f}"
+    first, second = reference.scores(), runs.scores()
+    if len(seeds) < 2 or not len(first) == len(second) == len(seeds) or len(first[0]) != len(second[0]):
+        return f"{gain} ({len(seeds)})"
+    low, high = compare(first, second).interval
+    return f"{gain} ± {(high - low) / 2:.3f} ({len(seeds)})"
+
+
+def picked(runs: Runs, honest: str) -> str:
+    """What the checkpoint best on test has over the one that an honest selection takes."""
+    best, other = runs.mean(), runs.mean(honest)
+    return "" if best is None or other is None else f"{best - other:+.3f} ({len(runs.records)})"
+
+
+def rule_auc(probes: Measured, dataset: str, protocol: str) -> float | None:
+    """AUC of the catalogue rule on the test samples; None where it was not measured."""
+    found = probes.get((dataset, protocol))
+    return None if found is None else next((probe.auc for probe in found.probes if probe.name == RULE), None)
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table whose first column is text and whose others are numbers."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def short_label(model: str) -> str:
+    """The paper's label of a row without what the rows of Table 4 share."""
+    return paper.LABELS[model].replace("BaseModel + GRU + ", "")

@@ -1,0 +1,1 @@
+"""What a run leaves: its record, predictions and curves; and the paper's printed figures."""

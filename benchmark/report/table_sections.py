@@ -1,0 +1,201 @@
+"""One data set's part of a table: its rows, its probes, how the rows differ, and what must be said about them."""
+
+from typing import NamedTuple
+
+from benchmark.analysis.comparison import Interval
+from benchmark.analysis.probes import Probe, Probes
+from benchmark.analysis.summary import REFERENCES, Difference, Row, rows_above
+from benchmark.records import paper
+from benchmark.records.paper import Auc
+from benchmark.records.record import Record
+from benchmark.report.render import Section, fixed, signed
+
+# The data set whose printed figures stand beside data sets that the paper does not have.
+REFERENCE = "electronics"
+
+NOTE_MEAN = "Mean test AUC ± unbiased standard deviation (seeds); the highest mean of a data set is in bold."
+NOTE_INTERVAL = "95 % interval: bootstrap over test users of the mean over seeds; blank without predictions."
+NOTE_INFLATION = (
+    "best − last: what choosing the checkpoint on test users adds to the AUC of the last step, mean over seeds."
+)
+NOTE_CLOSE = "≈ Not distinguishable from the nearest filled row above."
+NOTE_TESTS = (
+    "Differences: mean AUC of the row minus the other's (p of a two-sided paired test that counts both test users and "
+    "seeds, Holm-corrected over the differences of a data set in this table). Rows with one seed or without "
+    "predictions are not tested; a p above 0.05 is no proof that two rows are equal."
+)
+NOTE_PART = "(n of m): only n of the m seeds of this data set are finished in this row."
+NOTE_REFERENCE = "paper, Electronics: printed for another data set, a point of comparison and nothing to be met."
+NOTES = (NOTE_MEAN, NOTE_CLOSE, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE, NOTE_TESTS)  # in this order
+
+
+class Result(NamedTuple):
+    """All that is known of one data set."""
+
+    dataset: str
+    protocol: str
+    rows: list[Row]
+    tested: dict[tuple[str, str], Difference]
+    probes: Probes | None
+    records: list[Record]  # of the rows shown
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds a row can have."""
+        return len({record.seed for record in self.records})
+
+
+def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
+    """Return the sections of one data set, and the notes that they need."""
+    printed, compared, notes = comparison(result.dataset, result.protocol)
+    full = ("last step", "best − last") if not short else ()
+    columns = ["model", "AUC", *full, *(compared[:1] if short else compared)]
+    cells = []
+    for row, above in zip(result.rows, rows_above(result.rows), strict=True):
+        difference = result.tested.get((row.model, above.model)) if above else None
+        auc = printed.get(row.model)
+        values = {
+            "model": row.label,
+            "AUC": _mean_cell(row, result.seeds, difference is not None and difference.is_open),
+            "95 % interval": _interval(row.interval),
+            "last step": fixed(row.last, 4),
+            "best − last": "" if row.inflation is None else f"{row.inflation:+.4f}",
+            "difference": signed(row.mean, auc and auc.mean, 4),
+        }
+        cells.append(values | dict.fromkeys(compared[:1], _printed(auc)))
+    if any("≈" in line["AUC"] for line in cells):
+        notes.append(NOTE_CLOSE)
+    if any(" of " in line["AUC"] for line in cells):
+        notes.append(NOTE_PART)
+    if any(line["95 % interval"] for line in cells) and not short:
+        columns.insert(2, "95 % interval")
+        notes.append(NOTE_INTERVAL)
+    if any(line["best − last"] for line in cells) and not short:
+        notes.append(NOTE_INFLATION)
+    best = max((fixed(row.mean, 4) for row in result.rows), default="")
+    bold = frozenset((i, 1) for i, row in enumerate(result.rows) if best and fixed(row.mean, 4) == best)
+    if result.probes:
+        cells += [_probe_line(probe) for probe in shown_probes(result.probes, short)]
+    rows = tuple(tuple(line.get(column, "") for column in columns) for line in cells)
+    sections = [
+        Section(result.dataset, tuple(columns), rows, bold, " ".join(filter(None, [warning(result), failures(result)])))
+    ]
+    if result.tested and not short:
+        sections.append(_differences(result))
+        notes.append(NOTE_TESTS)
+    return sections, notes
+
+
+def _differences(result: Result) -> Section:
+    """Return the tests of one data set, a line a row that has any."""
+    lines = []
+    for row, above in zip(result.rows, rows_above(result.rows), strict=True):
+        others = [*REFERENCES, above.model if above else ""]
+        cells = [_difference_cell(result.tested.get((row.model, other))) for other in others]
+        if any(cells):
+            lines.append((row.label, *cells))
+    header = ("model", *(f"minus {paper.LABELS[model]}" for model in REFERENCES), "minus the row above")
+    used = [j for j in range(len(header)) if any(line[j] for line in lines)]
+    rows = tuple(tuple(line[j] for j in used) for line in lines)
+    return Section(f"{result.dataset}: differences", tuple(header[j] for j in used), rows)
+
+
+def shown_probes(probes: Probes, short: bool) -> list[Probe]:
+    """Return the best rule without parameters and, in a full table, the best of all where that is another."""
+    free = probes.without_parameters
+    return [free] if short or probes.best == free else [free, probes.best]
+
+
+def _probe_line(probe: Probe) -> dict[str, str]:
+    interval = _interval(Interval(probe.low, probe.high))
+    return {
+        "model": f"probe: {probe.title}, {probe.parameters} parameters",
+        "AUC": f"{probe.auc:.4f}",
+        "95 % interval": interval,
+    }
+
+
+def rule_beats_base_model(result: Result) -> bool | None:
+    """Whether the best rule scores above BaseModel; None where either is not known."""
+    base = _base_model_auc(result)
+    return None if result.probes is None or base is None else result.probes.best.auc > base
+
+
+def warning(result: Result) -> str:
+    """Return what to say where a rule beats BaseModel, else nothing."""
+    base = _base_model_auc(result)
+    if result.probes is None or base is None or not rule_beats_base_model(result):
+        return ""
+    free = result.probes.without_parameters
+    rule = free if free.auc > base else result.probes.best
+    kind = "without parameters" if rule.parameters == 0 else f"with {rule.parameters} parameters"
+    what = rule.label if rule.parameters else f"that the candidate is {rule.label}"
+    better = [row.label for row in result.rows if row.mean is not None and row.mean >= rule.auc]
+    but = f" but {', '.join(better)}" if better else ""
+    return (
+        f"Warning: a rule {kind} ({what}) scores {rule.auc:.4f} on {result.dataset} under {result.protocol}, more than "
+        f"every row{but}. A high AUC here is no evidence that a model has learned interests."
+    )
+
+
+def failures(result: Result) -> str:
+    """Return which runs failed and why, else nothing; records of earlier versions kept no reason."""
+    labels = {row.model: row.label for row in result.rows}
+    said = [f"{labels[r.model]}, seed {r.seed}: {r.reason}" for r in result.records if r.reason]
+    return f"Failed: {'; '.join(said)}." if said else ""
+
+
+def _base_model_auc(result: Result) -> float | None:
+    return next((row.mean for row in result.rows if row.model == "base-model"), None)
+
+
+def comparison(dataset: str, protocol: str) -> tuple[dict[str, Auc], tuple[str, ...], list[str]]:
+    """Return the printed figures to show for a data set, the names of their columns and the notes to them."""
+    of_protocol = paper.AUC_OF_PROTOCOL.get(protocol, {})
+    if dataset in of_protocol:
+        return of_protocol[dataset], ("paper", "difference"), []
+    if of_protocol:
+        return of_protocol[REFERENCE], ("paper, Electronics",), [NOTE_REFERENCE]
+    return {}, (), []
+
+
+def _mean_cell(row: Row, seeds: int, close: bool) -> str:
+    if row.seeds + row.failed == 0:
+        return ""
+    counts = [f"{row.seeds}" if row.seeds == seeds else f"{row.seeds} of {seeds}"]
+    counts += [f"{row.failed} failed"] if row.failed else []
+    spread = f" ± {row.std:.4f}" if row.std is not None else ""
+    return f"{fixed(row.mean, 4)}{spread} ({', '.join(counts)}){' ≈' if close else ''}".strip()
+
+
+def csv_line(result: Result, variant: str, row: Row) -> tuple[str, ...]:
+    """Return the line of one row for programs; what is not known is empty."""
+    printed = paper.paper_auc(result.dataset, row.model, result.protocol)
+    figures = (fixed(value, 6) for value in (row.mean, row.std, row.last, printed))
+    difference = signed(row.mean, printed, 6).removeprefix("+")
+    above = rows_above(result.rows)[result.rows.index(row)]
+    tests = (result.tested.get((row.model, other)) for other in (*REFERENCES, above.model if above else ""))
+    probes = (result.probes.without_parameters.auc, result.probes.fitted.auc) if result.probes else (None, None)
+    interval = row.interval or (None, None)
+    identity = (result.dataset, result.protocol, variant, row.model, str(row.seeds))
+    before = (fixed(value, 6) for value in (*interval, row.inflation))
+    p_values = ("" if test is None else f"{test.p:.3g}" for test in tests)
+    flag = {True: "yes", False: "no", None: ""}[rule_beats_base_model(result)]
+    return *identity, *figures, difference, *before, *p_values, *(fixed(auc, 6) for auc in probes), flag
+
+
+def _interval(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
+
+
+def _difference_cell(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
+    return f"{difference.comparison.difference:+.4f} ({p})"
+
+
+def _printed(auc: Auc | None) -> str:
+    if auc is None:
+        return ""
+    return f"{auc.mean:.4f}" if auc.std is None else f"{auc.mean:.4f} ± {auc.std:.5f}"

@@ -1,0 +1,1 @@
+"""One run: configuration, training, checkpoint, weights, failure."""

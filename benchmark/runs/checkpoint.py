@@ -1,0 +1,218 @@
+"""checkpoint.pt of a run that is under way: an interrupted run goes on from it, and no bit of its numbers changes.
+
+It is taken at evaluations, and holds all that later numbers depend on: parameters and buffers, Adam with every row of
+large tables as far behind as it is, the rate's schedule, torch's random state, evaluations so far and rows of
+metrics.csv. Batches follow from (seed, step) alone. It is removed once the record is written.
+"""
+
+import hashlib
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+
+import baselines
+import datamodules
+from baselines.lazy_adam import LazyAdam
+from baselines.lightning_module import CTRModule, Evaluation
+from baselines.spec import parse_spec
+from benchmark.runs.checkpoint_form import Refused, Run, State, Within, filled, in_form
+from datamodules.errors import printable
+from datamodules.files.atomic import replacing
+
+NAME = "checkpoint.pt"
+EVERY = 60.0  # seconds between two
+SHARE = 0.01  # of the time that writing may take: where one takes long, there are fewer
+FORMAT = 2
+EVALUATIONS = ("last", "best_test", "best_validation")
+COUNTS = ("losses", "pending", "rows", "evaluation_seconds", "best_validation_auc")
+
+
+def identity(
+    run: str, settings: State, data_sha256: str, protocol_hash: str, device: str, evaluate_every: int
+) -> State:
+    """What a checkpoint must agree in with the run that goes on from it, in the order of the messages."""
+    return {
+        "format": FORMAT,
+        "run": run,
+        **settings,
+        "evaluate_every": evaluate_every,
+        "protocol_hash": protocol_hash,
+        "data_sha256": data_sha256,
+        "device": device,
+        **{f"{name} version": version(name) for name in ("torch", "pytorch-lightning", "numpy", "numba")},
+        "code of the models": code_sha256(str(settings["model"])),
+    }
+
+
+def code_sha256(model: str) -> str:
+    """The sha256 of the source that decides a run's numbers, a file of the user's own included."""
+    folders = [Path(str(package.__file__)).parent for package in (baselines, datamodules)]
+    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+    base = parse_spec(model).base
+    if ":" in base:
+        files.append(Path(base.rpartition(":")[0]))
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def load_checkpoint(path: Path, wanted: State) -> State | None:
+    """Return the checkpoint at `path`, None where there is none; raises `Refused` unless it is of the run `wanted`.
+
+    Only its identity, its step and its seconds are looked at: `conforming` does the rest once the run is set up.
+    """
+    if not path.exists():
+        return None
+    with _damage_refused():
+        with zipfile.ZipFile(path) as file:  # torch.load does not look at checksums
+            if damaged := file.testzip():
+                raise zipfile.BadZipFile(damaged)
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["identity"]
+        for key in wanted:
+            if found.get(key) != wanted[key]:
+                raise Refused(f"is of other {key}: {printable(str(found.get(key))):.100}, now {wanted[key]}")
+        every = wanted["evaluate_every"]
+        filled(range(every, wanted["steps"], every), state["step"], "step")
+        filled(Within(0), state["seconds"], "seconds")
+        return state
+
+
+@contextmanager
+def _damage_refused() -> Iterator[None]:
+    """Make `Refused` of whatever else is raised: torch.load raises nearly anything over a damaged file."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(f"is damaged ({type(error).__name__})") from error
+
+
+def conforming(state: State, trainer: pl.Trainer, module: CTRModule) -> State:
+    """Return the state of a checkpoint as a copy that fits a module about to train, or raise `Refused`."""
+    step, data = state["step"], trainer.datamodule.ready  # type: ignore[attr-defined]
+    optimizer, schedule = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
+    assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    run = Run(
+        log_every=module.hparams["log_every"],
+        evaluate_every=state["identity"]["evaluate_every"],
+        tests=len(data.test),
+        validates=len(data.validation) > 0,
+        parameters={names[parameter]: parameter for group in optimizer.param_groups for parameter in group["params"]},
+        rate=float(schedule.base_lrs[0]) * schedule.lr_lambdas[0](step),
+    )
+    with _damage_refused():
+        return in_form(state, take(trainer, module), run)
+
+
+def restore(state: State, trainer: pl.Trainer, module: CTRModule) -> None:
+    """Put a checkpoint into a module that is about to train, on its device, and into its optimiser and schedule."""
+    for logger in trainer.loggers:
+        if isinstance(logger, CSVLogger):  # which has written nothing yet
+            logger.experiment.metrics = list(state["counts"]["rows"])
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(state["tensors"][name])
+    optimizer = trainer.optimizers[0]
+    assert isinstance(optimizer, LazyAdam)
+    optimizer.restore(state["optimizer"])
+    trainer.lr_scheduler_configs[0].scheduler.load_state_dict(state["schedule"])
+    for name in EVALUATIONS:
+        setattr(module, name, _evaluation(state["evaluations"][name]))
+    for name in COUNTS:
+        setattr(module, name, state["counts"][name])
+
+
+def take(trainer: pl.Trainer, module: CTRModule) -> State:
+    """The state after an evaluation, sharing memory with what goes on training.
+
+    Tensors are taken one by one: `state_dict` would bring the rows of large tables up to date.
+    """
+    optimizer = trainer.optimizers[0]
+    assert isinstance(optimizer, LazyAdam)
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {
+        "step": module.step,
+        "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
+        "optimizer": optimizer.snapshot(),
+        "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+        "evaluations": {name: _plain(getattr(module, name)) for name in EVALUATIONS},
+        "counts": {name: getattr(module, name) for name in COUNTS},
+        "random": torch.get_rng_state(),
+        "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _plain(evaluation: Evaluation | None) -> State | None:
+    return None if evaluation is None else evaluation._asdict() | {"scores": torch.from_numpy(evaluation.scores)}
+
+
+def _evaluation(plain: State | None) -> Evaluation | None:
+    return None if plain is None else Evaluation(**plain | {"scores": plain["scores"].numpy()})
+
+
+class Checkpoints(pl.Callback):
+    """Goes on from a checkpoint, where there is one, and writes one after an evaluation every so many seconds.
+
+    It must be the last callback: what others do to the weights at an evaluation belongs into the checkpoint. Raises
+    `Refused` where there is one that the run cannot go on from: when it is made, or when the training starts.
+    """
+
+    def __init__(self, path: Path, wanted: State, say: Callable[[str], None], every: float = EVERY) -> None:
+        self.path, self.wanted, self.say, self.every = path, wanted, say, every
+        self.resumed = load_checkpoint(path, wanted)
+        self.resumed_at: int = self.resumed["step"] if self.resumed else 0
+        self.earlier_seconds: float = self.resumed["seconds"] if self.resumed else 0.0
+        self.began = self.due = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken so far, in all processes that got it to where it is."""
+        return self.earlier_seconds + time.monotonic() - self.began
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.began = time.monotonic()
+        self.due = self.began + self.every
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on from the checkpoint."""
+        if self.resumed and isinstance(pl_module, CTRModule):
+            self.resumed = conforming(self.resumed, trainer, pl_module)
+            restore(self.resumed, trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the random state last: making loaders has drawn from it."""
+        if self.resumed:
+            torch.set_rng_state(self.resumed["random"])
+            if self.resumed["random_gpu"]:
+                torch.cuda.set_rng_state_all(self.resumed["random_gpu"])
+            self.resumed = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write a checkpoint if one is due; where it cannot be written, say so and train on."""
+        begins = time.monotonic()
+        if not isinstance(pl_module, CTRModule) or begins < self.due or trainer.is_last_batch:
+            return
+        try:
+            state = take(trainer, pl_module) | {"identity": self.wanted, "seconds": self.seconds}
+            with replacing(self.path) as file:
+                torch.save(state, file)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+            self.say(f"cannot write {self.path} ({str(error).partition(chr(10))[0]}); the run goes on without it")
+        ends = time.monotonic()
+        self.due = ends + max(self.every, (ends - begins) / SHARE if self.every else 0)

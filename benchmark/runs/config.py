@@ -1,0 +1,147 @@
+"""What a run is: all that decides its numbers, where it lies, and where it stands."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from baselines import file_hash, load, model_label
+from baselines.spec import parse_spec
+from benchmark.runs import checkpoint
+from benchmark.runs.device import Device, check_device
+from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
+from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives
+from datamodules.datasets import get_dataset
+from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
+from datamodules.protocol import get_protocol
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's numbers (identity and settings), and where things lie.
+
+    The device is no part of either: it changes rounding alone, the record names it, and a run that was finished on
+    one device counts as finished on another.
+    """
+
+    dataset: str
+    protocol: str
+    model: str
+    variant: Literal["official", "paper"]
+    seed: int
+    steps: int | None = None  # optimiser steps; None: the data set's budget
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    data_dir: str = "data"
+    out: str = "runs"
+    logger: Tracker = "csv"
+    device: Device = "auto"
+    devices: int = 1  # processes that share each batch
+    checkpoint_seconds: float = checkpoint.EVERY  # between two checkpoints; 0: one at every evaluation
+
+    def check(self) -> None:
+        """Raise `UserError` unless every name is known and every number possible."""
+        get_dataset(self.dataset, Path(self.data_dir))
+        get_protocol(self.protocol)
+        if UNSHOWN.search(self.model):  # its record could not be shown
+            raise UserError(
+                f"the model's name {printable(self.model)!r} has characters that do not show: rename the file"
+            )
+        model = load(self.model)
+        if self.variant not in ("official", "paper"):
+            raise UserError(f"unknown variant '{self.variant}'. Known: official, paper")
+        for name, value in (("steps", self.steps), ("batch size", self.batch_size)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed must be between 0 and 2**32 - 1, got {self.seed}")
+        check_device(self.device)
+        self._check_devices()
+        check_tracker(self.logger)
+        self._check_training()
+        if parse_spec(self.model).options_of(training=False):
+            try:  # whether the options have values that the model takes, before anything is trained
+                model(users=2, items=2, categories=2, variant=self.variant)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{self.model}: {error}") from error
+
+    def _check_training(self) -> None:
+        """Raise `UserError` unless the options of training have values that exist."""
+        settings = self.settings()
+        known: dict[str, Sequence[object]] = {
+            "auxiliary_negatives": [name for name in get_args(AuxiliaryNegatives) if name != "none"],
+            "auxiliary_draws": get_args(AuxiliaryDraws),
+            "shuffle": (True, False),
+        }
+        for name, values in known.items():
+            if name in settings and settings[name] not in values:
+                raise unknown_name(name, str(settings[name]), [str(value).lower() for value in values])
+        rate = settings["learning_rate"]
+        if isinstance(rate, (bool, str)) or not 0 < rate < math.inf:
+            raise UserError(f"learning_rate must be a positive number, got {rate}")
+
+    def _check_devices(self) -> None:
+        """Raise `UserError` where a share of a batch is not to be had, or would not be a share of the loss."""
+        if self.devices < 1:
+            raise UserError(f"devices must be at least 1, got {self.devices}")
+        spec = parse_spec(self.model)
+        if self.devices > 1 and (":" in spec.base or spec.options.get("auxiliary_mean") == "behaviours"):
+            raise UserError(
+                f"--devices {self.devices} splits each batch, and the loss of {self.model} is not known to be the mean "
+                "of its parts' (a model of your own, or auxiliary_mean=behaviours): use --devices 1"
+            )
+
+    @property
+    def row(self) -> str:
+        """Model and variant, as in paths."""
+        return f"{model_label(self.model)}-{self.variant}"
+
+    @property
+    def name(self) -> str:
+        """Path of the run below the output folder."""
+        return f"{self.dataset}/{self.protocol}/{self.row}/seed-{self.seed}"
+
+    def folder(self) -> Path:
+        """Where the run lies."""
+        return Path(self.out) / self.name
+
+    def tracked(self, settings: dict[str, Any]) -> TrackedRun:
+        """What trackers are told of the run, `settings` being those that it was started with."""
+        return TrackedRun(
+            tracker=self.logger,
+            out=Path(self.out),
+            folder=self.folder(),
+            name=self.name,
+            group=f"{self.dataset}/{self.protocol}/{self.row}",
+            tags=(self.dataset, self.protocol, self.variant, self.row.partition("+")[0]),
+            config=asdict(self) | {"row": self.row, "settings": settings},
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What besides the identity decides the numbers."""
+        return {
+            "model": self.model,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "shuffle": self.variant == "paper",  # variants.md 14: the released code does not
+            "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # variants.md 18
+            **parse_spec(self.model).options_of(training=True),
+            **file_hash(self.model),
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    step: int
+    steps: int
+    loss: float
+    auc: float | None  # newest test AUC
+
+
+def lock_of(config: RunConfig) -> Path:
+    """The lock that whoever trains a run holds."""
+    return config.folder() / ".lease"

@@ -1,0 +1,257 @@
+"""One run: a model trained on a data set under a protocol for one seed, and the record that it leaves."""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
+
+from baselines.lightning_module import CTRModule, NotFinite
+from benchmark.analysis.verify import check_auc
+from benchmark.records.record import read_record, write_record
+from benchmark.runs import checkpoint
+from benchmark.runs.checkpoint_form import Refused
+from benchmark.runs.config import Progress, RunConfig, lock_of
+from benchmark.runs.data import data_of
+from benchmark.runs.ddp import other_ranks
+from benchmark.runs.device import describe, uses_gpu
+from benchmark.runs.failure import keep_bad_batch
+from benchmark.runs.result import record_of, write_predictions
+from benchmark.runs.weights import WEIGHTS, KeepWeights
+from benchmark.tracking.loggers import close_loggers, open_loggers
+from datamodules.datamodule import InteractionsDataModule
+from datamodules.errors import UserError
+from datamodules.files.lock import take
+
+EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
+LOG_EVERY = 20  # steps
+
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is made in microseconds
+warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # leftovers are removed before
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch
+
+
+def finished_record(config: RunConfig) -> dict[str, Any] | None:
+    """Return the record of a run of the same identity and settings, finished or failed, None where there is none.
+
+    Raises `UserError` where the folder holds a damaged record, one of another run, one that its predictions do not bear
+    out, or one of other settings: nothing is overwritten silently.
+    """
+    path = config.folder() / "record.json"
+    if not path.exists():
+        return None
+    found_record = read_record(path)
+    record: dict[str, Any] = json.loads(path.read_text())
+    found = record["settings"]
+    wanted = config.settings()
+    differing = [key for key in wanted if wanted[key] is not None and found.get(key) != wanted[key]]
+    differing += ["steps"] if config.steps is None and not found.get("steps_by_default") else []
+    if differing:
+        key = differing[0]
+        raise UserError(
+            f"{path.parent} holds a run with {key} = {found.get(key)}, asked for was "
+            f"{wanted[key] if wanted[key] is not None else 'the default'}: "
+            "choose another output folder (OUT=..., --out ...), or move that one away"
+        )
+    if found_record.status == "finished":
+        check_auc(found_record)
+        (path.parent / checkpoint.NAME).unlink(missing_ok=True)  # left where it was killed right behind its record
+    return record
+
+
+def train_run(
+    config: RunConfig,
+    on_progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train one run, write its folder, and return its record, written last; a run that has a record is left as it is.
+
+    A run that was interrupted goes on from its last checkpoint, to the same numbers; `say` is given lines that a user
+    wants to see. Two calls with equal arguments give equal numbers, to the bit, on one machine and device with one
+    number of threads. Raises `Busy` where another process trains it, and `NotFinite` where the loss is no number.
+    """
+    config.check()
+    config.folder().mkdir(parents=True, exist_ok=True)
+    lock = take(lock_of(config))
+    try:
+        return finished_record(config) or _train(config, on_progress, say)
+    finally:
+        lock.release()
+
+
+def _train(
+    config: RunConfig, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train from the checkpoint on, or from the beginning where there is none to go on from."""
+    try:
+        return _train_on(config, on_progress, say)
+    except Refused as refused:
+        path = config.folder() / checkpoint.NAME
+        path.unlink(missing_ok=True)
+        say(f"{path} {refused}; it is removed, and the run starts from the beginning")
+    return _train_on(config, on_progress, say)
+
+
+def _train_on(
+    config: RunConfig, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    folder = config.folder()
+    data, settings = _prepared(config)
+    remove_leftovers(folder)
+    checkpoints = _checkpoints(config, data, settings, say)
+    keep = KeepWeights(folder / WEIGHTS, data.protocol.selection, say)
+    reports = [ReportProgress(on_progress, settings["steps"])] if on_progress else []
+    loggers = open_loggers(config.tracked(settings), checkpoints.resumed_at)
+    try:
+        with other_ranks(config, checkpoints.resumed_at):
+            module, trainer = _trainer(
+                config, data, settings, [*reports, keep, checkpoints], loggers
+            )  # checkpoints last
+            trainer.fit(module, datamodule=data)
+        if module.last is None or module.last.step != settings["steps"]:
+            _evaluate_last(module, data, trainer)
+            keep.keep(module)
+    except NotFinite as error:
+        kept = keep_bad_batch(data, error, folder)
+        raise NotFinite(f"{error}; its batch and the one before are in {kept}", error.step) from None
+    for logger in trainer.loggers:
+        logger.finalize("success")
+    (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n")
+    record = record_of(config, data, module, settings, checkpoints.seconds)
+    write_predictions(folder / "predictions.parquet", data, module, record["selection"])
+    write_record(folder / "record.json", record)
+    (folder / checkpoint.NAME).unlink(missing_ok=True)
+    try:
+        close_loggers(trainer.loggers, record, folder)
+    except Exception as error:  # whatever it is: the run is finished, and loses nothing by it
+        say(f"{config.name}: its tracker was not told the outcome ({type(error).__name__}: {error})")
+    return record
+
+
+def follow(config: RunConfig, ready: Callable[[int], None]) -> None:
+    """Train a run as one of the processes of `benchmark.runs.ddp` that are not rank 0, and leave nothing.
+
+    `ready` is told the step to go on from before the others are waited for.
+    """
+    data, settings = _prepared(config)
+    checkpoints = _checkpoints(replace(config, checkpoint_seconds=math.inf), data, settings, print)
+    module, trainer = _trainer(config, data, settings, [checkpoints], [])
+    ready(checkpoints.resumed_at)
+    trainer.fit(module, datamodule=data)
+
+
+def _prepared(config: RunConfig) -> tuple[InteractionsDataModule, dict[str, Any]]:
+    """The data of a run and its settings, steps included; torch is set up for it."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("highest")  # no TF32, even where an environment turns it on
+    data = data_of(config)
+    data.prepare_data()
+    data.setup()
+    smallest = len(data.ready.train) % config.batch_size or config.batch_size
+    if smallest < config.devices:
+        raise UserError(f"the smallest batch has {smallest} samples, too few for {config.devices} processes")
+    return data, config.settings() | {"steps": data.steps, "steps_by_default": config.steps is None}
+
+
+def _checkpoints(
+    config: RunConfig, data: InteractionsDataModule, settings: dict[str, Any], say: Callable[[str], None]
+) -> checkpoint.Checkpoints:
+    wanted = checkpoint.identity(
+        config.name,
+        settings,
+        data.ready.sha256,
+        data.protocol.hash,
+        describe(config.device, config.devices),
+        EVALUATE_EVERY,
+    )
+    return checkpoint.Checkpoints(config.folder() / checkpoint.NAME, wanted, say, config.checkpoint_seconds)
+
+
+def _trainer(
+    config: RunConfig,
+    data: InteractionsDataModule,
+    settings: dict[str, Any],
+    callbacks: list[pl.Callback],
+    loggers: list[Logger],
+) -> tuple[CTRModule, pl.Trainer]:
+    """The module of a run, and what trains it from its checkpoint on; the checkpoints are the last callback."""
+    (checkpoints,) = (callback for callback in callbacks if isinstance(callback, checkpoint.Checkpoints))
+    steps, resumed_at = settings["steps"], checkpoints.resumed_at
+    data.first_step = resumed_at
+    module = CTRModule(
+        model=config.model,
+        variant=config.variant,
+        **data.sizes,
+        steps=steps,
+        learning_rate=settings["learning_rate"],
+        log_every=LOG_EVERY,
+        resumed_at=resumed_at,
+    )
+    gpu = uses_gpu(config.device)
+    ddp = DDPStrategy(process_group_backend="nccl" if gpu else "gloo", forward_sync_buffers=False)
+    trainer = pl.Trainer(
+        accelerator="cuda" if gpu else "cpu",
+        devices=config.devices,
+        strategy=ddp if config.devices > 1 else "auto",
+        use_distributed_sampler=False,  # every process makes whole batches, and takes its share of each
+        max_epochs=1,
+        val_check_interval=min(EVALUATE_EVERY, steps - resumed_at),
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,  # the module logs by itself
+        logger=loggers,
+        callbacks=callbacks,
+        deterministic=True,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    return module, trainer
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run that did not finish has left, but its checkpoint."""
+    for name in ("metrics.csv", "predictions.parquet", "error.txt", "nan-batch.pt"):
+        (folder / name).unlink(missing_ok=True)
+    for part in folder.glob(".*.tmp"):
+        part.unlink(missing_ok=True)
+
+
+def _evaluate_last(module: CTRModule, data: InteractionsDataModule, trainer: pl.Trainer) -> None:
+    """Evaluate after the last step too, where the interval does not divide the budget."""
+    device = trainer.strategy.root_device  # which Lightning has taken the weights from
+    module.to(device).eval()
+    with torch.inference_mode():
+        module.on_validation_epoch_start()
+        for loader, batches in enumerate(data.val_dataloader()):
+            for number, batch in enumerate(batches):
+                module.validation_step(module.transfer_batch_to_device(batch, device, loader), number, loader)
+        module.on_validation_epoch_end()
+
+
+class ReportProgress(pl.Callback):
+    """Calls back every `LOG_EVERY` steps."""
+
+    def __init__(self, on_progress: Callable[[Progress], None], steps: int) -> None:
+        self.on_progress, self.steps = on_progress, steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report the step, its loss and the newest test AUC."""
+        assert isinstance(pl_module, CTRModule)
+        step = pl_module.step
+        if step % LOG_EVERY and step != self.steps:
+            return
+        auc = None if pl_module.last is None else pl_module.last.auc
+        self.on_progress(Progress(step, self.steps, float(outputs["loss"]), auc))

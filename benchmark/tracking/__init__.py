@@ -1,0 +1,1 @@
+"""Where learning curves go besides metrics.csv: Weights & Biases, TensorBoard."""

@@ -1,0 +1,1 @@
+"""What every package uses to touch the disk: downloads, atomic writes, locks, manifests."""

@@ -1,0 +1,43 @@
+"""Files that readers see whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from datamodules.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path`, on the disk, when the block ends; after an error `path` is as before.
+
+    It lies beside `path` as .NAME.PID.tmp; one that a killed process left may be removed.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file in one step: a temporary file beside it, flushed to the disk, then renamed over it.
+
+    Raises UserError where the file cannot be written; an older file of that name then stays as it was.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Check the folder, its rights and its space."
+        ) from error

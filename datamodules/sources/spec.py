@@ -1,0 +1,67 @@
+"""What a data set is, and what its reader returns."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+UNKNOWN_CATEGORY = "unknown"  # of items without metadata
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How large a data set is; None where it is not known beforehand."""
+
+    interactions: int | None = None
+    users: int | None = None
+    items: int | None = None
+    categories: int | None = None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{'?' if n is None else format(n, ',')} {what}" for what, n in asdict(self).items())
+
+
+@dataclass(frozen=True, eq=False)
+class RawInteractions:
+    """What a reader returns: behaviours under their raw ids, in any order.
+
+    A raw id is held once; the rows `user` and `item` (N,) are positions in `user_ids` and `item_ids`, `time`
+    (N,) is in seconds. Every id occurs in at least one row. `inputs` holds file, url, sha256 and bytes of
+    each file read; `notes` are lines that the user should see.
+    """
+
+    user: Int32
+    item: Int32
+    time: Int64
+    user_ids: list[str]
+    item_ids: list[str]
+    category_of: dict[str, str]
+    inputs: list[dict[str, Any]]
+    malformed: int = 0
+    missing_categories: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> Counts:
+        """Rows, users, items and category names, `UNKNOWN_CATEGORY` being one of these."""
+        categories = len(set(self.category_of.values()))
+        return Counts(len(self.time), len(self.user_ids), len(self.item_ids), categories)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One data set: what it is, how large it must be, and its reader."""
+
+    name: str
+    title: str
+    licence: str
+    expected: Counts
+    steps: int | None  # optimiser steps of a run; None: three passes over the training samples
+    read: Callable[[Path], RawInteractions]  # from the data directory, whose folder raw/ holds downloads
+    order_within_time: bool = True  # False: behaviours with the same time have no known order
+    categories_are_exact: bool = True  # False: printed in the paper, never counted: a difference is only reported

@@ -1,0 +1,39 @@
+"""What the command line shows of text that others wrote: the text, and neither markup nor commands to the terminal."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmark.cli import app as cli
+from datamodules.datasets import DATASETS
+from datamodules.errors import UserError
+from datamodules.sources.generated import generate_interactions
+
+TEXT = "[/b] [red]no markup :smile: [link=http://localhost]x"
+
+
+def test_notes_about_a_file_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = lambda data_dir: replace(generate_interactions(), notes=(TEXT,))  # noqa: E731
+    monkeypatch.setitem(DATASETS, "generated", replace(DATASETS["generated"], read=read))
+    result = CliRunner().invoke(cli.app, ["prepare", "generated", "--data-dir", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert f"generated: {TEXT}" in result.output.replace("\n", " ").replace("  ", " ")
+
+
+def test_an_error_moves_no_cursor_and_sets_no_colour(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**options: object) -> None:
+        raise UserError(f"{TEXT}\x1b[2J\x1b]0;title\x07\rgone\u202e\udc80\nsecond line")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert TEXT in shown
+    assert r"\x1b[2J\x1b]0;title\x07\rgone\u202e\udc80" in shown
+    assert shown.endswith("\nsecond line\n")
+    assert not {"\x1b", "\x07", "\r", "\u202e"} & set(shown)

@@ -1,0 +1,115 @@
+"""Ranks of predictions: the same AUC to the last bit, a small file, and clear words about a damaged one."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from benchmark.analysis.comparison import placements
+from benchmark.analysis.metrics import auc
+from benchmark.records import predictions as scores
+from benchmark.records.predictions import PREDICTIONS, RANKS, pair_scores, read_scores, write_ranks
+from datamodules.errors import UserError
+
+
+def predictions(users: int) -> pd.DataFrame:
+    """Probabilities as sure models give them: many within 1e-9 of 0 and 1, and some ties."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=2 * users) * 12 + np.tile([-5, 5], users)
+    score = 1 / (1 + np.exp(-logits))
+    score[: users // 2] = np.round(score[: users // 2], 2)
+    return pd.DataFrame(
+        {
+            "user": np.repeat(rng.permutation(users), 2),
+            "label": np.tile([0, 1], users),
+            "score": score,
+            "score_last": score**2,
+            "score_test": score + (score > 0.5) * rng.normal(size=2 * users),
+        }
+    )
+
+
+def test_ranks_give_what_predictions_give(tmp_path: Path) -> None:
+    table = predictions(500)
+    table.to_parquet(tmp_path / "predictions.parquet")
+    exact = read_scores(tmp_path)
+    assert exact is not None
+    assert auc(exact.reported) == pytest.approx(roc_auc_score(table.label, table.score), abs=1e-12)
+    write_ranks(exact, tmp_path / RANKS)
+    (tmp_path / "predictions.parquet").unlink()
+    ranks = read_scores(tmp_path)
+    assert ranks is not None
+    assert exact.test is not None
+    assert ranks.test is not None
+    for before, after in zip(exact, ranks, strict=True):
+        assert before is not None
+        assert after is not None
+        assert auc(after) == auc(before)
+        for one, other in zip(placements(before), placements(after), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_file_of_the_size_of_sports_has_less_than_thirty_kilobytes_and_no_user(tmp_path: Path) -> None:
+    predictions(3560).assign(score_test=lambda table: table.score).to_parquet(tmp_path / "predictions.parquet")
+    scores = read_scores(tmp_path)
+    assert scores is not None
+    write_ranks(scores, tmp_path / RANKS)
+    assert (tmp_path / RANKS).stat().st_size < 30_000
+    names = pq.read_schema(tmp_path / RANKS).names
+    assert names == ["negative_reported", "positive_reported", "negative_last", "positive_last"]
+
+
+def test_no_predictions_are_no_error(tmp_path: Path) -> None:
+    assert read_scores(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", RANKS])
+def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PAR1 and no more")
+    with pytest.raises(UserError, match=name):
+        read_scores(tmp_path)
+    pd.DataFrame({"label": [0, 1]}).to_parquet(tmp_path / name)
+    with pytest.raises(UserError, match="does not hold the scores of a run"):
+        read_scores(tmp_path)
+
+
+def test_labels_must_be_pairs(tmp_path: Path) -> None:
+    assert pair_scores(np.array([0, 1, 0, 1], np.int8), np.arange(4.0)).positive.tolist() == [1.0, 3.0]
+    for labels in ([1, 0], [0, 1, 0], [0, 0]):
+        with pytest.raises(ValueError, match="one negative and one positive"):
+            pair_scores(np.array(labels, np.int8), np.zeros(len(labels)))
+    table = predictions(4)
+    table.iloc[::-1].to_parquet(tmp_path / "predictions.parquet")
+    with pytest.raises(UserError, match="one negative and one positive"):
+        read_scores(tmp_path)
+
+
+def test_files_that_hold_no_scores(tmp_path: Path) -> None:
+    """An empty file has no AUC, which no comparison with a claim would notice."""
+    path = tmp_path / RANKS
+    columns = ("negative_reported", "positive_reported", "negative_last", "positive_last")
+    sound = {name: [1.0, 2.0] for name in columns}
+    for table, reason in (
+        (dict.fromkeys(columns, np.array([], np.int32)), "it has 0 rows"),
+        (sound | {columns[0]: ["a", "b"]}, f"its column '{columns[0]}' has no numbers"),
+        (sound | {columns[0]: [1.0, np.nan]}, "cells without a number"),
+        (sound | {columns[0]: pa.array([1.0, None])}, "empty cells"),
+        (sound | {"more": ["x", "y"]}, "its column 'more' has no numbers"),
+        ({columns[0]: [1.0, 2.0]}, "positive_reported"),
+    ):
+        pq.write_table(pa.table(table), path)
+        with pytest.raises(UserError, match=reason):
+            read_scores(tmp_path)
+
+
+def test_a_small_file_of_endless_rows_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "MOST_ROWS", 1000)
+    pq.write_table(
+        pa.table({name: np.zeros(1001) for name in ("label", "score", "score_last")}), tmp_path / PREDICTIONS
+    )
+    with pytest.raises(UserError, match="it has 1,001 rows, expected 1 to 1,000"):
+        read_scores(tmp_path)

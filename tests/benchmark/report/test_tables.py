@@ -1,0 +1,497 @@
+"""Tables from records: hand-worked figures, exact text, marks, hostile names, what must not be averaged."""
+
+import csv
+import io
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from sklearn.metrics import roc_auc_score
+
+from benchmark.analysis.comparison import compare, holm
+from benchmark.analysis.probes import Probe, Probes
+from benchmark.records import paper
+from benchmark.records.paper import Statistics, paper_auc
+from benchmark.records.predictions import read_scores
+from benchmark.records.record import Record, parse_record, run_folder
+from benchmark.report.render import Table, escape_markdown, write_table
+from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, table, table1
+from datamodules.errors import UserError
+
+
+def run(model: str, seed: int, auc: float | None, **changes: Any) -> Record:
+    """A run of 900 steps on electronics whose last AUC is 0.01 below its best; no AUC: a failed run."""
+    fields = {
+        "dataset": "electronics",
+        "protocol": "arxiv-v1",
+        "protocol_hash": "0123abcd",
+        "model": model,
+        "variant": "official",
+        "seed": seed,
+        "selection": "test",
+        "auc": {"last": auc and auc - 0.01, "validation": auc, "test": auc},
+        "logloss": auc and 0.4,
+        "best_step": 800,
+        "epochs": 3.0,
+        "steps": 900,
+        "parameters": 1,
+        "train_seconds": 1.0,
+        "evaluation_seconds": 0.5,
+        "samples_per_second": 1.0,
+        "peak_memory_mb": 1,
+        "device": "cpu",
+        "versions": {},
+        "commit": None,
+        "data_sha256": "ab" * 32,
+        "settings": {"batch_size": 128, "learning_rate": 0.001, "steps": 900},
+        "status": "finished" if auc else "failed",
+        **changes,
+    }
+    identity = (fields[name] for name in ("dataset", "protocol", "model", "variant", "seed"))
+    return parse_record(fields, run_folder(Path("runs"), *identity) / "record.json")
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    return {"batch_size": 128, "learning_rate": 0.001, "steps": 900, **changes}
+
+
+def electronics(records: list[Record], models: list[str] | None = None) -> Table:
+    return table(records, "4", ["electronics"], "arxiv-v1", "official", models)
+
+
+def cells(made: Table, section: int = 0) -> dict[str, str]:
+    return {row[0]: row[1] for row in made.sections[section].rows}
+
+
+TINY = [
+    run("base-model", 0, 0.8500),
+    run("base-model", 1, 0.8540),
+    run("augru", 0, 0.8530),
+    run("augru", 1, 0.8550),
+    run("dien", 0, 0.9000),
+    run("dien", 1, None),
+]
+
+# base-model: mean 0.852, std sqrt(2 * 0.002^2) = 0.002828; augru: mean 0.854, std 0.001414.
+TINY_MARKDOWN = """\
+## Table 4: Effect of AUGRU and auxiliary loss, protocol arxiv-v1, variant official, AUC best on test, \
+batch 128, 900 steps
+
+### electronics
+
+| model | AUC | last step | best − last | paper | difference |
+| --- | ---: | ---: | ---: | ---: | ---: |
+| BaseModel | 0.8520 ± 0.0028 (2) | 0.8420 | +0.0100 | 0.8538 | -0.0018 |
+| Two layer GRU attention |  |  |  | 0.8640 |  |
+| BaseModel + GRU + AIGRU |  |  |  | 0.8663 |  |
+| BaseModel + GRU + AGRU |  |  |  | 0.8666 |  |
+| BaseModel + GRU + AUGRU | 0.8540 ± 0.0014 (2) | 0.8440 | +0.0100 | 0.8675 | -0.0135 |
+| DIEN | **0.9000 (1 of 2, 1 failed)** | 0.8900 | +0.0100 | 0.9030 | -0.0030 |
+
+Mean test AUC ± unbiased standard deviation (seeds); the highest mean of a data set is in bold.
+
+(n of m): only n of the m seeds of this data set are finished in this row.
+
+best − last: what choosing the checkpoint on test users adds to the AUC of the last step, mean over seeds.
+"""
+
+TINY_CSV = f"""\
+dataset,protocol,variant,model,seeds,auc_mean,auc_std,auc_last_mean,paper_auc,difference,{MORE_COLUMNS}
+electronics,arxiv-v1,official,base-model,2,0.852000,0.002828,0.842000,0.853800,-0.001800,,,0.010000,,,,,,
+electronics,arxiv-v1,official,gru-attention,0,,,,0.864000,,,,,,,,,,
+electronics,arxiv-v1,official,aigru,0,,,,0.866300,,,,,,,,,,
+electronics,arxiv-v1,official,agru,0,,,,0.866600,,,,,,,,,,
+electronics,arxiv-v1,official,augru,2,0.854000,0.001414,0.844000,0.867500,-0.013500,,,0.010000,,,,,,
+electronics,arxiv-v1,official,dien,1,0.900000,,0.890000,0.903000,-0.003000,,,0.010000,,,,,,
+"""
+
+
+def test_markdown_and_csv_to_the_letter() -> None:
+    assert electronics(TINY).markdown() == TINY_MARKDOWN
+    assert electronics(TINY).csv() == TINY_CSV
+
+
+def test_the_order_of_the_records_does_not_matter() -> None:
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(TINY, len(TINY))
+        assert electronics(shuffled) == electronics(TINY)
+
+
+def test_files_are_written_and_rewritten_with_the_same_bytes(tmp_path: Path) -> None:
+    made = electronics(TINY)
+    markdown, lines = write_table(made, tmp_path / "out", "table4")
+    assert (markdown, lines) == (tmp_path / "out/table4.md", tmp_path / "out/table4.csv")
+    first = markdown.read_bytes(), lines.read_bytes()
+    assert first == (TINY_MARKDOWN.encode(), TINY_CSV.encode())
+    write_table(electronics(TINY[::-1]), tmp_path / "out", "table4")
+    assert (markdown.read_bytes(), lines.read_bytes()) == first
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["table4.csv", "table4.md"]
+
+
+def test_mean_and_standard_deviation_agree_with_statistics() -> None:
+    aucs = [0.8671, 0.8702, 0.8655, 0.8690, 0.8712]
+    made = electronics([run("dien", seed, auc) for seed, auc in enumerate(aucs)])
+    line = next(row for row in csv.DictReader(io.StringIO(made.csv())) if row["model"] == "dien")
+    assert line["seeds"] == "5"
+    assert float(line["auc_mean"]) == pytest.approx(sum(aucs) / 5, abs=5e-7)
+    assert float(line["auc_std"]) == pytest.approx(stdev(aucs), abs=5e-7)
+    assert float(line["auc_last_mean"]) == pytest.approx(sum(aucs) / 5 - 0.01, abs=5e-7)
+    assert float(line["difference"]) == pytest.approx(sum(aucs) / 5 - 0.9030, abs=5e-7)
+
+
+def test_rows_without_predictions_are_not_compared() -> None:
+    equal = electronics([run(model, seed, 0.87) for model in ("augru", "dien") for seed in (0, 1)])
+    assert "≈" not in equal.markdown()
+    assert [section.heading for section in equal.sections] == ["electronics"]
+    assert equal.sections[0].bold == {(4, 1), (5, 1)}
+
+
+def scored_runs(root: Path, **separations: list[float]) -> list[Record]:
+    """Runs with predictions for the same 400 users; a row has a seed a given distance of positives from negatives."""
+    shared = np.random.default_rng(0).normal(size=(400, 2))  # what is hard about a user is so for every model
+    records = []
+    for model, distances in separations.items():
+        for seed, distance in enumerate(distances):
+            noise = np.random.default_rng([seed, *model.encode()]).normal(size=(400, 2)) * 0.3
+            score = (shared + noise + [0, distance]).ravel()
+            label = np.tile([0, 1], 400)
+            auc = float(roc_auc_score(label, score))
+            made = run(model, seed, auc, dataset="sports")
+            folder = run_folder(root, "sports", "arxiv-v1", model, "official", seed)
+            folder.mkdir(parents=True)
+            pd.DataFrame({"label": label, "score": score, "score_last": score}).to_parquet(
+                folder / "predictions.parquet"
+            )
+            records.append(replace(made, path=folder / "record.json"))
+    return records
+
+
+DISTANCES = {
+    "base-model": [1.0, 1.02, 0.98],
+    "din": [1.4, 1.42, 1.38],
+    "augru": [1.41, 1.39, 1.42],
+    "dien": [2.0, 2.02, 1.98],
+}
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> list[Record]:
+    return scored_runs(tmp_path, **DISTANCES)
+
+
+def test_rows_are_tested_against_basemodel_din_and_the_row_above(scored: list[Record]) -> None:
+    made = table(scored, "4", ["sports"], "arxiv-v1", "official")
+    main, tests = made.sections
+    assert [row[0] for row in main.rows if "≈" in row[1]] == []
+    assert tests.heading == "sports: differences"
+    assert tests.header == ("model", "minus BaseModel", "minus DIN", "minus the row above")
+    shown = {row[0]: row[1:] for row in tests.rows}
+    assert set(shown) == {"BaseModel", "BaseModel + GRU + AUGRU", "DIEN"}  # DIN is no row of Table 4
+    base, augru, dien = (fmean(r.reported_auc for r in scored if r.model == m) for m in ("base-model", "augru", "dien"))
+    assert shown["DIEN"][0] == f"{dien - base:+.4f} (p < 0.001)"
+    assert shown["DIEN"][2] == f"{dien - augru:+.4f} (p < 0.001)"
+    assert float(re.search(r"p = (.*)\)", shown["BaseModel + GRU + AUGRU"][1])[1]) > 0.5
+
+
+def test_a_row_like_the_one_above_is_marked(scored: list[Record]) -> None:
+    made = table(scored, "2", ["sports"], "arxiv-v1", "official", ["base-model", "din", "augru", "dien"])
+    assert [row[0] for row in made.sections[0].rows if "≈" in row[1]] == []  # AUGRU stands below DIEN here
+    records = [replace(r, model="pnn") if r.model == "augru" else r for r in scored]
+    marked = table(records, "2", ["sports"], "arxiv-v1", "official")
+    assert [row[0] for row in marked.sections[0].rows if "≈" in row[1]] == ["DIN"]
+    assert "≈ Not distinguishable" in marked.markdown()
+
+
+def test_the_csv_has_intervals_and_corrected_p_values(scored: list[Record]) -> None:
+    made = table(scored, "4", ["sports"], "arxiv-v1", "official")
+    lines = {line["model"]: line for line in csv.DictReader(io.StringIO(made.csv()))}
+    for model in ("base-model", "augru", "dien"):
+        line = lines[model]
+        assert float(line["auc_low"]) < float(line["auc_mean"]) < float(line["auc_high"])
+        assert float(line["best_minus_last"]) == pytest.approx(0.01)
+    assert lines["base-model"]["p_base_model"] == lines["gru-attention"]["p_base_model"] == ""
+    assert lines["augru"]["p_base_model"] == lines["augru"]["p_row_above"]  # the row above is BaseModel
+    # Holm: five different pairs, and the smallest p is multiplied by five
+    rows = {
+        m: [read_scores(r.path.parent).reported for r in scored if r.model == m]
+        for m in ("base-model", "augru", "din", "dien")
+    }
+    pairs = [
+        ("base-model", "augru"),
+        ("augru", "dien"),
+        ("base-model", "dien"),
+        ("din", "base-model"),
+        ("din", "augru"),
+        ("din", "dien"),
+    ]
+    p_values = {pair: compare(rows[pair[0]], rows[pair[1]]).p for pair in pairs}
+    expected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    assert float(lines["dien"]["p_din"]) == pytest.approx(expected["din", "dien"], rel=0.01)
+    assert float(lines["augru"]["p_din"]) == pytest.approx(expected["din", "augru"], rel=0.01)
+
+
+def test_a_row_that_is_not_shown_does_no_harm(scored: list[Record]) -> None:
+    other_steps = [replace(r, settings=settings(steps=100)) if r.model == "din" else r for r in scored]
+    made = table(other_steps, "4", ["sports"], "arxiv-v1", "official")
+    assert made.sections[1].header == ("model", "minus BaseModel", "minus the row above")
+    with pytest.raises(UserError, match="steps is"):
+        table(other_steps, "2", ["sports"], "arxiv-v1", "official")
+
+
+def test_predictions_of_other_users_are_refused(scored: list[Record]) -> None:
+    folder = scored[0].path.parent
+    pd.read_parquet(folder / "predictions.parquet").iloc[:-2].to_parquet(folder / "predictions.parquet")
+    with pytest.raises(UserError, match="400 test users"):
+        table(scored, "4", ["sports"], "arxiv-v1", "official")
+
+
+def probes(auc: float, sha256: str = "ab" * 32) -> dict[str, Probes]:
+    rules = (
+        Probe("catalogue-order", "just behind", 0, auc, auc - 0.01, auc + 0.01),
+        Probe("logistic-regression", "all rules", 8, auc + 0.02, auc + 0.01, auc + 0.03),
+    )
+    return {"electronics": Probes("electronics", "arxiv-v1", "0123abcd", sha256, 100, rules)}
+
+
+def test_probes_stand_below_the_rows_and_warn_where_they_beat_basemodel() -> None:
+    made = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.86))
+    section = made.sections[0]
+    assert [row[:2] for row in section.rows[-2:]] == [
+        ("probe: catalogue order, 0 parameters", "0.8600"),
+        ("probe: logistic regression, 8 parameters", "0.8800"),
+    ]
+    assert (
+        "(that the candidate is just behind) scores 0.8600 on electronics under arxiv-v1, more than every row but DIEN."
+        in section.note
+    )
+    assert section.note in made.markdown()
+    assert made.csv().splitlines()[1].endswith(",0.860000,0.880000,yes")
+    every = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.95))
+    assert "more than every row." in every.sections[0].note
+
+
+def test_probes_below_basemodel_do_not_warn_and_those_of_other_samples_are_not_shown() -> None:
+    below = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.6))
+    assert below.sections[0].note == ""
+    assert below.csv().splitlines()[1].endswith(",0.600000,0.620000,no")
+    assert below.sections[0].rows[-1][0].startswith("probe")
+    fitted = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.84))
+    assert "a rule with 8 parameters (all rules)" in fitted.sections[0].note
+    other = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.95, "cd" * 32))
+    assert other == electronics(TINY)
+
+
+def test_a_short_table_has_auc_paper_and_one_probe(scored: list[Record]) -> None:
+    made = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.86), short=True)
+    assert made.sections[0].header == ("model", "AUC", "paper")
+    assert made.sections[0].rows[-2:] == (
+        ("DIEN", "0.9000 (1 of 2, 1 failed)", "0.9030"),
+        ("probe: catalogue order, 0 parameters", "0.8600", ""),
+    )
+    assert len(table(scored, "4", ["sports"], "arxiv-v1", "official", short=True).sections) == 1
+
+
+def test_fewer_seeds_and_failed_runs_are_marked() -> None:
+    records = [run("base-model", seed, 0.85) for seed in (0, 1, 2)]
+    records += [run("augru", 0, 0.86), run("dien", 0, None), run("dien", 1, None)]
+    shown = cells(electronics(records))
+    assert shown["BaseModel"] == "0.8500 ± 0.0000 (3)"
+    assert shown["BaseModel + GRU + AUGRU"] == "0.8600 (1 of 3)"
+    assert shown["DIEN"] == "(0 of 3, 2 failed)"
+    assert shown["BaseModel + GRU + AGRU"] == ""
+
+
+def test_other_seeds_than_those_of_the_row_above_are_marked() -> None:
+    records = [run("augru", seed, 0.86) for seed in (0, 1)] + [run("dien", seed, 0.87) for seed in (2, 3)]
+    assert cells(electronics(records))["DIEN"] == "0.8700 ± 0.0000 (2 of 4)"
+
+
+def test_no_runs_give_blank_cells() -> None:
+    made = electronics([])
+    assert made.title.endswith("protocol arxiv-v1, variant official, no runs yet")
+    assert set(cells(made).values()) == {""}
+    assert "**" not in made.markdown()
+    assert made.csv().splitlines()[1] == "electronics,arxiv-v1,official,base-model,0,,,,0.853800,,,,,,,,,,"
+
+
+def test_other_protocols_variants_and_data_sets_are_left_out() -> None:
+    others = [
+        run("dien", 0, 0.5, protocol="clean"),
+        run("dien", 0, 0.5, variant="paper"),
+        run("dien", 0, 0.5, dataset="sports"),
+    ]
+    assert electronics(TINY + others) == electronics(TINY)
+
+
+def test_rows_that_the_paper_lacks_come_last() -> None:
+    models = ["mine", "dien", "wide-deep", "base-model", "dien"]
+    made = electronics([run(model, 0, 0.8) for model in set(models)], models)
+    assert [row[0] for row in made.sections[0].rows] == ["BaseModel", "DIEN", "mine", "Wide&Deep"]
+    assert [row[4] for row in made.sections[0].rows] == ["0.8538", "0.9030", "", "0.8546"]
+    assert [line.split(",")[3] for line in made.csv().splitlines()[1:]] == [
+        "base-model",
+        "dien",
+        "mine",
+        "wide-deep",
+    ]
+
+
+def test_the_paper_s_electronics_stand_beside_subsets_in_a_column_of_their_own() -> None:
+    made = table([run("dien", 0, 0.89, dataset="sports")], "2", ["sports"], "arxiv-v1", "official")
+    assert made.sections[0].header == ("model", "AUC", "last step", "best − last", "paper, Electronics")
+    assert made.sections[0].rows[-1] == ("DIEN", "0.8900 (1)", "0.8800", "+0.0100", "0.9030")
+    assert "a point of comparison" in made.markdown()
+    assert made.csv().splitlines()[-1] == "sports,arxiv-v1,official,dien,1,0.890000,,0.880000,,,,,0.010000,,,,,,"
+
+
+def test_no_printed_figures_under_other_protocols() -> None:
+    records = [run("dien", 0, 0.6, protocol="clean", selection="validation")]
+    made = table(records, "4", ["electronics", "sports"], "clean", "official")
+    assert [section.header for section in made.sections] == [("model", "AUC", "last step", "best − last")] * 2
+    assert "AUC best on validation users" in made.title
+    assert made.csv().splitlines()[6] == "electronics,clean,official,dien,1,0.600000,,0.590000,,,,,0.010000,,,,,,"
+
+
+def test_aaai_figures_stand_with_their_spread() -> None:
+    made = table([], "4", ["books"], "aaai-2019", "official")
+    assert made.sections[0].rows[-1] == ("DIEN", "", "", "", "0.8453 ± 0.00476", "")
+
+
+def test_steps_are_told_for_each_data_set_where_they_differ() -> None:
+    records = [
+        run("dien", 0, 0.9),
+        run("dien", 0, 0.9, dataset="books", settings=settings(steps=25000, batch_size=64)),
+    ]
+    made = table(records, "4", ["books", "electronics"], "arxiv-v1", "official")
+    assert made.title.endswith("AUC best on test, 25,000 steps on books, 900 steps on electronics")
+
+
+HOSTILE = "a|b\n**c** `d` [e](f) <g> $h$ &amp; \\"
+
+
+def test_hostile_names_are_escaped_everywhere() -> None:
+    made = electronics([run("dien", 0, 0.8)], ["dien", HOSTILE])
+    text = made.markdown()
+    row = r"| a\|b \*\*c\*\* \`d\` \[e\](f) \<g\> \$h\$ \&amp; \\ |  |  |  |  |  |"
+    assert text.splitlines()[7] == row
+    assert list(csv.reader(io.StringIO(made.csv())))[2][3] == HOSTILE
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(electronics([run("dien", 0, 0.8)], ["dien", "[bold]x[/bold]"]))
+    assert "[bold]x[/bold]" in console.export_text()
+
+
+def test_escaping_keeps_harmless_names() -> None:
+    assert escape_markdown("Wide&Deep + GRU (2)") == "Wide&Deep + GRU (2)"
+    assert escape_markdown("a\r\n\tb\u2028c") == "a b c"
+
+
+def test_the_screen_shows_every_cell() -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(electronics(TINY))
+    text = console.export_text()
+    for expected in (
+        "electronics",
+        "Two layer GRU attention",
+        "0.8540 ± 0.0014 (2)",
+        "0.9000 (1 of 2",
+        "-0.0030",
+    ):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": settings(steps=100)}, "steps is 900 in {0} and 100 in {1}"),
+        ({"protocol_hash": "ffff"}, "protocol_hash is 0123abcd in {0} and ffff in {1}"),
+        ({"data_sha256": "cd" * 32}, f"data_sha256 is {'ab' * 32} in {{0}} and {'cd' * 32} in {{1}}"),
+        ({"selection": "last"}, "selection is test in {0} and last in {1}"),
+    ],
+)
+def test_mixed_runs_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
+    first, second = run("augru", 0, 0.87), run("dien", 0, 0.9, **changes)
+    with pytest.raises(UserError) as caught:
+        electronics([first, second])
+    assert message.format(first.path, second.path) in str(caught.value)
+
+
+def test_data_sets_may_differ_in_steps_and_rows_in_batch_size() -> None:
+    mixed = run("dien", 0, 0.9, settings=settings(batch_size=64))
+    assert "batch" not in electronics([run("augru", 0, 0.87), mixed]).title
+    with pytest.raises(UserError, match=r"batch_size is 64 in .*seed-0.* and 128 in .*seed-1"):
+        electronics([mixed, run("dien", 1, 0.9)])
+
+
+def test_a_run_counts_once() -> None:
+    with pytest.raises(UserError, match="two records of one run"):
+        electronics([run("dien", 0, 0.9), run("dien", 1, 0.9), run("dien", 0, 0.8)])
+
+
+def test_unknown_table() -> None:
+    with pytest.raises(UserError, match="unknown table '3'"):
+        table([], "3", ["books"], "arxiv-v1", "official")
+
+
+def test_table_1_shows_measured_and_printed_counts() -> None:
+    made = table1(
+        {
+            "electronics": Statistics(192_403, 63_001, 800, None),
+            "sports": Statistics(35_598, 18_357, None, 35_598),
+        }
+    )
+    assert (
+        made.markdown()
+        == """\
+## Table 1: The statistics of datasets
+
+| data set | users | goods | categories | samples |
+| --- | ---: | ---: | ---: | ---: |
+| electronics | 192,403 | 63,001 | 800 ≠ |  |
+| electronics, paper | 192,403 | 63,001 | 801 | 192,403 |
+| sports | 35,598 | 18,357 |  | 35,598 |
+
+≠ differs from the paper's count.
+"""
+    )
+    assert (
+        made.csv()
+        == """\
+dataset,users,goods,categories,samples,paper_users,paper_goods,paper_categories,paper_samples
+electronics,192403,63001,800,,192403,63001,801,192403
+sports,35598,18357,,35598,,,,
+"""
+    )
+
+
+def test_the_csv_columns_are_those_of_the_contract() -> None:
+    contract = "dataset,protocol,variant,model,seeds,auc_mean,auc_std,auc_last_mean,paper_auc,difference"
+    assert contract == CSV_HEADER
+
+
+def test_printed_figures_belong_to_their_protocol_and_data_set_alone() -> None:
+    assert paper_auc("electronics", "din", "arxiv-v1") == 0.8608
+    assert paper_auc("electronics", "din", "aaai-2019") == 0.7603
+    assert paper_auc("books", "wide-deep", "arxiv-v1") == 0.8656
+    for dataset, model, protocol in [
+        ("electronics", "din", "clean"),
+        ("electronics", "din", "din-2018"),
+        ("sports", "din", "arxiv-v1"),
+        ("electronics", "mine", "arxiv-v1"),
+    ]:
+        assert paper_auc(dataset, model, protocol) is None
+
+
+def test_every_row_of_the_tables_has_both_printed_figures() -> None:
+    rows = {row.model for rows in paper.TABLES.values() for row in rows}
+    for versions in (paper.V1_AUC, paper.AAAI_AUC):
+        for dataset in ("electronics", "books"):
+            assert set(versions[dataset]) == rows
+            assert max(versions[dataset], key=lambda model: versions[dataset][model].mean) == "dien"
+    assert all(auc.std for figures in paper.AAAI_AUC.values() for auc in figures.values())

@@ -1,0 +1,202 @@
+"""A run that is cut off goes on from its checkpoint, and ends with the numbers of one that was not."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import baselines.lightning_module
+from benchmark.runs import checkpoint
+from benchmark.runs import train as run
+from benchmark.runs.checkpoint_form import Refused
+from benchmark.runs.config import Progress, RunConfig
+from benchmark.runs.train import train_run
+from benchmark.runs.weights import WEIGHTS
+from datamodules.errors import UserError
+from datamodules.samples_file import prepare_samples
+
+TIMINGS = ("train_seconds", "evaluation_seconds", "samples_per_second", "peak_memory_mb", "commit")
+DROPOUT = """
+from baselines.base_model import BaseModel
+from baselines.layers.prediction import Prediction
+from torch import nn
+
+class Dropout(BaseModel):
+    def forward(self, batch):
+        return Prediction(nn.functional.dropout(super().forward(batch).logit, 0.2, self.training))
+"""
+
+
+class CutOff(Exception):
+    """Stands for the death of the process."""
+
+
+@pytest.fixture(autouse=True)
+def frequent_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 25 steps: no multiple of the 20 between logs, so that losses are pending in a checkpoint."""
+    monkeypatch.setattr(run, "EVALUATE_EVERY", 25)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("data"))
+
+
+def config(out: Path, data_dir: str, model: str, **changes: Any) -> RunConfig:
+    base = RunConfig(
+        "generated", "clean", model, "official", 3, steps=70, data_dir=data_dir, out=str(out), checkpoint_seconds=0
+    )
+    return replace(base, **changes)
+
+
+def cut_off(config: RunConfig, step: int) -> None:
+    """Train until `step` and die there."""
+
+    def die(progress: Progress) -> None:
+        if progress.step >= step:
+            raise CutOff
+
+    with pytest.raises(CutOff):
+        train_run(config, die)
+
+
+def outcome(config: RunConfig) -> tuple[dict[str, Any], list[bytes]]:
+    record = json.loads((config.folder() / "record.json").read_text())
+    files = [(config.folder() / name).read_bytes() for name in ("metrics.csv", "predictions.parquet")]
+    return {name: value for name, value in record.items() if name not in TIMINGS}, files
+
+
+@pytest.mark.parametrize(
+    ("model", "variant", "large"),
+    [
+        ("base-model", "official", 10**6),
+        ("base-model", "paper", 10**6),
+        ("dien", "official", 10**6),
+        ("dien", "paper", 10**6),
+        ("dien", "official", 3000),  # users and items: tables that LazyAdam updates where they are read
+        ("base-model", "official", 3000),
+        ("dropout", "official", 10**6),
+    ],
+)
+def test_a_run_that_is_cut_off_twice_ends_as_one_that_is_not(
+    tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch, model: str, variant: str, large: int
+) -> None:
+    monkeypatch.setattr(baselines.lightning_module, "LAZY_SIZE", large)
+    if model == "dropout":
+        (tmp_path / "mine.py").write_text(DROPOUT)
+        model = f"{tmp_path}/mine.py:Dropout"
+    whole = config(tmp_path / "whole", data_dir, model, variant=variant)
+    train_run(whole)
+    broken = replace(whole, out=str(tmp_path / "broken"))
+    steps: list[int] = []
+    cut_off(broken, 40)
+    cut_off(broken, 60)
+    assert not (broken.folder() / "record.json").exists()
+    assert (broken.folder() / checkpoint.NAME).exists()
+    train_run(broken, lambda progress: steps.append(progress.step))
+    assert steps == [60, 70]
+    assert outcome(broken) == outcome(whole)
+    assert not (broken.folder() / checkpoint.NAME).exists()
+    assert sorted(path.name for path in broken.folder().iterdir()) == sorted(
+        path.name for path in whole.folder().iterdir()
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "found"),
+    [
+        ("step", 75, "has 75 for step, expected one of 25, 50"),  # found before the run is set up
+        ("counts", {}, "is damaged (KeyError)"),  # and after
+    ],
+)
+def test_a_malformed_checkpoint_is_removed_and_the_run_starts_from_the_beginning(
+    tmp_path: Path, data_dir: str, part: str, value: object, found: str
+) -> None:
+    whole = config(tmp_path / "whole", data_dir, "base-model")
+    train_run(whole)
+    broken = replace(whole, out=str(tmp_path / "broken"))
+    steps, said = list[int](), list[str]()
+    cut_off(broken, 60)
+    path = broken.folder() / checkpoint.NAME
+    torch.save(torch.load(path) | {part: value}, path)
+    train_run(broken, lambda progress: steps.append(progress.step), said.append)
+    assert said == [f"{path} {found}; it is removed, and the run starts from the beginning"]
+    assert steps == [20, 40, 60, 70]
+    assert outcome(broken) == outcome(whole)
+    assert not path.exists()
+
+
+def test_checkpoints_do_not_change_a_run(tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines.lightning_module, "LAZY_SIZE", 3000)
+    often, never = (
+        config(tmp_path / str(seconds), data_dir, "dien", checkpoint_seconds=seconds) for seconds in (0, 1e9)
+    )
+    train_run(often)
+    train_run(never)
+    assert outcome(often) == outcome(never)
+
+
+WANTED = {"format": 1, "run": "a/b", "steps": 300, "evaluate_every": 100, "batch_size": 128, "torch version": "2.13"}
+
+
+def test_only_a_checkpoint_of_the_same_run_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    assert checkpoint.load_checkpoint(path, WANTED) is None
+    torch.save({"identity": WANTED, "step": 100, "seconds": 1.5, "scores": torch.arange(3)}, path)
+    found = checkpoint.load_checkpoint(path, WANTED)
+    assert found is not None
+    assert found["step"] == 100
+    for other, message in (
+        ({"batch_size": 64}, "is of other batch_size: 128, now 64"),
+        ({"torch version": "2.14"}, "is of other torch version: 2.13, now 2.14"),
+    ):
+        with pytest.raises(Refused, match=message):
+            checkpoint.load_checkpoint(path, WANTED | other)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "changed", "other", "code"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"identity": WANTED, "weights": torch.arange(1000)}, path)
+    content = path.read_bytes()
+    if damage in ("other", "code"):
+        torch.save([1, 2] if damage == "other" else {"identity": WANTED, "weights": Path}, path)
+    else:
+        at = content.index(b"\x07\x00\x00\x00\x00\x00\x00\x00")
+        changed = content[:at] + b"\x08" + content[at + 1 :]
+        path.write_bytes({"cut": content[: len(content) // 2], "text": b"hello", "changed": changed}[damage])
+    with pytest.raises(Refused, match="is damaged"):
+        checkpoint.load_checkpoint(path, WANTED)
+
+
+def test_other_code_is_another_checkpoint(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("one")
+    before = checkpoint.code_sha256(f"{mine}:Mine")
+    assert checkpoint.code_sha256(f"{mine}:Mine") == before
+    mine.write_text("two")
+    assert checkpoint.code_sha256(f"{mine}:Mine") != before
+    assert checkpoint.code_sha256("din") == checkpoint.code_sha256("dien")
+
+
+def test_a_run_goes_on_where_no_checkpoint_can_be_written(
+    tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    said: list[str] = []
+    prepare_samples("generated", "clean", Path(data_dir))
+    monkeypatch.setattr(os, "fsync", full)
+    broken = config(tmp_path, data_dir, "base-model", steps=30)
+    with pytest.raises(UserError, match="No space left"):  # of the record
+        train_run(broken, say=said.append)
+    assert [sum(name in line for line in said) for name in ("checkpoint.pt", WEIGHTS)] == [1, 2]
+    assert all("No space left on device); the run goes on without it" in line for line in said)
+    assert not (broken.folder() / WEIGHTS).exists()
+    assert [path.name for path in broken.folder().iterdir() if path.suffix == ".tmp"] == []

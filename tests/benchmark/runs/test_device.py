@@ -1,0 +1,59 @@
+"""Where runs are computed, on machines with and without a GPU."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.cli.app import main
+from benchmark.runs.config import RunConfig
+from benchmark.runs.device import Device, check_device, describe, triton_version, uses_gpu, visible_gpus
+from benchmark.runs.train import train_run
+from datamodules.errors import UserError
+
+SEEN = torch.cuda.is_available()
+
+
+def test_the_cpu_whatever_there_is() -> None:
+    check_device("cpu")
+    assert not uses_gpu("cpu")
+    assert visible_gpus("cpu") == []
+    assert describe("cpu").startswith(f"cpu, {torch.get_num_threads()} thread(s), ")
+    assert triton_version("cpu") == {}
+
+
+@pytest.mark.skipif(SEEN, reason="there is a GPU here")
+def test_no_gpu_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not uses_gpu("auto")
+    assert visible_gpus("gpu") == []
+    with pytest.raises(UserError, match=r"sees no GPU.*--device cpu or auto.*nvidia-smi"):
+        check_device("gpu")
+    monkeypatch.setattr("sys.argv", ["dien-bench", "run", "--datasets", "generated", "--device", "gpu"])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    assert "use --device cpu or auto" in capsys.readouterr().err
+
+
+def test_names_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus("auto") == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-7f")
+    assert visible_gpus("gpu") == ["3", "GPU-7f"]
+
+
+@pytest.mark.skipif(not SEEN, reason="torch sees no GPU")
+def test_a_run_on_a_gpu_is_repeatable_and_near_the_cpus(tmp_path: Path) -> None:
+    def run(out: str, device: Device) -> dict[str, Any]:
+        config = RunConfig("generated", "arxiv-v1", "dien", "official", seed=0, steps=130)
+        return train_run(replace(config, device=device, data_dir=str(tmp_path / "data"), out=str(tmp_path / out)))
+
+    first, second, cpu = run("first", "gpu"), run("second", "auto"), run("third", "cpu")
+    assert str(first["device"]).startswith(f"gpu, {torch.cuda.get_device_name()}")
+    assert first["auc"] == second["auc"]
+    assert first["logloss"] == second["logloss"]
+    assert first["logloss"] == pytest.approx(cpu["logloss"], abs=1e-2)

@@ -1,0 +1,168 @@
+"""One run, from samples to record, on the generated data."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from benchmark.records.record import read_records
+from benchmark.runs.config import Progress, RunConfig
+from benchmark.runs.train import finished_record, train_run
+from datamodules.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("data"))
+
+
+def config(tmp_path: Path, data_dir: str, model: str = "dien", **changes: object) -> RunConfig:
+    base = RunConfig(
+        "generated", "arxiv-v1", model, "official", seed=0, steps=130, data_dir=data_dir, out=str(tmp_path)
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_a_run_leaves_a_record_that_its_predictions_bear_out(tmp_path: Path, data_dir: str) -> None:
+    reports: list[Progress] = []
+    record = train_run(config(tmp_path, data_dir), reports.append)
+    folder = tmp_path / "generated" / "arxiv-v1" / "dien-official" / "seed-0"
+    (read,) = read_records(tmp_path)
+    assert read.reported_auc == record["auc"]["test"]
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert roc_auc_score(predictions.label, predictions.score) == pytest.approx(record["auc"]["test"], abs=1e-6)
+    assert roc_auc_score(predictions.label, predictions.score_last) == pytest.approx(record["auc"]["last"], abs=1e-6)
+    assert log_loss(predictions.label, predictions.score) == pytest.approx(record["logloss"], rel=1e-6)
+    metrics = pd.read_csv(folder / "metrics.csv")
+    assert metrics.step.tolist() == [20, 40, 60, 80, 100, 120, 130]
+    assert metrics.test_auc.notna().tolist() == [False] * 4 + [True, False, True]
+    assert metrics.test_auc.max() == pytest.approx(record["auc"]["test"])
+    whole = metrics.target_loss + metrics.auxiliary_loss
+    assert metrics.loss.to_numpy() == pytest.approx(whole.to_numpy())
+    assert metrics.learning_rate.iloc[0] == 1e-3
+    assert metrics.learning_rate.iloc[-1] == 0.25e-3
+    assert reports[-1].step == reports[-1].steps == 130
+
+
+def test_the_same_seed_gives_the_same_numbers_to_the_bit(tmp_path: Path, data_dir: str) -> None:
+    runs = [tmp_path / name for name in ("first", "second", "third")]
+    for out, seed in zip(runs, (0, 0, 1), strict=True):
+        train_run(config(out, data_dir, seed=seed))
+    first, second, third = (next(out.rglob("metrics.csv")).read_text() for out in runs)
+    assert first == second
+    assert first != third
+    scores = [pd.read_parquet(next(out.rglob("predictions.parquet"))) for out in runs]
+    assert scores[0].equals(scores[1])
+
+
+def test_clean_reports_the_checkpoint_of_the_validation_users(tmp_path: Path, data_dir: str) -> None:
+    record = train_run(config(tmp_path, data_dir, model="base-model", protocol="clean", variant="paper", steps=300))
+    metrics = pd.read_csv(next(tmp_path.rglob("metrics.csv"))).dropna(subset=["validation_auc"])
+    best = metrics.loc[metrics.validation_auc.idxmax()]
+    assert record["selection"] == "validation"
+    assert record["best_step"] == best.step
+    assert record["auc"]["validation"] == pytest.approx(best.test_auc)
+    assert record["auc"]["test"] == pytest.approx(metrics.test_auc.max())
+    predictions = pd.read_parquet(next(tmp_path.rglob("predictions.parquet")))
+    for column, selection in (("score", "validation"), ("score_last", "last"), ("score_test", "test")):
+        assert roc_auc_score(predictions.label, predictions[column]) == pytest.approx(
+            record["auc"][selection], abs=1e-6
+        )
+
+
+def test_options_of_training_stand_in_the_settings(tmp_path: Path, data_dir: str) -> None:
+    base = config(tmp_path, data_dir, variant="official", steps=40)
+    changed = replace(base, model="dien+auxiliary_draws=once+auxiliary_negatives=uniform+learning_rate=0.002")
+    record = train_run(changed)
+    assert record["model"] == "dien+auxiliary_draws=once+auxiliary_negatives=uniform+learning_rate=0.002"
+    assert record["settings"]["auxiliary_negatives"] == "uniform"
+    assert record["settings"]["learning_rate"] == 0.002
+    assert changed.folder() != base.folder()
+    assert finished_record(changed) == json.loads(json.dumps(record))
+    training = (
+        "auxiliary_draws=never",
+        "auxiliary_negatives=none",
+        "learning_rate=0",
+        "shuffle=2",
+        "learning_rate=true",
+    )
+    model = ("auxiliary_head=foo", "hidden_size=abc", "hidden_size=-3", "hidden_size=true", "auxiliary_weight=much")
+    for wrong in training + model:
+        with pytest.raises(UserError, match=wrong.partition("=")[0]):
+            replace(base, model=f"dien+{wrong}").check()
+
+
+def test_a_finished_run_is_found_and_another_is_not_taken_for_it(tmp_path: Path, data_dir: str) -> None:
+    done = config(tmp_path, data_dir, model="base-model", steps=20)
+    assert finished_record(done) is None
+    record = train_run(done)
+    assert finished_record(done) == json.loads(json.dumps(record))
+    assert finished_record(replace(done, device="gpu")) == json.loads(json.dumps(record))
+    with pytest.raises(UserError, match="steps = 20, asked for was 30"):
+        finished_record(replace(done, steps=30))
+    with pytest.raises(UserError, match="the default"):
+        finished_record(replace(done, steps=None))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "sprots"}, "did you mean 'sports'"),
+        ({"protocol": "arxiv"}, "did you mean 'arxiv-v1'"),
+        ({"model": "wide-depe"}, "did you mean 'wide-deep'"),
+        ({"variant": "mine"}, "official, paper"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"seed": -1}, "seed must be"),
+        ({"device": "cuda"}, "auto, cpu, gpu"),
+        ({"logger": "tensorbord"}, "did you mean 'tensorboard'"),
+    ],
+)
+def test_mistakes(tmp_path: Path, data_dir: str, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train_run(config(tmp_path, data_dir, **changes))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"settings": []}', b"\xff", b"[" * 100_000])
+def test_a_damaged_record_is_neither_finished_nor_overwritten(tmp_path: Path, data_dir: str, content: bytes) -> None:
+    path = config(tmp_path, data_dir).folder() / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"record\.json .*Delete that run's folder"):
+        finished_record(config(tmp_path, data_dir))
+    assert path.read_bytes() == content
+
+
+def test_a_record_of_another_run_is_not_taken_for_this_one(tmp_path: Path, data_dir: str) -> None:
+    committed = Path(__file__).parents[3] / "leaderboards/records/tafeng/arxiv-v1/dien-official/seed-0/record.json"
+    done = config(tmp_path, data_dir, dataset="tafeng", steps=None)
+    other = replace(done, seed=1)
+    for run in (done, other):
+        run.folder().mkdir(parents=True)
+        (run.folder() / "record.json").write_bytes(committed.read_bytes())
+    assert finished_record(done) == json.loads(committed.read_text())
+    with pytest.raises(UserError, match="the field 'seed' says 'seed-0', but its folder says 'seed-1'"):
+        finished_record(other)
+
+
+def test_a_file_whose_name_does_not_show_is_refused_before_training(tmp_path: Path, data_dir: str) -> None:
+    path = tmp_path / "a\u202eb.py"
+    path.write_text("from baselines.base_model import BaseModel\n")
+    with pytest.raises(UserError, match="has characters that do not show"):
+        config(tmp_path, data_dir, model=f"{path}:BaseModel").check()
+
+
+def test_a_tracker_out_of_reach_takes_nothing_from_a_finished_run(
+    tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("benchmark.runs.train.close_loggers", refuse)
+    said: list[str] = []
+    record = train_run(config(tmp_path, data_dir, model="base-model", steps=20), say=said.append)
+    assert record["status"] == "finished"
+    assert finished_record(config(tmp_path, data_dir, model="base-model", steps=20)) is not None
+    assert [line for line in said if "ConnectionError: no route" in line]
