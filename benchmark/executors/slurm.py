@@ -80,7 +80,9 @@ class _Queue:
         """Whether a job was missing twice: what it wrote last must have the time to arrive."""
         if time.monotonic() - self._asked >= LOOK:
             self._asked = time.monotonic()
-            listed = subprocess.run(["squeue", "--me", "--noheader", "--format=%A"], capture_output=True, text=True)
+            listed = subprocess.run(
+                ["squeue", "--me", "--noheader", "--format=%A"], capture_output=True, encoding="utf-8"
+            )
             if listed.returncode == 0:  # else Slurm's controller is away for a while
                 self._jobs = [self._jobs[1], set(listed.stdout.split())]
         return self._asked - submitted > 2 * LOOK and not any(job in jobs for jobs in self._jobs)

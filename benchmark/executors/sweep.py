@@ -182,7 +182,7 @@ def _write_error(folder: Path, details: str) -> str:
         return ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(details)
+        (folder / "error.txt").write_text(details, "utf-8", "backslashreplace")
     except OSError as error:
         return f" (no details: {error})"
     return f" (see {folder / 'error.txt'})"

@@ -110,7 +110,7 @@ def commit() -> str | None:
         described = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
             timeout=20,
         )

@@ -49,7 +49,7 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
     if not path.exists():
         return None
     found_record = read_record(path)
-    record: dict[str, Any] = json.loads(path.read_text())
+    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
     found = record["settings"]
     wanted = config.settings()
     differing = [key for key in wanted if wanted[key] is not None and found.get(key) != wanted[key]]
@@ -124,7 +124,7 @@ def _train_on(
         raise NotFinite(f"{error}; its batch and the one before are in {kept}", error.step) from None
     for logger in trainer.loggers:
         logger.finalize("success")
-    (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n")
+    (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n", "utf-8")
     record = record_of(config, data, module, settings, checkpoints.seconds)
     write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)

@@ -160,7 +160,7 @@ def _process(python: str, arguments: list[str], variant: str) -> Iterator["subpr
         ],  # links kept: a venv is one
         cwd=ROOT,
         env=os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": threads},
-        text=True,
+        encoding="utf-8",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

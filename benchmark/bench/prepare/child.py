@@ -61,7 +61,9 @@ def peak_mb() -> float:
     """
     status = Path("/proc/self/status")
     if status.exists():
-        kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        kilobytes = next(
+            line.split()[1] for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM:")
+        )
         return round(int(kilobytes) * 1024 / 1e6, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
