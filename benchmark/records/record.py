@@ -125,6 +125,14 @@ class Record:
         return value
 
 
+def code_state(records: Iterable[Record]) -> Literal["same", "different", "not known"]:
+    """Say whether runs were trained by the same code; records of version 1 do not know theirs."""
+    hashes = {record.code_sha256 for record in records}
+    if len(hashes - {None}) > 1:
+        return "different"
+    return "not known" if None in hashes else "same"
+
+
 FIELDS = tuple(one.name for one in fields(Record) if one.name != "path")  # of record.json, in its order
 
 

@@ -282,3 +282,9 @@ def test_the_commit_is_of_this_checkout_alone(tmp_path: Path, monkeypatch: pytes
     found = result.commit()
     assert found is not None
     assert len(found) == 40
+    (inside / "benchmark" / "runs").mkdir(parents=True)
+    (inside / "benchmark" / "runs" / "result.py").write_text("")
+    git("add", "--force", ".venv")
+    git("commit", "-m", "three")
+    monkeypatch.setattr(result, "ROOT", inside.resolve())
+    assert result.commit() is None
