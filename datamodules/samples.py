@@ -16,6 +16,7 @@ from datamodules.errors import UserError
 from datamodules.interactions import Interactions
 from datamodules.protocol import Protocol
 
+SAMPLER_VERSION = 1  # raised whenever the same interactions would give other samples under some protocol
 Ints = NDArray[np.int32]
 
 

@@ -5,7 +5,6 @@ large tables as far behind as it is, the rate's schedule, torch's random state, 
 metrics.csv. Batches follow from (seed, step) alone. It is removed once the record is written.
 """
 
-import hashlib
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,12 +17,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
 
-import baselines
-import datamodules
 from baselines.lazy_adam import LazyAdam
 from baselines.lightning_module import CTRModule, Evaluation
-from baselines.spec import parse_spec
 from benchmark.runs.checkpoint_form import Refused, Run, State, Within, filled, in_form
+from benchmark.runs.identity import code_sha256
 from datamodules.errors import printable
 from datamodules.files.atomic import replacing
 
@@ -50,19 +47,6 @@ def identity(
         **{f"{name} version": version(name) for name in ("torch", "pytorch-lightning", "numpy", "numba")},
         "code of the models": code_sha256(str(settings["model"])),
     }
-
-
-def code_sha256(model: str) -> str:
-    """The sha256 of the source that decides a run's numbers, a file of the user's own included."""
-    folders = [Path(str(package.__file__)).parent for package in (baselines, datamodules)]
-    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
-    base = parse_spec(model).base
-    if ":" in base:
-        files.append(Path(base.rpartition(":")[0]))
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path, wanted: State) -> State | None:
