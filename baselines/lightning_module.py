@@ -13,6 +13,7 @@ from torchmetrics.classification import BinaryAUROC
 
 from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of
+from baselines.layers.prediction import Prediction
 from baselines.lazy_adam import LazyAdam
 from datamodules.batch import Batch
 
@@ -40,7 +41,7 @@ class NotFinite(ArithmeticError):
 
 
 class CTRModule(pl.LightningModule):
-    """A row's model under L = L_target + alpha L_aux (paper, eq. 8), Adam halved at each third of the steps.
+    """A row's model under its losses, as L_target + alpha L_aux (paper, eq. 8), Adam halved at each third of the steps.
 
     `users`, `items`, `categories` are rows of the embedding tables; `steps` is the whole budget. Held-out loaders
     come in the order test, validation. `last`, `best_test` and `best_validation` hold the three selections; the
@@ -64,15 +65,10 @@ class CTRModule(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters(logger=False)  # the record holds the settings
         self.model: nn.Module = load(model)(users=users, items=items, categories=categories, variant=variant)
-        self.target_weight = float(getattr(self.model, "target_weight", 1.0))
-        self.auxiliary_weight = float(getattr(self.model, "auxiliary_weight", 1.0))
         self.metrics = (BinaryAUROC(), BinaryAUROC())  # test, validation
         self.logits: list[list[Tensor]] = [[], []]
         self.labels: list[list[Tensor]] = [[], []]
-        self.sums: Tensor  # (3,) whole, target, auxiliary loss since the last log
-        self.register_buffer("sums", torch.zeros(3, dtype=torch.float64), persistent=False)
-        self.summed = 0
-        self.losses: list[Tensor] = []  # whole ones of the steps since the last log
+        self.losses: list[dict[str, Tensor]] = []  # of the steps since the last log, by column
         self.pending: dict[str, float] = {}  # a training row that waits for the evaluation of the same step
         self.rows: list[dict[str, float]] = []  # all that was logged
         self.evaluation_seconds = 0.0
@@ -81,7 +77,6 @@ class CTRModule(pl.LightningModule):
         self.best_test: Evaluation | None = None
         self.best_validation: Evaluation | None = None
         self.best_validation_auc: float | None = None
-        self.last_validation_auc: float | None = None
 
     @property
     def step(self) -> int:
@@ -90,19 +85,16 @@ class CTRModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the whole loss of a batch."""
-        batch, weight = share_of(batch)
-        prediction = self.model(batch)
-        target = F.binary_cross_entropy_with_logits(prediction.logit, batch.label) * self.target_weight
-        loss = target
-        if prediction.auxiliary_loss is not None:
-            loss = target + self.auxiliary_weight * prediction.auxiliary_loss
-            self.sums[2] += prediction.auxiliary_loss.detach() * weight
-        loss = loss * weight
-        self.sums[0] += loss.detach()
-        self.sums[1] += target.detach() * weight
-        self.summed += 1
-        self.losses.append(loss.detach())
-        self.has_auxiliary = prediction.auxiliary_loss is not None
+        batch, share = share_of(batch)
+        label = batch.label.clone()  # as it was before the model had it
+        prediction: Prediction = self.model(batch)
+        loss = target = F.binary_cross_entropy_with_logits(prediction.logit, label) * prediction.target_weight
+        for weight, value in prediction.losses.values():
+            loss = loss + weight * value
+        loss = loss * share
+        self.losses.append({"loss": loss.detach(), "target_loss": target.detach() * share})
+        for name, (_, value) in prediction.losses.items():
+            self.losses[-1][f"{name}_loss"] = value.detach() * share
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -110,27 +102,30 @@ class CTRModule(pl.LightningModule):
         step = self.step
         if step % self.hparams["log_every"] and step != self.hparams["steps"]:
             return
-        whole, target, auxiliary = (mean_over_processes(self.sums) / self.summed).tolist()
-        self._check_losses(whole)
-        row = {"loss": whole, "target_loss": target}
-        if self.has_auxiliary:
-            row["auxiliary_loss"] = auxiliary
+        row = self._mean_losses()
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        self.sums.zero_()
-        self.summed = 0
         if (batch_idx + 1) % int(self.trainer.val_check_batch or 1) == 0 or step == self.hparams["steps"]:
             self.pending = row
         else:
             self._log(row, step)
 
-    def _check_losses(self, mean: float) -> None:
-        """Raise `NotFinite` for the first step since the last log whose loss is infinite or no number."""
+    def _mean_losses(self) -> dict[str, float]:
+        """The means of the losses of the steps since the last log, by column; those of a step are forgotten.
+
+        Raises `NotFinite` for the first of these steps whose loss is infinite or no number.
+        """
         losses, self.losses = self.losses, []
-        if not math.isfinite(mean):
-            values = mean_over_processes(torch.stack(losses)).tolist()
+        names = list(losses[-1])
+        table = torch.stack(
+            [torch.stack([step[name] for name in names]).to(self.device) for step in losses]
+        ).double()  # (steps, names)
+        means = (mean_over_processes(sum(table, start=torch.zeros_like(table[0]))) / len(table)).tolist()
+        if not math.isfinite(means[0]):
+            values = mean_over_processes(table[:, 0].float()).tolist()
             at = next((i for i, value in enumerate(values) if not math.isfinite(value)), len(values) - 1)
             step = self.step - len(values) + at + 1
             raise NotFinite(f"the loss is {values[at]} at step {step}", step)
+        return dict(zip(names, means, strict=True))
 
     def on_validation_epoch_start(self) -> None:
         """Start the clock of an evaluation."""
@@ -138,10 +133,11 @@ class CTRModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep logits and labels of held-out samples."""
+        label = batch.label.clone()  # as it was before the model had it
         logit = self.model(batch).logit
-        self.metrics[dataloader_idx].update(torch.sigmoid(logit.double()).cpu(), batch.label.int().cpu())
+        self.metrics[dataloader_idx].update(torch.sigmoid(logit.double()).cpu(), label.int().cpu())
         self.logits[dataloader_idx].append(logit)
-        self.labels[dataloader_idx].append(batch.label)
+        self.labels[dataloader_idx].append(label)
 
     def on_validation_epoch_end(self) -> None:
         """Compute AUC and log loss, remember the best step, log one row."""
@@ -155,7 +151,6 @@ class CTRModule(pl.LightningModule):
             self.best_test = test
         if validation is not None:
             row |= {"validation_auc": validation.auc, "validation_logloss": validation.logloss}
-            self.last_validation_auc = validation.auc
             if self.best_validation_auc is None or validation.auc > self.best_validation_auc:
                 self.best_validation_auc, self.best_validation = validation.auc, test
         self._log(row, step)

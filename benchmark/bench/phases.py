@@ -7,8 +7,9 @@ from typing import Any
 from unittest.mock import patch
 
 from baselines import model_label
-from baselines.layers import recurrent_kernel, sigmoid_mlp_kernel
+from baselines.layers import sigmoid_mlp_kernel
 from baselines.layers.embedding import FieldEmbedding
+from baselines.layers.recurrence import cpu
 from benchmark.bench.timing import Timer, summarise
 from benchmark.bench.train import Step
 from benchmark.bench.workloads import STEPS, Workload, batches_of
@@ -56,7 +57,7 @@ def watched(step: Step, timer: Timer) -> Iterator[dict[str, float]]:
 
     optimizer = step.optimizer
     places: list[tuple[str, Any, str]] = [("adam", optimizer, "step"), ("adam", optimizer, "zero_grad")]
-    for phase, kernel in (("recurrence", recurrent_kernel), ("mlp", sigmoid_mlp_kernel)):
+    for phase, kernel in (("recurrence", cpu), ("mlp", sigmoid_mlp_kernel)):
         places += [(phase, kernel, "forward"), (phase, kernel, "backward")]
     places += [("look_up", part, "forward") for part in step.module.modules() if isinstance(part, FieldEmbedding)]
     with ExitStack() as stack:

@@ -33,9 +33,9 @@ State = dict[str, Any]
 NAME = "checkpoint.pt"
 EVERY = 60.0  # seconds between two
 SHARE = 0.01  # of the time that writing may take: where one takes long, there are fewer
-FORMAT = 1
+FORMAT = 2
 EVALUATIONS = ("last", "best_test", "best_validation")
-COUNTS = ("summed", "pending", "rows", "evaluation_seconds", "best_validation_auc", "last_validation_auc")
+COUNTS = ("losses", "pending", "rows", "evaluation_seconds", "best_validation_auc")
 
 
 class Refused(Exception):

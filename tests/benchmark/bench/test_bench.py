@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from baselines import MODELS, load
-from baselines.layers.recurrent import reference_recurrence
+from baselines.layers.recurrence import reference
 from benchmark.bench import batches, train, workloads
 from benchmark.bench.click_log import write_click_log
 from benchmark.bench.floor import ROWS, Product, Shape, operations, recurrence, row_products, runner
@@ -82,8 +82,8 @@ def test_floor_is_what_the_model_multiplies_or_a_little_less(row: str, variant: 
     with FlopCounterMode(display=False) as counter:
         prediction = model(batch)
         loss = F.binary_cross_entropy_with_logits(prediction.logit, batch.label.double())
-        if prediction.auxiliary_loss is not None:
-            loss = loss + prediction.auxiliary_loss
+        for _, value in prediction.losses.values():
+            loss = loss + value
         loss.backward()
     counted = counter.get_total_flops()
     floor = operations(row_products(row, variant, Shape.of(batch.lengths)) or [])
@@ -104,7 +104,7 @@ def test_recurrence_is_the_loop_without_its_first_step() -> None:
     x, w = torch.randn(15, 12, requires_grad=True), torch.randn(4, 12, requires_grad=True)
     half = torch.full((15,), 0.5)
     with FlopCounterMode(display=False) as counter:
-        reference_recurrence(x, w, half, half, np.full(5, 3), True).sum().backward()
+        reference.forward(x, w, half, half, np.full(5, 3), True)[0].sum().backward()
     first = 2 * (2 * 3 * 4 * 12)  # forward and the weight's gradient; the zero state needs none
     assert operations(recurrence(4, Shape.of(torch.tensor([5, 5, 5])))) == counter.get_total_flops() - first
 
