@@ -8,6 +8,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a run: threads that wait for
 NEEDS = {
     "triton": ["baselines/layers/recurrence/cuda.py"],
     "ray": ["benchmark/executors/ray.py"],
-    "submitit": ["benchmark/executors/slurm.py"],
 }
 collect_ignore = [path for package, paths in NEEDS.items() if not find_spec(package) for path in paths]

@@ -18,7 +18,6 @@ from baselines.lightning_module import CTRModule, NotFinite
 from benchmark.analysis.verify import check_auc
 from benchmark.records.record import FILE_NAME, Record, read_record, write_record
 from benchmark.runs import checkpoint
-from benchmark.runs.checkpoint_form import Refused
 from benchmark.runs.config import Progress, RunConfig, lock_of
 from benchmark.runs.data import data_of, prepared_sha256
 from benchmark.runs.ddp import other_ranks
@@ -109,7 +108,7 @@ def _train(
     """Train from the checkpoint on, or from the beginning where there is none to go on from."""
     try:
         return _train_on(config, on_progress, say)
-    except Refused as refused:
+    except checkpoint.Refused as refused:
         path = config.folder() / checkpoint.NAME
         path.unlink(missing_ok=True)
         say(f"{path} {refused}; it is removed, and the run starts from the beginning")
