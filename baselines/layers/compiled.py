@@ -1,6 +1,8 @@
 """What the kernels for float32 on the CPU share: how they are compiled, their block sizes, and their threads.
 
-Numba compiles on first use (some seconds, kept on disk afterwards) and needs no compiler to be installed.
+Numba compiles on first use (some seconds, kept on disk afterwards) and needs no compiler to be installed. Its cache
+does not see that a function of another file has changed: each file that calls functions of this one holds this file's
+hash as `CALLS`, so that it changes too (`tests/baselines/test_compiled.py` says when).
 """
 
 from collections.abc import Callable

@@ -118,6 +118,12 @@ def test_sizes_and_words_that_make_no_sense(name: str, variant: str) -> None:
         load(name)(users=USERS, items=ITEMS, categories=CATEGORIES, variant="offical")
 
 
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -0.1, True, "1"])
+def test_auxiliary_weights_that_make_no_sense(weight: object) -> None:
+    with pytest.raises(ValueError, match="auxiliary_weight must be a finite number of at least 0, got"):
+        load("dien")(users=USERS, items=ITEMS, categories=CATEGORIES, auxiliary_weight=weight)
+
+
 MINE = """
 from torch import nn
 class Mine(nn.Module):
