@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from baselines import MODELS, load
+from baselines.contract import make_batch
 from baselines.layers.recurrence import reference
 from benchmark.bench import batches, train, workloads
 from benchmark.bench.click_log import write_click_log
@@ -43,13 +44,7 @@ rows = pytest.mark.parametrize(
 
 
 def batch_of(lengths: list[int], seed: int = 0) -> Batch:
-    """Samples of 9 users, 30 items, 7 categories (row 0 included)."""
-    rng = np.random.default_rng(seed)
-    real = np.arange(max(*lengths, 1)) < np.array(lengths)[:, None]
-    ids = [torch.from_numpy(rng.integers(1, high, len(lengths))) for high in (9, 30, 7)]
-    histories = [torch.from_numpy(rng.integers(1, high, real.shape) * real) for high in (30, 7, 30, 7)]
-    label = torch.arange(len(lengths)).remainder(2).float()
-    return Batch(*ids, *histories[:2], torch.tensor(lengths), *histories[2:], label)
+    return make_batch(lengths, max(*lengths, 1), seed)
 
 
 def test_products_by_hand() -> None:
