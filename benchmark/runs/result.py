@@ -3,8 +3,8 @@
 `failures.py` makes the record of a failed run with the same fields.
 """
 
+import os
 import platform
-import resource
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +27,9 @@ def record_of(
     module: CTRModule,
     settings: dict[str, Any],
     seconds: float,
+    peak_memory_mb: int,
 ) -> dict[str, Any]:
-    """Return the record of a module that is trained to its last step; `seconds` is what the whole run took."""
+    """Return the record of a module that is trained to its last step; `seconds` and the memory are the whole run's."""
     last, reported = module.last, module.selected(data.protocol.selection)
     assert last is not None
     assert module.best_test is not None
@@ -51,7 +52,7 @@ def record_of(
         "train_seconds": round(seconds, 3),
         "evaluation_seconds": round(module.evaluation_seconds, 3),
         "samples_per_second": round(seen / training_seconds, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mb": peak_memory_mb,
         **origin_of(config, data),
         "settings": settings,
         "status": "finished",
@@ -104,16 +105,25 @@ def versions(device: Device) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of this checkout, with "-dirty" where tracked files differ from it; None outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.SubprocessError):
+    """The commit of this checkout, with "-dirty" where tracked files differ from it; None outside a checkout.
+
+    Another repository around the code, as where it is installed in a project's .venv, does not count.
+    """
+    place = "benchmark/runs/result.py"
+    if _git("ls-files", "--full-name", "--error-unmatch", place) != place:
         return None
-    return described.stdout.strip()
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints about the folder of the packages, None where it fails; a hook's GIT_DIR is left out."""
+    root = Path(__file__).resolve().parents[2]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True, check=True, encoding="utf-8", env=environment, timeout=20,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout.strip()
