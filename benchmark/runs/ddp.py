@@ -17,7 +17,7 @@ from multiprocessing import Pipe
 import torch.distributed as dist
 
 from benchmark.runs.config import RunConfig
-from benchmark.runs.process import ProcessDied, environment, how_it_ended
+from benchmark.runs.process import ProcessDied, environment, how_it_ended, own_variables
 
 ENDS_WITHIN = 60.0  # seconds that the others have once rank 0 is done
 DIES_WITHIN = 1.0  # seconds that pass at most between a broken connection and the end of the process behind it
@@ -36,7 +36,7 @@ class _Rank:
             json.dumps(asdict(config)),
             str(theirs.fileno()),
         ]
-        environ = os.environ | {"LOCAL_RANK": str(rank)}
+        environ = os.environ | own_variables() | {"LOCAL_RANK": str(rank)}
         with theirs:
             self.process = subprocess.Popen(command, env=environ, pass_fds=[theirs.fileno()])
 
@@ -72,6 +72,7 @@ def other_ranks(config: RunConfig, resumed_at: int) -> Iterator[None]:
         yield
         return
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0", "LOCAL_RANK": "0"}
+    group |= {"TORCHELASTIC_USE_AGENT_STORE": "False"}  # of a torchrun around this process
     others: list[_Rank] = []
     try:
         with environment(group):

@@ -3,8 +3,8 @@
 `failure.py` makes the record of a failed run with the same fields.
 """
 
+import os
 import platform
-import resource
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -32,10 +32,11 @@ def record_of(
     settings: dict[str, Any],
     seconds: float,
     code: str,
+    peak_memory_mb: int,
 ) -> dict[str, Any]:
     """Return the record of a module that is trained to its last step.
 
-    `seconds` is what the whole run took, and `code` the `code_sha256` of its model when it began.
+    `seconds` and the memory are those of the whole run, and `code` is the `code_sha256` of its model when it began.
     """
     last, reported = module.last, module.selected(data.protocol.selection)
     assert last is not None
@@ -60,7 +61,7 @@ def record_of(
         "train_seconds": round(seconds, 3),
         "evaluation_seconds": round(module.evaluation_seconds, 3),
         "samples_per_second": round(seen / training_seconds, 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mb": peak_memory_mb,
         **origin_of(config, data, code),
         "settings": settings,
         "status": "finished",
@@ -124,19 +125,23 @@ def versions(device: Device) -> dict[str, str]:
 def commit() -> str | None:
     """The commit of this checkout, with "-dirty" where tracked files differ from it; None outside a checkout.
 
-    Code that lies inside another repository, as under its .venv, has no commit of that one.
+    Another repository around the code, as where it is installed in a project's .venv, does not count.
     """
-    if _git("rev-parse", "--show-toplevel") != str(ROOT) or _git("ls-files", "--", "benchmark/runs/result.py") is None:
+    place = "benchmark/runs/result.py"
+    if _git("ls-files", "--full-name", "--error-unmatch", place) != place:
         return None
     return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
-def _git(*words: str) -> str | None:
-    """What git says of the folder that this code lies in; None where it says nothing."""
+def _git(*arguments: str) -> str | None:
+    """What git prints about the folder of the packages, None where it fails; a hook's GIT_DIR is left out."""
+    root = Path(__file__).resolve().parents[2]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, encoding="utf-8", check=True, timeout=20
-        )
-    except (OSError, subprocess.SubprocessError):
+            ["git", "-C", str(root), *arguments],
+            capture_output=True, check=True, encoding="utf-8", env=environment, timeout=20,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip()

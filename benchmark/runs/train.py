@@ -11,6 +11,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
@@ -24,6 +26,7 @@ from benchmark.runs.ddp import other_ranks
 from benchmark.runs.device import describe, uses_gpu
 from benchmark.runs.failure import keep_bad_batch
 from benchmark.runs.identity import check_identity, code_sha256
+from benchmark.runs.memory import PeakMemory
 from benchmark.runs.result import record_of, versions, write_predictions
 from benchmark.runs.weights import WEIGHTS, KeepWeights
 from benchmark.tracking.loggers import close_loggers, open_loggers
@@ -118,7 +121,7 @@ def _train(
 def _train_on(
     config: RunConfig, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    folder = config.folder()
+    folder, memory = config.folder(), PeakMemory()
     data, settings = _prepared(config)
     code = code_sha256(config.model)  # before it is trained: a file can be edited meanwhile
     remove_leftovers(folder)
@@ -129,7 +132,7 @@ def _train_on(
     try:
         with other_ranks(config, checkpoints.resumed_at):
             module, trainer = _trainer(
-                config, data, settings, [*reports, keep, checkpoints], loggers
+                config, data, settings, [*reports, memory, keep, checkpoints], loggers
             )  # checkpoints last
             trainer.fit(module, datamodule=data)
         if module.last is None or module.last.step != settings["steps"]:
@@ -141,7 +144,7 @@ def _train_on(
     for logger in trainer.loggers:
         logger.finalize("success")
     (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n", "utf-8")
-    record = record_of(config, data, module, settings, checkpoints.seconds, code)
+    record = record_of(config, data, module, settings, checkpoints.seconds, code, memory.megabytes)
     write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)
     (folder / checkpoint.NAME).unlink(missing_ok=True)
@@ -157,15 +160,16 @@ def follow(config: RunConfig, ready: Callable[[int], None]) -> None:
 
     `ready` is told the step to go on from before the others are waited for.
     """
-    data, settings = _prepared(config)
+    data, settings = _prepared(config, first=False)
     checkpoints = _checkpoints(replace(config, checkpoint_seconds=math.inf), data, settings, print)
     module, trainer = _trainer(config, data, settings, [checkpoints], [])
     ready(checkpoints.resumed_at)
     trainer.fit(module, datamodule=data)
 
 
-def _prepared(config: RunConfig) -> tuple[InteractionsDataModule, dict[str, Any]]:
-    """The data of a run and its settings, steps included; torch is set up for it."""
+def _prepared(config: RunConfig, first: bool = True) -> tuple[InteractionsDataModule, dict[str, Any]]:
+    """The data of a run and its settings, steps included; torch is set up for it, `first` for the one that logs."""
+    rank_zero_only.rank = int(not first)  # type: ignore[attr-defined]  # else the environment's, as RANK or SLURM_PROCID
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -220,6 +224,7 @@ def _trainer(
         accelerator="cuda" if gpu else "cpu",
         devices=config.devices,
         strategy=ddp if config.devices > 1 else "auto",
+        plugins=[LightningEnvironment()],  # a run takes no place in a cluster from its environment (SLURM_NTASKS=2)
         use_distributed_sampler=False,  # every process makes whole batches, and takes its share of each
         max_epochs=1,
         val_check_interval=min(EVALUATE_EVERY, steps - resumed_at),

@@ -1,0 +1,218 @@
+"""A run is the same wherever its process was started: on a cluster, from a notebook, in a container, in a checkout."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.runs import memory, result
+from benchmark.runs.config import RunConfig
+from benchmark.runs.memory import PeakMemory
+from benchmark.runs.process import CACHES, own_variables
+from benchmark.runs.train import train_run
+from datamodules.samples_file import prepare_samples
+
+ROOT = Path(__file__).parents[3]
+NOTEBOOK = "module://matplotlib_inline.backend_inline"  # what a notebook's shell has, and is not installed here
+MEGABYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("data")
+    prepare_samples("generated", "clean", folder)
+    return str(folder)
+
+
+def config(out: Path, data_dir: str, **changes: Any) -> RunConfig:
+    base = RunConfig("generated", "clean", "base-model", "official", 0, steps=40, data_dir=data_dir, out=str(out))
+    return replace(base, **changes)
+
+
+def dien_bench(*words: str, of: dict[str, str], within: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    """Run the command line in a process of its own, with an environment of its own."""
+    return subprocess.run(
+        [*within, sys.executable, "-m", "benchmark", *words], cwd=ROOT, env=of, capture_output=True, encoding="utf-8"
+    )
+
+
+# Clusters
+
+CLUSTERS = {
+    "slurm": {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0"},
+    "torchrun": {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_USE_AGENT_STORE": "True"},
+    "lsf": {"JSM_NAMESPACE_RANK": "1", "JSM_NAMESPACE_SIZE": "2", "LSB_JOBID": "7", "LSB_DJOB_RANKFILE": "none"},
+}
+TRAINS = """
+import json, sys
+from benchmark.runs.config import RunConfig
+from benchmark.runs.train import train_run
+train_run(RunConfig(**json.loads(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_a_run_takes_no_place_in_a_cluster_from_its_environment(tmp_path: Path, data_dir: str, cluster: str) -> None:
+    here = config(tmp_path / "here", data_dir, logger="tensorboard")
+    there = replace(here, out=str(tmp_path / "there"))
+    train_run(here)
+    command = [sys.executable, "-c", TRAINS, json.dumps(asdict(there))]
+    subprocess.run(command, cwd=ROOT, env=os.environ | CLUSTERS[cluster], check=True)
+    for name in ("metrics.csv", "predictions.parquet"):
+        assert (there.folder() / name).read_bytes() == (here.folder() / name).read_bytes()
+    events = [len(list(Path(each.out).rglob("events.out.tfevents.*"))) for each in (here, there)]
+    assert events[0] == events[1] > 0
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_take_no_place_in_a_cluster_either(tmp_path: Path, data_dir: str) -> None:
+    two = config(tmp_path, data_dir, devices=2, device="cpu")
+    command = [sys.executable, "-c", TRAINS, json.dumps(asdict(two))]
+    subprocess.run(command, cwd=ROOT, env=os.environ | CLUSTERS["torchrun"] | CLUSTERS["slurm"], check=True)
+    assert (two.folder() / "metrics.csv").exists()
+
+
+# Notebooks and containers
+
+
+def test_a_notebooks_backend_stops_no_command(tmp_path: Path, data_dir: str) -> None:
+    environment = os.environ | {"MPLBACKEND": NOTEBOOK}
+    words = ("--datasets", "generated", "--protocol", "clean", "--model", "base-model", "--out", str(tmp_path))
+    sweep = (*words, "--seeds", "0", "--steps", "40", "--data-dir", data_dir, "--no-wandb")
+    for command in (("run", *sweep), ("figure", "auc", *words)):
+        done = dien_bench(*command, of=environment)
+        assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("*.svg"))
+
+
+NOBODY = "12345"
+# A user without a name, who can read everything and write to nothing of another's.
+AS_NOBODY = (
+    "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all,+dac_read_search",
+    "--ambient-caps=+dac_read_search", "--bounding-set=-all,+dac_read_search",
+)  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("home", [None, "/"])
+def test_a_user_without_name_and_home_can_run_every_command(tmp_path: Path, home: str | None) -> None:
+    probe = [*AS_NOBODY, sys.executable, "-c", "import os; assert not os.access('.', os.W_OK)"]
+    if os.geteuid() or not shutil.which("setpriv") or subprocess.run(probe, cwd=ROOT, capture_output=True).returncode:
+        pytest.skip("becoming another user needs root and setpriv")
+    place = Path("/tmp" if os.access("/tmp", os.W_OK) else tmp_path) / f"dien-bench-test-{os.getpid()}"
+    place.mkdir()
+    try:
+        place.chmod(0o777)
+        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "OMP_NUM_THREADS")}
+        environment = kept | {"TMPDIR": str(place)} | ({} if home is None else {"HOME": home})
+        words = ("--datasets", "generated", "--model", "base-model", "--out", f"{place}/runs")
+        sweep = ("run", *words, "--data-dir", f"{place}/data", "--seeds", "0", "--steps", "20")  # W&B included
+        for command in [(*sweep, "--dry-run")] if home else [sweep, ("figure", "auc", *words)]:
+            done = dien_bench(*command, of=environment, within=AS_NOBODY)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            assert "Traceback" not in done.stderr
+        if not home:
+            assert list(place.glob(f"dien-bench-{NOBODY}/numba_cache_dir/*"))  # kept for the next command
+            assert list(place.rglob("offline-run-*"))
+    finally:
+        shutil.rmtree(place)
+
+
+def test_caches_of_a_user_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert not {*CACHES, "HOME"} & own_variables().keys()
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "mine")
+    found = own_variables()
+    assert found["NUMBA_CACHE_DIR"] == "mine"
+    assert "HOME" not in found
+    shared = Path(found["MPLCONFIGDIR"]).parent
+    assert shared == tmp_path / f"dien-bench-{os.getuid()}"
+    assert shared.stat().st_mode & 0o77 == 0
+    shared.chmod(0o777)  # anybody may have put compiled code there
+    assert Path(own_variables()["MPLCONFIGDIR"]).parent != shared
+    shared.rmdir()
+    shared.symlink_to(tmp_path)
+    assert Path(own_variables()["MPLCONFIGDIR"]).parent != shared
+
+
+# Memory
+
+
+def spend(megabytes: int) -> bytes:
+    """Take memory and free it, but for a last block, which keeps the allocator from giving all of it back."""
+    blocks = [b"x" * 100_000 for _ in range(megabytes * MEGABYTE // 100_000)]
+    return blocks[-1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="it needs Linux's /proc")
+@pytest.mark.parametrize("counted", [True, False])
+def test_the_peak_is_that_of_the_run_alone(
+    tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch, counted: bool
+) -> None:
+    if not counted:
+        monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "none" / "clear_refs")
+    first = train_run(config(tmp_path / "first", data_dir))["peak_memory_mb"]
+    kept = spend(600)
+    second = train_run(config(tmp_path / "second", data_dir))["peak_memory_mb"]
+    assert kept
+    assert second == pytest.approx(first, abs=150)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="it needs Linux's /proc")
+def test_the_peak_counts_what_was_freed_again() -> None:
+    measured = PeakMemory()
+    before = measured.megabytes
+    spend(400)
+    if measured.counted:
+        assert 350 < measured.megabytes - before < 500
+
+
+def test_without_proc_the_peak_is_that_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STATUS", "CLEAR_REFS"):
+        monkeypatch.setattr(memory, name, tmp_path / "none" / name)
+    assert 50 < PeakMemory().megabytes < 100_000
+
+
+# Commits
+
+
+def git(folder: Path, *words: str) -> str:
+    settings = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+    return subprocess.run(
+        ["git", "-C", str(folder), *settings, *words], check=True, capture_output=True, encoding="utf-8"
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("place", [".", "vendored", ".venv/lib/site-packages"])
+@pytest.mark.parametrize("tracked", [True, False])
+def test_only_the_commit_of_this_checkout_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, tracked: bool
+) -> None:
+    code = tmp_path / place / "benchmark" / "runs" / "result.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("one", "utf-8")
+    git(tmp_path, "init", "-q")
+    if tracked:
+        git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "of somebody")
+    monkeypatch.setattr(result, "__file__", str(code))
+    own = place == "." and tracked
+    assert result.commit() == (git(tmp_path, "rev-parse", "HEAD") if own else None)
+    code.write_text("two", "utf-8")
+    assert str(result.commit()).endswith("-dirty") == own
+
+
+def test_no_commit_without_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result, "__file__", str(tmp_path / "benchmark" / "runs" / "result.py"))
+    monkeypatch.setenv("GIT_DIR", str(ROOT / ".git"))  # as inside a hook
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert result.commit() is None
