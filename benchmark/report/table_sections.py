@@ -30,8 +30,10 @@ NOTE_PART = "(n of m): only n of the m seeds of this data set are finished in th
 NOTE_REFERENCE = "paper, Electronics: printed for another data set, a point of comparison and nothing to be met."
 NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
 NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
-NOTES = (NOTE_MEAN, NOTE_CLOSE, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE, NOTE_TESTS)  # in this order
-NOTES_ON_CODE = (NOTE_CODE, NOTE_NO_CODE)  # behind those
+NOTES = (
+    *(NOTE_MEAN, NOTE_CLOSE, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE, NOTE_TESTS),  # in this order
+    *(NOTE_CODE, NOTE_NO_CODE),
+)
 
 
 class Result(NamedTuple):

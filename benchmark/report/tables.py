@@ -12,7 +12,7 @@ from benchmark.records import paper
 from benchmark.records.paper import Statistics
 from benchmark.records.record import Record
 from benchmark.report.render import Section, Table
-from benchmark.report.table_sections import NOTE_MEAN, NOTES, NOTES_ON_CODE, Result, csv_line, sections_of
+from benchmark.report.table_sections import NOTE_MEAN, NOTES, Result, csv_line, sections_of
 from datamodules.errors import UserError, unknown_name
 
 CSV_HEADER = "dataset,protocol,variant,model,seeds,auc_mean,auc_std,auc_last_mean,paper_auc,difference"
@@ -63,7 +63,7 @@ def table_of(results: Sequence[Result], number: str, protocol: str, variant: str
         notes += new_notes
         lines += [csv_line(result, variant, row) for row in result.rows]
     title = _title(number, protocol, variant, results)
-    notes = sorted(set(notes), key=[*NOTES, *NOTES_ON_CODE].index)
+    notes = sorted(set(notes), key=NOTES.index)
     return Table(title, tuple(sections), tuple(notes), tuple(lines))
 
 
