@@ -283,7 +283,8 @@ def pixels_of(chart: Any, colour: str) -> int:
                 const [r, g, b] = getComputedStyle(probe).color.match(/\\d+/g).map(Number);
                 probe.remove();
                 const canvas = chart.querySelector("canvas");
-                const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+                const offscreen = new OffscreenCanvas(canvas.width, canvas.height);
+                const copy = offscreen.getContext("2d", { willReadFrequently: true });
                 copy.drawImage(canvas, 0, 0);
                 const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
                 let found = 0;
