@@ -6,8 +6,7 @@ from importlib.util import find_spec
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a run: threads that wait for each other stall beside other load
 
 NEEDS = {
-    "triton": ["baselines/layers/recurrent_triton.py"],
+    "triton": ["baselines/layers/recurrence/cuda.py"],
     "ray": ["benchmark/executors/ray.py"],
-    "submitit": ["benchmark/executors/slurm.py"],
 }
 collect_ignore = [path for package, paths in NEEDS.items() if not find_spec(package) for path in paths]

@@ -7,14 +7,17 @@ A package adds rows by name with entry points: in its pyproject.toml,
 """
 
 import hashlib
+import importlib
 import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 
 from torch import nn
 
@@ -103,22 +106,65 @@ def _load_class(name: str) -> type[nn.Module]:
     path = Path(path_text)
     if not path.is_file():
         raise UserError(f"model file {path} does not exist; expected 'path/to/file.py:Class', got {name!r}")
-    module_name = f"user_model_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is not a Python file; expected 'path/to/file.py:Class', got {name!r}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"the model file {path} cannot be run: {type(error).__name__}: {error}") from error
+    module = _module_of(path)
+    module_name = module.__name__
     model = getattr(module, class_name, None)
     if not (isinstance(model, type) and issubclass(model, nn.Module)):
         own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module_name]
         classes = [value.__name__ for value in own if isinstance(value, type) and issubclass(value, nn.Module)]
         raise UserError(f"{path} holds no model class {class_name!r}; it holds: {', '.join(classes) or 'none'}")
     return model
+
+
+def _module_of(path: Path) -> ModuleType:
+    """Return the module of a user's file, run anew; its imports find the files beside it first, as in a script.
+
+    Its name has a hash of its path, so that two files of one name stay apart, here and in a pickle.
+    """
+    folder = path.resolve().parent
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"user_model_{path.stem}_{place}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file; expected 'path/to/file.py:Class'")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    with _imports_from(folder):
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise UserError(f"the model file {path} cannot be run: {type(error).__name__}: {error}") from error
+    return module
+
+
+@contextmanager
+def _imports_from(folder: Path) -> Iterator[None]:
+    """Imports inside the block find files of a folder first; later ones, inside functions, find them last.
+
+    Modules that came from the folder of an earlier block are forgotten: this folder may have others of their names.
+    """
+    for earlier, before in _folders.items():
+        for name in {name.partition(".")[0] for name in sys.modules} - before:
+            if any((earlier / place).exists() for place in (f"{name}.py", name)):
+                _forget(name)
+        sys.path[:] = [place for place in sys.path if place != str(earlier)]
+    _folders.clear()
+    importlib.invalidate_caches()
+    _folders[folder] = {name.partition(".")[0] for name in sys.modules} | {"baselines", "benchmark", "datamodules"}
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        sys.path.append(str(folder))
+
+
+_folders: dict[Path, set[str]] = {}  # of the user's file that was run last -> top-level modules that were there before
+
+
+def _forget(top: str) -> None:
+    """Make a top-level module and all below it import anew."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == top]:
+        del sys.modules[name]
 
 
 def file_hash(name: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """BaseModel: embedding, sum pooling, MLP (paper, "Review of BaseModel").
 
-Reference: mouna99/dien, script/model.py, Model_DNN.
+Reference: mouna99/dien, commit 1f314d1, script/model.py, Model_DNN.
 Official: [user, target, sum(history)], affine normalisation in front, PReLU, half the cross-entropy
 (variants.md 5, 7 to 9).
 Paper: [target, sum(history)]; Amazon has neither profile nor context fields.
@@ -40,5 +40,5 @@ class BaseModel(nn.Module):
     def forward(self, batch: Batch) -> Prediction:
         """Return the logits (B,) of a batch."""
         e = self.embedding(batch)
-        fields = [] if e.user is None else [e.user]
-        return Prediction(self.top(torch.cat([*fields, e.target, e.history_sum], dim=1)))
+        logit = self.top(torch.cat([e.user, e.target, e.history_sum], dim=1))
+        return Prediction(logit, target_weight=self.target_weight)

@@ -1,19 +1,19 @@
 """DIN: behaviours weighted by their relevance to the target (Zhou et al., 2018, KDD).
 
-Reference: mouna99/dien, script/model.py, Model_DIN.
+Reference: mouna99/dien, commit 1f314d1, script/model.py, Model_DIN.
 Official: MLP attention with a softmax over behaviours; the MLP also sees the user, sum(history) and target *
 sum(history) (variants.md 2, 8, 10); Dice.
 Paper: activation unit without a softmax (DIN, eq. 3), MLP on [target, weighted sum], PReLU.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from baselines.layers.attention import MLPAttention, weighted_sum
-from baselines.layers.embedding import FieldEmbedding
+from baselines.layers.embedding import Embedded, FieldEmbedding
 from baselines.layers.mlp import TopMLP
-from baselines.layers.prediction import Prediction, Variant, check_positive, check_variant
-from baselines.layers.steps import unpack
+from baselines.layers.packing import unpack
+from baselines.layers.prediction import Explanation, Prediction, Variant, check_positive, check_variant
 from datamodules.batch import Batch
 
 
@@ -32,7 +32,7 @@ class DIN(nn.Module):
         super().__init__()
         check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size)
         check_variant(variant)
-        official = variant == "official"
+        self.official = official = variant == "official"
         self.target_weight = 0.5 if official else 1.0
         self.embedding = FieldEmbedding(
             users=users, items=items, categories=categories, embedding_size=embedding_size, variant=variant
@@ -42,13 +42,20 @@ class DIN(nn.Module):
         self.top = TopMLP((9 if official else 4) * embedding_size, official=official, dice=official)
 
     def forward(self, batch: Batch) -> Prediction:
-        """Return the logits (B,) and, outside training, attention (B, T) of a batch."""
+        """Return the logits (B,) of a batch."""
         e = self.embedding(batch)
-        weights = self.attention(e.target, e.history, e.steps)
-        interest = weighted_sum(weights, e.history, e.steps)
-        if e.user is not None:
+        interest = weighted_sum(self._attention(e), e.history, e.packing)
+        if self.official:
             inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum, interest]
         else:
             inputs = [e.target, interest]
-        attention = None if self.training else unpack(weights, e.steps)
-        return Prediction(self.top(torch.cat(inputs, dim=1)), attention=attention)
+        return Prediction(self.top(torch.cat(inputs, dim=1)), target_weight=self.target_weight)
+
+    def explain(self, batch: Batch) -> Explanation:
+        """Return the attention (B, T) over a batch's behaviours."""
+        e = self.embedding(batch)
+        return Explanation(unpack(self._attention(e), e.packing))
+
+    def _attention(self, e: Embedded) -> Tensor:
+        weights: Tensor = self.attention(e.target, e.history, e.packing)  # (R,)
+        return weights

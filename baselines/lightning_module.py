@@ -13,6 +13,7 @@ from torchmetrics.classification import BinaryAUROC
 
 from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of
+from baselines.layers.prediction import Prediction
 from baselines.lazy_adam import LazyAdam
 from datamodules.batch import Batch
 
@@ -40,7 +41,7 @@ class NotFinite(ArithmeticError):
 
 
 class CTRModule(pl.LightningModule):
-    """A row's model under L = L_target + alpha L_aux (paper, eq. 8), Adam halved at each third of the steps.
+    """A row's model under its losses, as L_target + alpha L_aux (paper, eq. 8), Adam halved at each third of the steps.
 
     `users`, `items`, `categories` are rows of the embedding tables; `steps` is the whole budget. Held-out loaders
     come in the order test, validation. `last`, `best_test` and `best_validation` hold the three selections; the
@@ -64,15 +65,11 @@ class CTRModule(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters(logger=False)  # the record holds the settings
         self.model: nn.Module = load(model)(users=users, items=items, categories=categories, variant=variant)
-        self.target_weight = float(getattr(self.model, "target_weight", 1.0))
-        self.auxiliary_weight = float(getattr(self.model, "auxiliary_weight", 1.0))
+        self.optimizer: LazyAdam | None = None
         self.metrics = (BinaryAUROC(), BinaryAUROC())  # test, validation
         self.logits: list[list[Tensor]] = [[], []]
         self.labels: list[list[Tensor]] = [[], []]
-        self.sums: Tensor  # (3,) whole, target, auxiliary loss since the last log
-        self.register_buffer("sums", torch.zeros(3, dtype=torch.float64), persistent=False)
-        self.summed = 0
-        self.losses: list[Tensor] = []  # whole ones of the steps since the last log
+        self.losses: list[dict[str, Tensor]] = []  # of the steps since the last log, by column
         self.pending: dict[str, float] = {}  # a training row that waits for the evaluation of the same step
         self.rows: list[dict[str, float]] = []  # all that was logged
         self.evaluation_seconds = 0.0
@@ -81,7 +78,6 @@ class CTRModule(pl.LightningModule):
         self.best_test: Evaluation | None = None
         self.best_validation: Evaluation | None = None
         self.best_validation_auc: float | None = None
-        self.last_validation_auc: float | None = None
 
     @property
     def step(self) -> int:
@@ -90,19 +86,16 @@ class CTRModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the whole loss of a batch."""
-        batch, weight = share_of(batch)
-        prediction = self.model(batch)
-        target = F.binary_cross_entropy_with_logits(prediction.logit, batch.label) * self.target_weight
-        loss = target
-        if prediction.auxiliary_loss is not None:
-            loss = target + self.auxiliary_weight * prediction.auxiliary_loss
-            self.sums[2] += prediction.auxiliary_loss.detach() * weight
-        loss = loss * weight
-        self.sums[0] += loss.detach()
-        self.sums[1] += target.detach() * weight
-        self.summed += 1
-        self.losses.append(loss.detach())
-        self.has_auxiliary = prediction.auxiliary_loss is not None
+        batch, share = share_of(batch)
+        label = batch.label.clone()  # as it was before the model had it
+        prediction: Prediction = self.model(batch)
+        loss = target = F.binary_cross_entropy_with_logits(prediction.logit, label) * prediction.target_weight
+        for weight, value in prediction.losses.values():
+            loss = loss + weight * value
+        loss = loss * share
+        self.losses.append({"loss": loss.detach(), "target_loss": target.detach() * share})
+        for name, (_, value) in prediction.losses.items():
+            self.losses[-1][f"{name}_loss"] = value.detach() * share
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -110,44 +103,52 @@ class CTRModule(pl.LightningModule):
         step = self.step
         if step % self.hparams["log_every"] and step != self.hparams["steps"]:
             return
-        whole, target, auxiliary = (mean_over_processes(self.sums) / self.summed).tolist()
-        self._check_losses(whole)
-        row = {"loss": whole, "target_loss": target}
-        if self.has_auxiliary:
-            row["auxiliary_loss"] = auxiliary
+        row = self._mean_losses()
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        self.sums.zero_()
-        self.summed = 0
         if (batch_idx + 1) % int(self.trainer.val_check_batch or 1) == 0 or step == self.hparams["steps"]:
             self.pending = row
         else:
             self._log(row, step)
 
-    def _check_losses(self, mean: float) -> None:
-        """Raise `NotFinite` for the first step since the last log whose loss is infinite or no number."""
+    def _mean_losses(self) -> dict[str, float]:
+        """The means of the losses of the steps since the last log, by column; those of a step are forgotten.
+
+        Raises `NotFinite` for the first of these steps whose loss is infinite or no number.
+        """
         losses, self.losses = self.losses, []
-        if not math.isfinite(mean):
-            values = mean_over_processes(torch.stack(losses)).tolist()
+        names = list(losses[-1])
+        table = torch.stack(
+            [torch.stack([step[name] for name in names]).to(self.device) for step in losses]
+        ).double()  # (steps, names)
+        means = (mean_over_processes(sum(table, start=torch.zeros_like(table[0]))) / len(table)).tolist()
+        if not math.isfinite(means[0]):
+            values = mean_over_processes(table[:, 0].float()).tolist()
             at = next((i for i, value in enumerate(values) if not math.isfinite(value)), len(values) - 1)
             step = self.step - len(values) + at + 1
             raise NotFinite(f"the loss is {values[at]} at step {step}", step)
+        return dict(zip(names, means, strict=True))
 
     def on_validation_epoch_start(self) -> None:
-        """Start the clock of an evaluation."""
+        """Start the clock of an evaluation, and bring every row of the tables up to date."""
         self.started = time.perf_counter()
+        if self.optimizer is not None:
+            self.optimizer.catch_up_all()  # a model may read a table's weight without calling the table
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep logits and labels of held-out samples."""
+        label = batch.label.clone()  # as it was before the model had it
         logit = self.model(batch).logit
-        self.metrics[dataloader_idx].update(torch.sigmoid(logit.double()).cpu(), batch.label.int().cpu())
+        self.metrics[dataloader_idx].update(torch.sigmoid(logit.double()).cpu(), label.int().cpu())
         self.logits[dataloader_idx].append(logit)
-        self.labels[dataloader_idx].append(batch.label)
+        self.labels[dataloader_idx].append(label)
 
     def on_validation_epoch_end(self) -> None:
         """Compute AUC and log loss, remember the best step, log one row."""
         step, row = self.step, self.pending
         self.pending = {}
         test, validation = (self._evaluate(loader, step) for loader in (0, 1))
+        if self._trainer is not None and self.trainer.sanity_checking:  # a few batches before the first step
+            return
         assert test is not None
         self.last = test
         row |= {"test_auc": test.auc, "test_logloss": test.logloss}
@@ -155,7 +156,6 @@ class CTRModule(pl.LightningModule):
             self.best_test = test
         if validation is not None:
             row |= {"validation_auc": validation.auc, "validation_logloss": validation.logloss}
-            self.last_validation_auc = validation.auc
             if self.best_validation_auc is None or validation.auc > self.best_validation_auc:
                 self.best_validation_auc, self.best_validation = validation.auc, test
         self._log(row, step)
@@ -181,15 +181,17 @@ class CTRModule(pl.LightningModule):
         return Evaluation(step, auc, logloss, torch.sigmoid(logits).cpu().numpy())
 
     def _log(self, row: dict[str, float], step: int) -> None:
+        """Give a row to the loggers, whose rows have the step as the run counts it, and to Lightning's callbacks."""
         self.rows.append(row | {"step": step})
         for logger in self.loggers:
             logger.log_metrics(row, step)
+        if self._trainer is not None and (self.trainer.training or self.trainer.validating):
+            self.log_dict(row, logger=False)
 
     def on_train_end(self) -> None:
         """Leave every row of the tables up to date, for whoever reads the weights."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        if isinstance(optimizer, LazyAdam):
-            optimizer.catch_up_all()
+        if self.optimizer is not None:
+            self.optimizer.catch_up_all()
 
     def configure_optimizers(self) -> Any:
         """Adam, its rate halved after each third of the budget (released code: after each of three epochs).
@@ -199,16 +201,17 @@ class CTRModule(pl.LightningModule):
         tables = [module for module in self.model.modules() if isinstance(module, nn.Embedding)]
         for table in tables:
             table.sparse = is_large(table) and processes() == 1
-        optimizer = LazyAdam(
-            self.model.parameters(), [table for table in tables if table.sparse], lr=self.hparams["learning_rate"]
-        )
+        lazy = [table for table in tables if table.sparse]
+        self.optimizer = LazyAdam(self.model.parameters(), lazy, lr=self.hparams["learning_rate"])
         steps = self.hparams["steps"]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 ** min(3 * step // steps, 2))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 ** min(3 * step // steps, 2))
+        return {"optimizer": self.optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def is_large(table: nn.Embedding) -> bool:
     """Whether LazyAdam can update a table, and does so faster than dense Adam."""
     weight = table.weight
+    if not isinstance(weight, nn.Parameter):  # computed from others, as under spectral_norm
+        return False
     fit = weight.device.type == "cpu" and weight.dtype == torch.float32 and not table.scale_grad_by_freq
     return fit and weight.numel() >= LAZY_SIZE

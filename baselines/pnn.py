@@ -1,6 +1,6 @@
 """PNN: BaseModel with a product layer (Qu et al., 2016).
 
-Reference: mouna99/dien, script/model.py, Model_PNN.
+Reference: mouna99/dien, commit 1f314d1, script/model.py, Model_PNN.
 Official: the product layer is one Hadamard product, target * sum(history) (variants.md 11).
 Paper: inner products of every pair of fields (PNN, eq. 8, "IPNN"); the fields are target item, target category, sum of
 history items, sum of history categories.
@@ -44,7 +44,7 @@ class PNN(nn.Module):
     def forward(self, batch: Batch) -> Prediction:
         """Return the logits (B,) of a batch."""
         e = self.embedding(batch)
-        if e.user is not None:
+        if self.official:
             inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum]
         else:
             fields = [
@@ -53,4 +53,4 @@ class PNN(nn.Module):
             ]
             products = [(a * b).sum(dim=1, keepdim=True) for a, b in combinations(fields, 2)]  # six of (B, 1)
             inputs = [*fields, *products]
-        return Prediction(self.top(torch.cat(inputs, dim=1)))
+        return Prediction(self.top(torch.cat(inputs, dim=1)), target_weight=self.target_weight)

@@ -1,6 +1,6 @@
 """Wide & Deep: BaseModel with a linear model beside it (Cheng et al., 2016).
 
-Reference: mouna99/dien, script/model.py, Model_WideDeep.
+Reference: mouna99/dien, commit 1f314d1, script/model.py, Model_WideDeep.
 Official: the linear part sees [target, sum(history), target * sum(history)] (variants.md 12).
 Paper: the linear part sees hand-made cross products, as the text says without naming them. Ours: one weight for every
 pair (category of a behaviour, category of the target), summed over the history, and one for each target item and
@@ -32,7 +32,7 @@ class WideDeep(nn.Module):
         super().__init__()
         check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size, crosses=crosses)
         check_variant(variant)
-        official = variant == "official"
+        self.official = official = variant == "official"
         self.target_weight = 0.5 if official else 1.0
         self.embedding = FieldEmbedding(
             users=users, items=items, categories=categories, embedding_size=embedding_size, variant=variant
@@ -43,12 +43,12 @@ class WideDeep(nn.Module):
     def forward(self, batch: Batch) -> Prediction:
         """Return the logits (B,) of a batch."""
         e = self.embedding(batch)
-        fields = [] if e.user is None else [e.user]
-        deep = self.top(torch.cat([*fields, e.target, e.history_sum], dim=1))
-        if isinstance(self.wide, CrossedCategories):
-            return Prediction(deep + self.wide(batch))
-        wide = to_logit(self.wide(torch.cat([e.target, e.history_sum, e.target * e.history_sum], dim=1)))
-        return Prediction(deep + wide)
+        deep = self.top(torch.cat([e.user, e.target, e.history_sum], dim=1))
+        if self.official:
+            wide = to_logit(self.wide(torch.cat([e.target, e.history_sum, e.target * e.history_sum], dim=1)))
+        else:
+            wide = self.wide(batch)
+        return Prediction(deep + wide, target_weight=self.target_weight)
 
 
 class CrossedCategories(nn.Module):

@@ -21,7 +21,7 @@ from datamodules.files.lock import locked
 from datamodules.files.manifest import load_manifest
 from datamodules.interactions import load_interactions
 from datamodules.protocol import PROTOCOLS, Protocol, get_protocol
-from datamodules.samples import Samples, Split, arrays_of, digest, make_samples
+from datamodules.samples import SAMPLER_VERSION, Samples, Split, arrays_of, digest, make_samples
 
 FORMAT = 1  # of the file
 ARRAYS = {
@@ -42,6 +42,7 @@ def save_samples(samples: Samples, path: Path) -> None:
         arrays |= {f"{split}_{field}": getattr(getattr(samples, split), field) for field in FIELDS}
     header = {
         "format": FORMAT,
+        "sampler_version": SAMPLER_VERSION,
         "protocol": asdict(samples.protocol),
         "order_within_time": samples.order_within_time,
         "sha256": samples.sha256,
@@ -92,6 +93,9 @@ def _read(path: Path) -> Samples:
         header = json.loads(str(stored["header"]))
         if header["format"] != FORMAT:
             raise ValueError(f"it has format {header['format']}, this is format {FORMAT}")
+        version = header.get("sampler_version", 1)  # the first had no number
+        if version != SAMPLER_VERSION:
+            raise ValueError(f"it was made by sampler version {version}, this is version {SAMPLER_VERSION}")
         splits: dict[str, Any] = {
             name: Split(**{field: stored[f"{name}_{field}"] for field in FIELDS}) for name in SPLITS
         }

@@ -1,11 +1,11 @@
-"""Attention of a target item over the steps of a sequence."""
+"""Attention of a target item over the positions of a history."""
 
 import torch
 from torch import Tensor, nn
 
 from baselines.layers.mlp import dense
+from baselines.layers.packing import Packing, at_positions, softmax_over_positions, sum_over_positions
 from baselines.layers.sigmoid_mlp import sigmoid_mlp
-from baselines.layers.steps import Steps, each_step, softmax_over_steps, sum_over_steps
 
 
 class MLPAttention(nn.Module):
@@ -25,17 +25,17 @@ class MLPAttention(nn.Module):
         self.first, self.second, self.last = dense(4 * key_size, 80), dense(80, 40), dense(40, 1)
         self.softmax = softmax
 
-    def forward(self, target: Tensor, keys: Tensor, steps: Steps) -> Tensor:
+    def forward(self, target: Tensor, keys: Tensor, packing: Packing) -> Tensor:
         """Return weights (R,) for target (B, Q) and keys (R, K)."""
         query = target if self.project is None else self.project(target)
-        # [q, k, q - k, q k] W with the parts of W that meet q alone taken out of the steps
+        # [q, k, q - k, q k] W with the parts of W that meet q alone computed once a target, not once a position
         of_query, of_key, of_difference, of_product = torch.split(self.first.weight, keys.shape[1], dim=1)
         from_query = nn.functional.linear(query, of_query + of_difference, self.first.bias)  # (B, 80)
-        features = torch.cat([keys, each_step(query, steps) * keys], dim=1)  # (R, 2K)
+        features = torch.cat([keys, at_positions(query, packing) * keys], dim=1)  # (R, 2K)
         weight = torch.cat([of_key - of_difference, of_product], dim=1)
-        scores = sigmoid_mlp(features, from_query, steps.sample, weight, self.second, self.last.weight[0])
+        scores = sigmoid_mlp(features, from_query, packing.history, weight, self.second, self.last.weight[0])
         scores = scores + self.last.bias
-        return softmax_over_steps(scores, steps) if self.softmax else scores
+        return softmax_over_positions(scores, packing) if self.softmax else scores
 
 
 class BilinearAttention(nn.Module):
@@ -46,11 +46,11 @@ class BilinearAttention(nn.Module):
         self.weight = nn.Parameter(torch.empty(key_size, query_size))
         nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, target: Tensor, keys: Tensor, steps: Steps) -> Tensor:
+    def forward(self, target: Tensor, keys: Tensor, packing: Packing) -> Tensor:
         """Return weights (R,) for target (B, Q) and keys (R, K)."""
-        return softmax_over_steps((keys * each_step(target @ self.weight.T, steps)).sum(dim=1), steps)
+        return softmax_over_positions((keys * at_positions(target @ self.weight.T, packing)).sum(dim=1), packing)
 
 
-def weighted_sum(weights: Tensor, values: Tensor, steps: Steps) -> Tensor:
+def weighted_sum(weights: Tensor, values: Tensor, packing: Packing) -> Tensor:
     """Weights (R,) and values (R, H) to (B, H)."""
-    return sum_over_steps(weights[:, None] * values, steps)
+    return sum_over_positions(weights[:, None] * values, packing)

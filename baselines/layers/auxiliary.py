@@ -7,20 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.layers.mlp import FrozenNormalisation, dense
+from baselines.layers.packing import Packing
 from baselines.layers.sigmoid_mlp import sigmoid_mlp
-from baselines.layers.steps import Steps
 
 Mean = Literal[
     "places",  # B (T - 1) places, padding counted as zero (released code, variants.md 4)
     "behaviours",  # next behaviours alone
-    "users",  # the B users, summed over steps (eq. 7)
+    "users",  # the B users, summed over positions (eq. 7)
 ]
 
 
-def mean_over(losses: Tensor, mean: Mean, steps: Steps) -> Tensor:
+def mean_over(losses: Tensor, mean: Mean, packing: Packing) -> Tensor:
     """The loss () of terms (any shape): their sum over the number of what they are a mean of, 0 where there is none."""
-    batch, length = steps.shape
-    count = {"places": batch * (length - 1), "behaviours": len(steps.previous), "users": batch}[mean]
+    batch, length = packing.shape
+    count = {"places": batch * (length - 1), "behaviours": len(packing.previous), "users": batch}[mean]
     return losses.sum() / max(count, 1)
 
 
@@ -39,10 +39,10 @@ class MLPAuxiliaryLoss(nn.Module):
         self.normalise = FrozenNormalisation(inputs)
         self.first, self.second, self.last = dense(inputs, 100), dense(100, 50), dense(50, 2)
 
-    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, steps: Steps) -> Tensor:
+    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, packing: Packing) -> Tensor:
         """Return the loss () of states (R, H) against behaviours (R, 2E) and negatives (R - first, 2E)."""
-        h = states.index_select(0, steps.previous)  # h_t beside e_{t+1}
-        nexts = torch.cat([behaviours[steps.first :], negatives])  # clicked, then not clicked
+        h = states.index_select(0, packing.previous)  # h_t beside e_{t+1}
+        nexts = torch.cat([behaviours[packing.first :], negatives])  # clicked, then not clicked
         # first(normalise([h, e])) with both layers as one, and the product with h computed once for both e
         scale, shift = self.normalise.affine()
         weight, bias = self.first.weight * scale, self.first.bias + self.first.weight @ shift
@@ -53,11 +53,11 @@ class MLPAuxiliaryLoss(nn.Module):
         logits = logits + (self.last.bias[0] - self.last.bias[1])
         signs = torch.ones_like(logits)
         signs[: len(h)] = -1
-        return mean_over(F.softplus(logits * signs), self.mean, steps)
+        return mean_over(F.softplus(logits * signs), self.mean, packing)
 
 
 class InnerProductAuxiliaryLoss(nn.Module):
-    """Eq. 7: sigma of the inner product of h_t with the next behaviour, by default summed over steps."""
+    """Eq. 7: sigma of the inner product of h_t with the next behaviour, by default summed over positions."""
 
     def __init__(self, hidden_size: int, behaviour_size: int, mean: Mean = "users") -> None:
         super().__init__()
@@ -68,9 +68,9 @@ class InnerProductAuxiliaryLoss(nn.Module):
                 f"got {hidden_size} and {behaviour_size}"
             )
 
-    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, steps: Steps) -> Tensor:
+    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, packing: Packing) -> Tensor:
         """Return the loss () of states (R, H) against behaviours (R, 2E) and negatives (R - first, 2E)."""
-        h = states.index_select(0, steps.previous)  # h_t beside e_{t+1}
-        clicked = (h * behaviours[steps.first :]).sum(-1)
+        h = states.index_select(0, packing.previous)  # h_t beside e_{t+1}
+        clicked = (h * behaviours[packing.first :]).sum(-1)
         not_clicked = (h * negatives).sum(-1)
-        return mean_over(F.softplus(-clicked) + F.softplus(not_clicked), self.mean, steps)
+        return mean_over(F.softplus(-clicked) + F.softplus(not_clicked), self.mean, packing)

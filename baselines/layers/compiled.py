@@ -1,11 +1,16 @@
-"""What the kernels for float32 on the CPU share, on both sides of the compiler.
+"""What the kernels for float32 on the CPU share: how they are compiled, their block sizes, and their threads.
 
-Numba compiles on first use (some seconds, kept on disk afterwards) and asks no compiler of the user.
+Numba compiles on first use (some seconds, kept on disk afterwards) and needs no compiler to be installed.
 """
 
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -13,7 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.float32]
+Result = TypeVar("Result")
 BLOCK = 32  # rows of one matrix product: at the sizes here few enough for OpenBLAS to stay on the thread that calls it
+SMALLEST_CHUNK = 32  # rows or histories below which handing work to another thread costs more than it saves
+SETTINGS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
+# "contract" allows fused multiply-add; anything looser would let the compiler undo the rounding trick in `sigmoid`.
+# No sum may have two products: which of them is fused can differ between code just compiled and code from the cache.
+jit = njit(fastmath={"contract"}, **SETTINGS)
+jit_sums = njit(fastmath={"contract", "reassoc"}, **SETTINGS)  # sums over an array are vectorised, in another order
 
 _LOG2_E = np.float32(1.4426950408889634)
 _ROUND = np.float32(1.5 * 2**23)  # adding and subtracting it rounds a float32 to a whole number
@@ -43,11 +55,7 @@ def _float(typing_context: Any, value: Any) -> Any:
     return types.float32(types.int32), build
 
 
-# "contract" allows fused multiply-add; anything looser would let the compiler undo the rounding trick below
-jit = njit(cache=True, fastmath={"contract"}, error_model="numpy", nogil=True)
-
-
-@njit(cache=True, fastmath={"contract"}, error_model="numpy", inline="always")
+@njit(fastmath={"contract"}, inline="always", **SETTINGS)
 def sigmoid(x: float) -> Any:
     """1 / (1 + exp(-x)) without a branch, so that the loop around it vectorises; NaN stays NaN."""
     y = -x
@@ -58,7 +66,7 @@ def sigmoid(x: float) -> Any:
     f = y - (shifted - _ROUND)
     power = ONE + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * (_C6 + f * _C7))))))
     exponential = _float(types.int32(_bits(power) + (_bits(shifted) << types.int32(23))))
-    return ONE / (ONE + exponential)
+    return ONE / (ONE + exponential) if x == x else x  # bits of a NaN would be shifted too
 
 
 @jit
@@ -71,3 +79,23 @@ def add(out: Floats, x: Floats) -> None:
 def arrays(*tensors: Tensor) -> list[NDArray[Any]]:
     """The tensors as NumPy arrays, of the same memory where they are contiguous."""
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+def in_chunks(run: Callable[[int, int], Result], count: int) -> list[Result]:
+    """Return run(low, high) for consecutive chunks of range(count), computed by as many threads as torch has; in order.
+
+    `run` uses NumPy and compiled code only, which releases the interpreter's lock: a torch operation on another thread
+    would start a second set of OpenMP threads. The chunks depend on count and torch's number of threads alone, so that
+    sums over them are repeatable.
+    """
+    chunks = max(1, min(torch.get_num_threads(), count // SMALLEST_CHUNK))
+    if chunks == 1:
+        return [run(0, count)]
+    edges = [count * chunk // chunks for chunk in range(chunks + 1)]
+    others = [_pool(chunks - 1).submit(run, low, high) for low, high in pairwise(edges[1:])]
+    return [run(edges[0], edges[1]), *(other.result() for other in others)]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kernel")

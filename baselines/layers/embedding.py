@@ -5,20 +5,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from baselines.layers.packing import Packing, pack, packing_of, sum_over_positions
 from baselines.layers.prediction import Variant
-from baselines.layers.steps import Steps, pack, steps_of, sum_over_steps
 from datamodules.batch import Batch
 
 
 class Embedded(NamedTuple):
     """A batch after the embedding layer; an item is the concatenation of its item and category rows."""
 
-    user: Tensor | None  # (B, E) official only
+    user: Tensor  # (B, E) official, (B, 0) paper
     target: Tensor  # (B, 2E)
-    history: Tensor  # (R, 2E) real behaviours, in the order of `steps`
-    negatives: Tensor | None  # (R - first, 2E) beside the behaviours after the first step
+    history: Tensor  # (R, 2E) behaviours, packed
+    negatives: Tensor | None  # (R - first, 2E) beside the behaviours after the first position
     history_sum: Tensor  # (B, 2E)
-    steps: Steps
+    packing: Packing
 
 
 class FieldEmbedding(nn.Module):
@@ -44,23 +44,23 @@ class FieldEmbedding(nn.Module):
 
     def forward(self, batch: Batch, with_negatives: bool = False) -> Embedded:
         """Look up target, history and, if asked, auxiliary negatives."""
-        steps = steps_of(batch.lengths, batch.history_items.shape[1])
-        items = [batch.item, batch.item.new_zeros(1), pack(batch.history_items, steps)]
-        categories = [batch.category, batch.category.new_zeros(1), pack(batch.history_categories, steps)]
+        packing = packing_of(batch.lengths, batch.history_items.shape[1])
+        items = [batch.item, batch.item.new_zeros(1), pack(batch.history_items, packing)]
+        categories = [batch.category, batch.category.new_zeros(1), pack(batch.history_categories, packing)]
         if with_negatives:
-            items.append(pack(batch.negative_items, steps)[steps.first :])
-            categories.append(pack(batch.negative_categories, steps)[steps.first :])
+            items.append(pack(batch.negative_items, packing)[packing.first :])
+            categories.append(pack(batch.negative_categories, packing)[packing.first :])
         # one look-up a table: its backward pass writes one gradient instead of three
         rows = torch.cat([self.item(torch.cat(items)), self.category(torch.cat(categories))], dim=1)
         target, padding, history, *negatives = torch.split(rows, [len(ids) for ids in items])
-        history_sum = sum_over_steps(history, steps)
+        history_sum = sum_over_positions(history, packing)
         if self.official:
-            history_sum = history_sum + (steps.shape[1] - batch.lengths)[:, None] * padding
+            history_sum = history_sum + (packing.shape[1] - batch.lengths)[:, None] * padding
         return Embedded(
-            user=self.user(batch.user) if self.user is not None else None,
+            user=history_sum.new_zeros(len(batch.user), 0) if self.user is None else self.user(batch.user),
             target=target,
             history=history,
             negatives=negatives[0] if with_negatives else None,
             history_sum=history_sum,
-            steps=steps,
+            packing=packing,
         )

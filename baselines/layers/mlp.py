@@ -13,6 +13,8 @@ class Dice(nn.Module):
     sample's score depends a little on the batch it is evaluated in. Input and output (B, features).
     """
 
+    batch_statistics = True  # a sample's output depends on its batch
+
     def __init__(self, features: int, epsilon: float = 1e-9) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(features))

@@ -1,22 +1,43 @@
 """What every model returns, and the two words that say which formulas it computes."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from datamodules.batch import Batch
 
 Variant = Literal[
     "official",  # as the authors' released code computes it
     "paper",  # as the equations say
 ]
+NO_LOSSES: Mapping[str, tuple[float, Tensor]] = MappingProxyType({})
 
 
 class Prediction(NamedTuple):
-    """Output of a model for a batch."""
+    """Output of a model for a batch; what is trained is target_weight * cross-entropy + the weighted sum of `losses`.
+
+    A loss "name" is logged as the column "name_loss".
+    """
 
     logit: Tensor  # (B,) log-odds of a click
-    auxiliary_loss: Tensor | None = None  # () mean over the batch; None without one, and outside training
-    attention: Tensor | None = None  # (B, T) weights of the behaviours, 0 at padding; our rows: outside training
-    states: Tensor | None = None  # (B, T, H) states of the evolving layer, 0 at padding; our rows: outside training
+    losses: Mapping[str, tuple[float, Tensor]] = NO_LOSSES  # weight and value (), a mean over the batch; in training
+    target_weight: float = 1.0
+
+
+class Explanation(NamedTuple):
+    """What a model's `explain(batch)` shows of how it comes to its logits; 0 at padding."""
+
+    attention: Tensor  # (B, T) weights of the behaviours
+    states: Tensor | None = None  # (B, T, H) states of the layer that evolves with them
+
+
+def explain(model: nn.Module, batch: Batch) -> Explanation | None:
+    """Return what a model shows of a batch, None for a model without a method `explain`."""
+    method = getattr(model, "explain", None)
+    explanation: Explanation | None = None if method is None else method(batch)
+    return explanation
 
 
 def check_positive(**sizes: int) -> None:

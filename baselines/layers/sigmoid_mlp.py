@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from baselines.layers import sigmoid_mlp_kernel as kernel
-from baselines.layers.chunks import in_chunks
-from baselines.layers.compiled import arrays
+from baselines.layers.compiled import arrays, in_chunks
 
 
 def sigmoid_mlp(x: Tensor, shift: Tensor, owner: Tensor, first: Tensor, second: nn.Linear, last: Tensor) -> Tensor:
@@ -41,6 +41,7 @@ class CompiledSigmoidMLP(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, shift, owner, first, second, bias, last, hidden1, hidden2 = ctx.saved_tensors
         d_x = torch.empty_like(x)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from baselines.layers.steps import Steps, softmax_over_steps
+from baselines.layers.packing import Packing, softmax_over_positions
+from baselines.layers.prediction import explain
 from datamodules.batch import Batch
 from datamodules.batches import BatchMaker, EvaluationBatches
 from datamodules.errors import UserError, unknown_name
@@ -57,9 +58,9 @@ class Trajectory:
 class EqualAttention(nn.Module):
     """a_t = 1 / T, whatever the target."""
 
-    def forward(self, target: Tensor, keys: Tensor, steps: Steps) -> Tensor:
+    def forward(self, target: Tensor, keys: Tensor, packing: Packing) -> Tensor:
         """Return weights (R,) for keys (R, K)."""
-        return softmax_over_steps(keys.new_zeros(len(keys)), steps)
+        return softmax_over_positions(keys.new_zeros(len(keys)), packing)
 
 
 class Catalogue:
@@ -228,19 +229,21 @@ def trajectories(
     batch = _batch(samples, items, [target.item or 0 for target in targets])
     equal = [place for place, target in enumerate(targets) if target.item is None]
     with torch.inference_mode():
-        prediction = model(batch)
-        if prediction.attention is None or prediction.states is None:
+        found = explain(model, batch)
+        if found is None or found.states is None:
             raise UserError(
                 f"{type(model).__name__} has no attention and states of an evolving layer to show, expected a run of "
                 "dien, augru, agru or aigru"
             )
-        attention, states = prediction.attention.double().numpy(), prediction.states.double().numpy()
+        attention, states = found.attention.double().numpy(), found.states.double().numpy()
         if equal:
             own, model.attention = model.attention, EqualAttention()
             try:
-                without = model(batch)
+                without = explain(model, batch)
             finally:
                 model.attention = own
+            assert without is not None
+            assert without.states is not None
             attention[equal] = without.attention[equal].double().numpy()
             states[equal] = without.states[equal].double().numpy()
     return [Trajectory(*one) for one in zip(targets, attention, states, strict=True)]
@@ -286,13 +289,15 @@ def emphasis(model: nn.Module, samples: Samples) -> Emphasis:
     with torch.inference_mode():
         batches = EvaluationBatches(samples, split)
         for batch in map(batches.__getitem__, range(len(batches))):
-            attention = model(batch).attention.double() * batch.lengths[:, None]
+            found = explain(model, batch)
+            assert found is not None
+            attention = found.attention.double() * batch.lengths[:, None]
             same = (batch.history_categories == batch.category[:, None]) & batch.mask
             mixed = same.any(1) & (same != batch.mask).any(1)
             counts = same.sum(1), batch.lengths - same.sum(1)
             both = [(attention * part).sum(1) / n for part, n in zip((same, batch.mask & ~same), counts, strict=True)]
             last = attention.gather(1, (batch.lengths[:, None] - 1).clamp(min=0))[:, 0]
             parts.append(torch.stack([*both, last], dim=1)[mixed])
-    found = torch.cat(parts) if parts else torch.zeros(0, 3)
-    same_mean, other_mean, last_mean = found.mean(0).tolist()
-    return Emphasis(len(found), same_mean, other_mean, last_mean)
+    shares = torch.cat(parts) if parts else torch.zeros(0, 3)
+    same_mean, other_mean, last_mean = shares.mean(0).tolist()
+    return Emphasis(len(shares), same_mean, other_mean, last_mean)

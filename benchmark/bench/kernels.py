@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from baselines.layers.recurrent import RecurrentLayer, recurrence, reference_recurrence
-from baselines.layers.steps import steps_of
+from baselines.layers.packing import packing_of
+from baselines.layers.recurrence import recurrence, reference
+from baselines.layers.recurrent import RecurrentLayer
 from benchmark.bench.floor import both_ways, operations, runner
 from benchmark.bench.floor import recurrence as recurrence_products
 from benchmark.bench.timing import Timer, ratio, summarise
@@ -40,7 +41,7 @@ def measure(quick: bool, timer: Timer) -> list[dict[str, Any]]:
 def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
     torch.manual_seed(0)
     lengths = torch.full((BATCH,), steps)
-    sizes = steps_of(lengths, steps).sizes
+    sizes = packing_of(lengths, steps).batch_sizes
     projected = torch.randn(steps * BATCH, 3 * HIDDEN, requires_grad=True)  # rows step after step
     weight = torch.randn(HIDDEN, 3 * HIDDEN).div_(HIDDEN**0.5).requires_grad_()
     attention = torch.softmax(torch.randn(steps, BATCH), dim=0).flatten()
@@ -52,7 +53,7 @@ def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
     sides: dict[str, Callable[[], object]] = {
         "ours": lambda: _both_ways(recurrence(projected, weight, p, q, sizes, gate.reset_after), grad, leaves),
         "loop": lambda: _both_ways(
-            reference_recurrence(projected, weight, p, q, sizes, gate.reset_after), grad, leaves
+            reference.forward(projected, weight, p, q, sizes, gate.reset_after)[0], grad, leaves
         ),
         "floor": runner(products),
     }
@@ -80,7 +81,7 @@ def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
 
 def _layers(lengths: Tensor, steps: int) -> dict[str, Callable[[], object]]:
     """Our layer and torch.nn.GRU, both with the input product, on inputs of 36."""
-    where = steps_of(lengths, steps)
+    where = packing_of(lengths, steps)
     x, grad = torch.randn(steps, BATCH, HIDDEN, requires_grad=True), torch.randn(steps, BATCH, HIDDEN)
     rows, grad_rows = x.detach().flatten(0, 1).requires_grad_(), grad.flatten(0, 1)
     layer = RecurrentLayer(HIDDEN, HIDDEN, reset_after=True)

@@ -102,6 +102,6 @@ def machine(threads: int) -> dict[str, Any]:
 
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
-    lines = information.read_text("utf-8").splitlines() if information.exists() else []
+    lines = information.read_text("utf-8", "replace").splitlines() if information.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

@@ -9,6 +9,7 @@ from benchmark.cli import bench, data, figures, models, run
 from benchmark.cli import leaderboard as board
 from benchmark.cli import table as results
 from benchmark.cli import wandb_workspace as tracking
+from benchmark.runs.process import make_streams_lenient
 from datamodules.errors import UserError, blocks_writing, printable
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.add_typer(board.leaderboard, name="leaderboard")
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 some run failed, 2 a mistake to mend, 130 interrupted."""
+    make_streams_lenient()
     try:
         app(standalone_mode=True)
     except UserError as error:

@@ -49,7 +49,7 @@ def check_model(
         for each in ("official", "paper") if variant == "both" else (variant,):
             shown = Table("rule", "", "", title=f"{name}, {each}", title_justify="left", box=None)
             for found in contract.check_model(make, each):
-                style = {"kept": "green", "broken": "red", "skipped": "dim"}[found.state]
+                style = {"kept": "green", "broken": "red", "warning": "yellow", "skipped": "dim"}[found.state]
                 message = found.message or contract.meaning(found.rule)
                 shown.add_row(found.rule, found.state, message.replace("[", r"\["), style=style)
                 broken += found.state == "broken"

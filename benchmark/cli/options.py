@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from benchmark.records import paper
 from datamodules.errors import UserError
 
 Variant = Literal["official", "paper"]
+MOST_SEEDS = 1_000
 
 Datasets = Annotated[
     str,
@@ -68,8 +70,27 @@ def rows_of(models: str | None, number: str | None, more: list[str] | None = Non
 
 
 def seeds_of(text: str) -> list[int]:
-    """The seeds that a text names, separated by spaces; UserError for what is no whole number."""
-    try:
-        return [int(word) for word in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise UserError(f"seeds must be whole numbers separated by spaces, got {text!r}") from error
+    """The seeds that a text names: numbers and ranges, separated by spaces or commas; else `UserError`.
+
+    >>> seeds_of("7 0-2")
+    [7, 0, 1, 2]
+    """
+    seeds: list[int] = []
+    for word in text.replace(",", " ").split():
+        first, dash, last = word.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UserError(f"seeds must be whole numbers or ranges such as 0-4, separated by spaces, got {text!r}")
+        numbers = range(int(first), int(last or first) + 1)
+        if not 1 <= len(numbers) <= MOST_SEEDS:
+            raise UserError(f"a range of seeds must go up and name {MOST_SEEDS:,} at most, got {word!r}")
+        seeds += numbers
+    return seeds
+
+
+def command(*words: object) -> str:
+    """A command of these words, quoted where a shell needs it.
+
+    >>> command("dien-bench", "run", "--out", "my runs")
+    "dien-bench run --out 'my runs'"
+    """
+    return shlex.join(map(str, words))

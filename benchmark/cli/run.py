@@ -1,5 +1,6 @@
 """`dien-bench run`: rows trained for every seed."""
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from benchmark.cli.options import (
     ProtocolName,
     Quiet,
     VariantName,
+    command,
     rows_of,
     seeds_of,
 )
@@ -37,7 +39,7 @@ def run(
     variant: VariantName = "official",
     models: Models = None,
     model: Model = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, separated by spaces.")] = "0 1 2 3 4",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by spaces: '0 1 2' or 0-2.")] = "0 1 2 3 4",
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
     ] = None,
@@ -48,12 +50,8 @@ def run(
     ] = "auto",
     devices: Annotated[int, typer.Option(help="Processes, a GPU or a core each, that share each batch of a run.")] = 1,
     executor: Annotated[
-        Literal["local", "ray", "slurm"],
-        typer.Option(help="Where runs are trained: processes here, a Ray cluster, Slurm jobs."),
+        Literal["local", "ray"], typer.Option(help="Where runs are trained: processes here, or a Ray cluster.")
     ] = "local",
-    slurm: Annotated[
-        str, typer.Option(envvar="DIEN_BENCH_SLURM", help="Options of sbatch: 'partition=gpu time=240 mem=8GB'.")
-    ] = "",
     number: Annotated[
         str | None,
         typer.Option(
@@ -77,7 +75,7 @@ def run(
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
 ) -> None:
-    """Train rows for every seed; what has a record already is not trained again, what was interrupted goes on.
+    """Train rows for every seed; what has a record is not trained again, what was interrupted is continued.
 
     Example: dien-bench run --datasets tafeng --models "din dien" --seeds "0 1"
     """
@@ -85,10 +83,10 @@ def run(
         raise unknown_name("table", number, paper.TABLES)
     tracker = "csv" if logger == "wandb" and not wandb else logger
     output, names, rows = Output(as_json=as_json, quiet=quiet), datasets.split(), rows_of(models, number, model)
-    from benchmark.executors import hire_from
-    from benchmark.executors.plan import bytes_per_run
+    from benchmark.executors import ray_executor
+    from benchmark.executors.plan import bytes_per_run, expected_step_seconds, short_budgets
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
-    from benchmark.executors.sweep import sweep
+    from benchmark.executors.sweep import check_distinct, sweep
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
@@ -124,8 +122,10 @@ def run(
         raise UserError("nothing to run: give at least one data set, one model and one seed")
     for config in configs:  # on a cluster the device is another machine's
         (config if executor == "local" else replace(config, device="auto")).check()
+    check_distinct(configs)
+    start = None if executor == "local" else ray_executor(_number(workers), device)
     gpus = gpu_groups(visible_gpus(device), devices) if executor == "local" else []
-    count, threads = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
+    count = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
     if workers == "auto" and not gpus:
         count = max(1, count // devices)
     if dry_run:
@@ -137,8 +137,10 @@ def run(
         prepare_samples(name, protocol, data_dir)
     for config in configs if retry_failed else []:
         forget_failure(config)
-    hire = None if executor == "local" else hire_from(executor, _number(workers), device, out, slurm)
-    result = sweep(configs, workers=count, threads=threads, gpus=gpus, hire=hire, quiet=quiet)
+    for line in short_budgets(configs):
+        output.say(line, style="yellow")
+    expected = expected_step_seconds(configs)
+    result = sweep(configs, workers=count, gpus=gpus, start=start, expected=expected, quiet=quiet)
     found: dict[str, Any] = {
         "out": str(out),
         "kept": result.skipped,
@@ -151,10 +153,9 @@ def run(
         log_table(made, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant])
     output.say(f"{len(result.records)} records in {out}")
     if number is None:
-        output.advise(
-            f'dien-bench table 4 --datasets "{datasets}" --models "{" ".join(rows)}" --protocol {protocol} '
-            f"--variant {variant} --out {out}"
-        )
+        options = {"datasets": datasets, "models": " ".join(rows), "protocol": protocol, "variant": variant, "out": out}
+        given = [word for name, value in options.items() for word in (f"--{name}", value)]
+        output.advise(command("dien-bench", "table", "4", *given))
     output.advise(*_where_curves_are(tracker, out))
     output.result(found)
     for name, reason in result.failed.items():
@@ -198,21 +199,23 @@ def check_writable(out: Path) -> None:
 
 def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool, output: Output) -> list[dict[str, Any]]:
     """Print what a sweep would do, and return it for --json."""
-    from benchmark.executors.plan import describe_plan, needs_data, plan
+    from benchmark.executors.plan import describe_plan, needs_data, plan, short_budgets
 
     planned = plan(configs, retry_failed=retry_failed)
     table, summary = describe_plan(planned, workers)
     output.show(table)
     for name in needs_data(configs):
         output.say(f"{name}: not prepared yet; reading it comes first (time and disk not counted)")
+    for line in short_budgets(configs):
+        output.say(line, style="yellow")
     output.say(summary)
-    return [{"run": run.config.name, "state": run.state, "seconds": run.seconds} for run in planned]
+    return [{"run": run.config.name, "state": run.state, "steps": run.steps, "seconds": run.seconds} for run in planned]
 
 
 def _where_curves_are(tracker: str, out: Path) -> list[str]:
     """The command that shows learning curves or uploads them."""
     if tracker == "tensorboard":
-        return [f"tensorboard --logdir {out / 'tensorboard'}"]
+        return [command("tensorboard", "--logdir", out / "tensorboard")]
     if tracker == "wandb" and any((out / "wandb").glob("offline-run-*")):
-        return [f"wandb sync {out / 'wandb' / 'offline-run-*'} uploads the learning curves, with a key"]
+        return [f"wandb sync {shlex.quote(str(out / 'wandb'))}/offline-run-* uploads the learning curves, with a key"]
     return []

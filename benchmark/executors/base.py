@@ -1,4 +1,4 @@
-"""What a sweep and a crew of workers say to each other, whatever the workers are.
+"""The interface between a sweep and its workers, whatever the workers are.
 
 What comes back of a run is `("progress", Progress)`, `("note", text)` and at the end one of
   ("finished", record)
@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmark.runs.process import ProcessDied
+from benchmark.runs.process import ProcessDied, make_streams_lenient
 from datamodules.errors import UserError, blocks_writing
 from datamodules.files.lock import Busy
 
@@ -45,7 +45,7 @@ class Worker(Protocol):
         """Yield what has come from the worker since the last call, without waiting."""
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """All workers of a sweep."""
 
     @property
@@ -55,15 +55,16 @@ class Crew(Protocol):
     def wait(self, seconds: float) -> None:
         """Return when a busy worker may have something to say, or after `seconds`."""
 
-    def end(self) -> None:
-        """End all workers, whatever they do."""
+    def stop(self) -> None:
+        """Stop all workers, whatever they do."""
 
 
-Hire = Callable[[Train, int], Crew]  # the crew that trains so many runs
+Start = Callable[[Train, int], Executor]  # start an executor that trains so many runs
 
 
 def attempt(train: Train, config: RunConfig, send: Callable[[Message], None]) -> Message:
     """Train a run, send what it says on the way, and return the message of its end."""
+    make_streams_lenient()
     try:
         record = train(config, lambda progress: send(("progress", progress)), lambda text: send(("note", text)))
     except Busy as busy:

@@ -13,16 +13,20 @@ from rich.table import Table
 
 from baselines import model_label
 from benchmark.executors.terminal import duration
+from benchmark.executors.time_left import makespan
 from benchmark.records.record import Record, read_records
 from benchmark.runs import checkpoint
 from benchmark.runs.config import RunConfig, lock_of
 from benchmark.runs.train import finished_record
+from datamodules.datamodule import PASSES
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
+from datamodules.protocol import get_protocol
 
 BOARD = Path("leaderboards/records")
 BYTES_A_PARAMETER = 12  # of a checkpoint: the weight, and m and v of Adam
 MEMORY_MARGIN = 1.25
+FEW_STEPS = 500  # below which next to nothing is trained: an auxiliary loss begins to fall after about 800
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,18 @@ class Planned:
     config: RunConfig
     state: str
     waits: bool  # it would be run
+    steps: int | None  # None: not known before its data set is prepared
     seconds: float | None
+    at_least: bool  # the speed is that of another data set, whose tables may be smaller
     disk: int | None  # bytes, of what it leaves
     checkpoint: int | None  # bytes, while it runs
+
+    @property
+    def time(self) -> str:
+        """The time that it takes, in words."""
+        if self.seconds is None:
+            return "not known"
+        return f"{'at least ' if self.at_least else ''}{duration(self.seconds)}"
 
 
 def plan(configs: Sequence[RunConfig], *, retry_failed: bool = False) -> list[Planned]:
@@ -53,20 +66,23 @@ def known_records(out: Path) -> list[Record]:
 
 
 def _planned(config: RunConfig, known: Sequence[Record], retry_failed: bool) -> Planned:
-    record = finished_record(config)
+    record, steps = finished_record(config), budget(config)
     if record and record["status"] == "finished":
-        return Planned(config, "finished", False, 0.0, 0, 0)
+        return Planned(config, "finished", False, steps, 0.0, False, 0, 0)
     if record and not retry_failed:
-        return Planned(config, f"failed: {record.get('reason')}", False, 0.0, 0, 0)
-    like = closest(config, known)
-    seconds = None if like is None else like.train_seconds * _steps(config, like) / like.steps
-    disk = None if like is None else sum(path.stat().st_size for path in like.path.parent.iterdir() if path.is_file())
+        return Planned(config, f"failed: {record.get('reason')}", False, steps, 0.0, False, 0, 0)
     state = "failed, to be run again" if record else "to be run"
     if (config.folder() / checkpoint.NAME).exists():
-        state = "to be gone on with from its checkpoint"
+        state = "to be continued from its checkpoint"
     if lock_of(config).exists():
         state = "being run by another command, or was when it was killed"
-    return Planned(config, state, True, seconds, disk, None if like is None else like.parameters * BYTES_A_PARAMETER)
+    like = closest(config, known)
+    if like is None:
+        return Planned(config, state, True, steps, None, False, None, None)
+    seconds = None if steps is None else steps * step_seconds(config, like)
+    disk = sum(path.stat().st_size for path in like.path.parent.iterdir() if path.is_file())
+    other = like.dataset != config.dataset
+    return Planned(config, state, True, steps, seconds, other, disk, like.parameters * BYTES_A_PARAMETER)
 
 
 def closest(config: RunConfig, known: Iterable[Record]) -> Record | None:
@@ -80,9 +96,44 @@ def closest(config: RunConfig, known: Iterable[Record]) -> Record | None:
     return max((r for r in known if r.model == label and r.steps), key=likeness, default=None)
 
 
-def _steps(config: RunConfig, like: Record) -> int:
-    """The budget: as asked for, the data set's own, or that of a run on the same data."""
-    return config.steps or get_dataset(config.dataset, Path(config.data_dir)).steps or like.steps
+def step_seconds(config: RunConfig, like: Record) -> float:
+    """Seconds a step of a run, from one like it: training as it was, evaluations by their numbers of users."""
+    here, there = (_held_out_users(Path(config.data_dir), *of) for of in (
+        (config.dataset, config.protocol), (like.dataset, like.protocol)
+    ))  # fmt: skip
+    larger = here / there if here and there else 1.0
+    return (like.train_seconds + (larger - 1) * like.evaluation_seconds) / like.steps
+
+
+def expected_step_seconds(configs: Sequence[RunConfig]) -> dict[str, float]:
+    """Seconds a step of runs, by their names, for those like which one was measured."""
+    known = known_records(Path(configs[0].out)) if configs else []
+    likes = {config: closest(config, known) for config in configs}
+    return {config.name: step_seconds(config, like) for config, like in likes.items() if like}
+
+
+def budget(config: RunConfig) -> int | None:
+    """The steps of a run: as asked for, the data set's own, or passes over samples whose number is known."""
+    spec, protocol = get_dataset(config.dataset, Path(config.data_dir)), get_protocol(config.protocol)
+    if config.steps or spec.steps:
+        return config.steps or spec.steps
+    users, interactions = spec.expected.users, spec.expected.interactions
+    if users is None:
+        return None
+    targets = users - round(users * protocol.test_users) - round(users * protocol.validation_users)
+    if protocol.every_position_trains:  # but each user's first and last
+        if interactions is None or not spec.order_within_time:
+            return None
+        targets = interactions - 2 * users
+    return PASSES * -(-2 * targets // config.batch_size)  # a positive and a negative each
+
+
+def _held_out_users(data_dir: Path, dataset: str, protocol: str) -> float | None:
+    """The users that an evaluation of a data set takes, None where their number is not known."""
+    with suppress(UserError):  # a record may be of a data set that is not here
+        users, held_out = get_dataset(dataset, data_dir).expected.users, get_protocol(protocol)
+        return users and users * (held_out.test_users + held_out.validation_users or 1)
+    return None
 
 
 def bytes_per_run(configs: Sequence[RunConfig], default: float) -> float:
@@ -93,26 +144,38 @@ def bytes_per_run(configs: Sequence[RunConfig], default: float) -> float:
 
 
 def describe_plan(planned: Sequence[Planned], workers: int) -> tuple[Table, str]:
-    """Return the runs as a table, and what they come to in one line."""
+    """Return the runs as a table, and the sum of what they take in one line."""
     table = Table("run", "state", "time")
     for run in planned:
-        time = "" if not run.waits else "not known" if run.seconds is None else duration(run.seconds)
-        table.add_row(run.config.name, run.state, time)
+        table.add_row(run.config.name, run.state, run.time if run.waits else "")
     rest = [run for run in planned if run.waits]
-    seconds = [run.seconds for run in rest]
     text = f"{len(planned) - len(rest)} of {len(planned)} runs are there, {len(rest)} are to be run"
     if not rest:
         return table, text
     text += f" by {workers} worker{'s' * (workers > 1)}"
-    unknown = seconds.count(None)
-    known = [value for value in seconds if value is not None]
+    known = [run.seconds for run in rest if run.seconds is not None]
+    unknown = len(rest) - len(known)
     if known:
-        longest = max(sum(known) / workers, max(known))
+        about = "at least" if unknown or any(run.at_least for run in rest) else "about"
         disk = sum(run.disk or 0 for run in rest) + sum(sorted(run.checkpoint or 0 for run in rest)[-workers:])
-        text += f": about {duration(longest)} and {disk / 1e6:,.0f} MB of disk in the output folder"
+        text += f": {about} {duration(makespan(known, workers))} and {disk / 1e6:,.0f} MB of disk in the output folder"
     if unknown:
         text += f"; {unknown} of them of a kind that was never measured" + ("" if known else ", time not known")
     return table, text
+
+
+def short_budgets(configs: Sequence[RunConfig]) -> list[str]:
+    """A line for each data set whose default number of steps trains next to nothing."""
+    found = {}
+    for config in configs:
+        spec, steps = get_dataset(config.dataset, Path(config.data_dir)), budget(config)
+        if not (config.steps or spec.steps) and steps is not None and steps < FEW_STEPS:
+            found[config.dataset] = steps
+    return [
+        f"{name}: {PASSES} passes over its samples are {steps} steps, in which next to nothing is trained: "
+        "give more with --steps (Electronics takes 8,100)"
+        for name, steps in found.items()
+    ]
 
 
 def needs_data(configs: Sequence[RunConfig]) -> list[str]:

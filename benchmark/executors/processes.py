@@ -7,7 +7,6 @@ import faulthandler
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.executors.base import OUTPUT_TAIL, Message, Train, attempt
-from benchmark.runs.process import environment, how_it_ended, thread_variables
+from benchmark.runs.process import WORKER_VARIABLES, environment, how_it_ended, own_variables
 
 if TYPE_CHECKING:
     from benchmark.runs.config import RunConfig
@@ -25,18 +24,18 @@ if TYPE_CHECKING:
 GRACE = 3.0  # seconds that a worker has to end by itself before it is killed
 
 
-class ProcessCrew:
-    """A crew of processes on this machine."""
+class ProcessExecutor:
+    """Trains runs in processes of this machine."""
 
-    def __init__(self, train: Train, runs: int, *, workers: int, threads: int, gpus: Sequence[str]) -> None:
+    def __init__(self, train: Train, runs: int, *, workers: int, gpus: Sequence[str]) -> None:
         self._outputs = tempfile.TemporaryDirectory(prefix="dien-bench-")
         self.workers: list[_Worker] = []
         try:
             for number in range(min(workers, runs)):
                 gpu = gpus[number % len(gpus)] if gpus else None
-                self.workers.append(_Worker(number, train, threads, Path(self._outputs.name), gpu))
+                self.workers.append(_Worker(number, train, Path(self._outputs.name), gpu))
         except BaseException:
-            self.end()
+            self.stop()
             raise
 
     def wait(self, seconds: float) -> None:
@@ -44,17 +43,17 @@ class ProcessCrew:
         busy = [worker for worker in self.workers if worker.config is not None]
         wait([source for worker in busy for source in (worker.connection, worker.process.sentinel)], timeout=seconds)
 
-    def end(self) -> None:
-        """End all processes within GRACE seconds."""
-        _end(self.workers)
+    def stop(self) -> None:
+        """Stop all processes within GRACE seconds."""
+        _stop(self.workers)
         self._outputs.cleanup()
 
 
 class _Worker:
     """A process that trains one run after another, the run that it holds, and a new process where it died."""
 
-    def __init__(self, number: int, train: Train, threads: int, outputs: Path, gpu: str | None = None) -> None:
-        self.number, self._train, self._threads, self._gpu = number, train, threads, gpu
+    def __init__(self, number: int, train: Train, outputs: Path, gpu: str | None = None) -> None:
+        self.number, self._train, self._gpu = number, train, gpu
         self._output = outputs / f"{number}.txt"
         self.config: RunConfig | None = None
         self._start()
@@ -62,8 +61,8 @@ class _Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, far_end = context.Pipe()
-        self.process = context.Process(target=_work, args=(far_end, self._threads, self._output), daemon=True)
-        with _inherited(self._threads, self._gpu):
+        self.process = context.Process(target=_work, args=(far_end, self._output), daemon=True)
+        with _inherited(self._gpu):
             self.process.start()
         far_end.close()  # or the death of the worker would not be the end of the pipe
         self._send(self._train)
@@ -104,26 +103,26 @@ class _Worker:
             yield kind, reason, f"{reason}\n\nIts last output:\n{output.decode(errors='replace')}"
 
 
-def _end(crew: Sequence[_Worker]) -> None:
-    """End all workers within GRACE seconds; a second Ctrl-C ends them at once."""
+def _stop(workers: Sequence[_Worker]) -> None:
+    """Stop all workers within GRACE seconds; a second Ctrl-C stops them at once."""
     try:
-        for worker in crew:
+        for worker in workers:
             worker.connection.close()  # an idle worker ends by itself
             if worker.config is not None:
                 worker.process.terminate()
         deadline = time.monotonic() + GRACE
-        for worker in crew:
+        for worker in workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
     finally:
-        for worker in crew:
+        for worker in workers:
             worker.process.kill()
             worker.process.join()
 
 
 @contextlib.contextmanager
-def _inherited(threads: int, gpu: str | None) -> Iterator[None]:
-    """Set what a new process takes over: numbers of threads, its GPU, and no Ctrl-C while it still starts."""
-    values = thread_variables(threads) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+def _inherited(gpu: str | None) -> Iterator[None]:
+    """Set what a new process inherits: its environment, its GPU, and no Ctrl-C while it still starts."""
+    values = WORKER_VARIABLES | own_variables() | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         with environment(values):
@@ -132,7 +131,7 @@ def _inherited(threads: int, gpu: str | None) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _work(connection: Connection, threads: int, output: Path) -> None:
+def _work(connection: Connection, output: Path) -> None:
     """Train the runs that come through the pipe until it ends: a worker's whole life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent as well, which ends the workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -142,8 +141,6 @@ def _work(connection: Connection, threads: int, output: Path) -> None:
     faulthandler.enable()
     with contextlib.suppress(EOFError, ConnectionError):
         train = connection.recv()
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(threads)
         while True:
             config = connection.recv()
             os.ftruncate(descriptor, 0)

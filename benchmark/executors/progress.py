@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import sys
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from benchmark.executors.terminal import Line, duration, reported_auc, rows_of_sweep, sweep_view
+from benchmark.executors.time_left import Measured, groups_of, makespan, seconds_a_step
 
 if TYPE_CHECKING:
     from benchmark.runs.config import Progress, RunConfig
@@ -27,14 +27,21 @@ class _Running:
     first: tuple[float, int] | None = None  # time and step of the first progress: what came before is start-up
     last: tuple[float, Progress] | None = None
 
+    @property
+    def measured(self) -> list[Measured]:
+        """The steps between the first and the last progress, none where these are one."""
+        if self.first is None or self.last is None or self.last[1].step <= self.first[1]:
+            return []
+        return [Measured(self.config, self.last[0] - self.first[0], self.last[1].step - self.first[1])]
+
 
 class Display:
     """Counts the runs of a sweep, estimates the time left and shows both.
 
-    `waiting` are the runs to come in their order, `kept` counts those that were finished before,
-    `workers` run side by side. A `console` that is a terminal gets a live view, another one plain lines:
-    one a run that ends and one summary a minute; None gets nothing. `clock` returns seconds, and `earlier` holds
-    the records of the runs that were finished before by their names.
+    `waiting` are the runs to come in their order, `kept` counts those that were finished before, `workers` run side by
+    side. A `console` that is a terminal gets a live view, another one plain lines: one a run that ends and one summary
+    a minute; None gets nothing. `clock` returns seconds, `earlier` holds the records of the runs that were finished
+    before, and `expected` the seconds a step of runs like these, both by names of runs.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Display:
         console: Console | None,
         clock: Callable[[], float] = time.monotonic,
         earlier: Mapping[str, dict[str, Any]] | None = None,
+        expected: Mapping[str, float] | None = None,
     ) -> None:
         self._waiting, self._kept, self._workers = deque(waiting), kept, workers
         self._console, self._clock = console, clock
@@ -54,9 +62,11 @@ class Display:
         self._summarised = clock()
         self._total, self._finished, self._failed = kept + len(waiting), 0, 0
         self._running: dict[int, _Running] = {}
-        self._measured: list[tuple[RunConfig, float, int]] = []  # finished runs with their seconds and steps
+        self._elsewhere: dict[str, float] = {}  # since when other commands are seen to train runs, by name
+        self._measured: list[Measured] = []  # of finished runs
+        self._expected = expected or {}
         self._rows = rows_of_sweep([config.name for config in waiting], earlier or {})
-        self._steps: dict[str, int] = {}  # steps of the last run that began, by group
+        self._steps: dict[str, int] = {}  # of the last run that began, by group
 
     def __enter__(self) -> Display:
         if self._live:
@@ -72,23 +82,25 @@ class Display:
         self._waiting.remove(config)
         self._running[worker] = _Running(config, self._clock())
 
-    def postponed(self, worker: int) -> None:
-        """Note that the run of `worker` waits again."""
-        self._waiting.append(self._running.pop(worker).config)
+    def postponed(self, worker: int, elsewhere: bool = False) -> None:
+        """Note that the run of `worker` waits again, because another command trains it where `elsewhere`."""
+        run = self._running.pop(worker)
+        self._waiting.append(run.config)
+        if elsewhere:
+            self._elsewhere.setdefault(run.config.name, run.began)
 
     def progressed(self, worker: int, progress: Progress) -> None:
         """Note how far the run of `worker` is."""
         run, now = self._running[worker], self._clock()
         run.first = run.first or (now, progress.step)
         run.last = (now, progress)
-        self._steps.update(dict.fromkeys(_groups(run.config), progress.steps))
+        self._steps |= dict.fromkeys(groups_of(run.config), progress.steps)
 
     def finished(self, worker: int, record: dict[str, Any]) -> None:
         """Note that the run of `worker` left `record`."""
         run, self._finished = self._running.pop(worker), self._finished + 1
         now = self._clock()
-        if run.first and run.last and run.last[1].step > run.first[1]:
-            self._measured.append((run.config, now - run.first[0], run.last[1].step - run.first[1]))
+        self._measured += [each._replace(seconds=now - run.first[0]) for each in run.measured if run.first]
         auc = reported_auc(record)
         self._rows[run.config.name.rpartition("/")[0]].add(auc)
         shown = [f"AUC {auc:.4f}"] if auc is not None else []
@@ -100,39 +112,22 @@ class Display:
         self.say(f"failed {self._running.pop(worker).config.name}: {reason}")
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds until the last run ends from step times so far; None before there are any."""
-        now = self._clock()
-        loads = [0.0] * self._workers
-        for run in [*self._running.values(), *(_Running(config, now) for config in self._waiting)]:
-            seconds = self._seconds_left_of(run)
-            if seconds is None:
-                return None
-            # The next run goes to the worker that is free first, as in the sweep itself.
-            heapq.heapreplace(loads, loads[0] + seconds)
-        return max(loads)
+        """Estimate the seconds until the last run ends; None where nothing like one of them has been measured."""
+        waiting = [_Running(config, self._clock()) for config in self._waiting]
+        seconds = [self._seconds_left_of(run) for run in [*self._running.values(), *waiting]]
+        known = [each for each in seconds if each is not None]
+        return makespan(known, self._workers) if len(known) == len(seconds) else None
 
     def _seconds_left_of(self, run: _Running) -> float | None:
-        """Estimate the seconds of one run, which may not have begun."""
-        pace, now, groups = self._seconds_per_step(), self._clock(), _groups(run.config)
+        """Estimate the seconds of one run, which may not have begun, or not here."""
+        config, now = run.config, self._clock()
+        measured = [*self._measured, *(each for other in self._running.values() for each in other.measured)]
+        pace = seconds_a_step(config, measured, self._expected)
+        steps = config.steps or next((self._steps[group] for group in groups_of(config) if group in self._steps), None)
+        since = self._elsewhere.get(config.name, now)
         if run.last:
             since, steps = run.last[0], run.last[1].steps - run.last[1].step
-        else:
-            likely = next((self._steps[group] for group in groups if group in self._steps), 0)
-            since, steps = now, run.config.steps or likely
-        seconds = next((pace[group] for group in groups if group in pace), None)
-        return None if seconds is None else max(0.0, steps * seconds - (now - since))
-
-    def _seconds_per_step(self) -> dict[str, float]:
-        measured = list(self._measured)
-        for run in self._running.values():
-            if run.first and run.last and run.last[1].step > run.first[1]:
-                measured.append((run.config, run.last[0] - run.first[0], run.last[1].step - run.first[1]))
-        sums: dict[str, tuple[float, int]] = {}
-        for config, seconds, steps in measured:
-            for group in _groups(config):
-                before = sums.get(group, (0.0, 0))
-                sums[group] = (before[0] + seconds, before[1] + steps)
-        return {group: seconds / steps for group, (seconds, steps) in sums.items()}
+        return None if pace is None or steps is None else max(0.0, steps * pace - (now - since))
 
     def summary(self) -> str:
         """Return the counts and the time left in one line."""
@@ -175,13 +170,9 @@ def open_display(
     *,
     quiet: bool,
     earlier: Mapping[str, dict[str, Any]] | None = None,
+    expected: Mapping[str, float] | None = None,
 ) -> Display:
     """Return the display for stderr; it shows nothing with `quiet`. Arguments as of `Display`."""
     # Asked of stderr itself: rich takes a log for a terminal where FORCE_COLOR is set.
     console = None if quiet else Console(stderr=True, force_terminal=sys.stderr.isatty(), highlight=False)
-    return Display(waiting, kept, workers, console, earlier=earlier)
-
-
-def _groups(config: RunConfig) -> tuple[str, str, str]:
-    """Return the groups of runs that share a step time, closest first: other seeds, same data, any."""
-    return config.name.rpartition("/")[0], config.dataset, ""
+    return Display(waiting, kept, workers, console, earlier=earlier, expected=expected)

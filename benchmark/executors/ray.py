@@ -24,7 +24,7 @@ import ray
 
 from benchmark.executors.base import Message, Train, attempt
 from benchmark.records.record import FILE_NAME
-from benchmark.runs.process import thread_variables
+from benchmark.runs.process import WORKER_VARIABLES
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 from datamodules.files.lock import Busy, take
@@ -38,7 +38,7 @@ ATTEMPTS = 3  # a run is given out so often before its losses fail it
 PASSED_ON = ("AMAZON_MIRROR", "WANDB_MODE", "WANDB_PROJECT")  # what a run reads from the environment
 
 
-class RayCrew:
+class RayExecutor:
     """One worker a CPU of the cluster, or a GPU where runs are to use them; the tasks wait where nodes are lost."""
 
     def __init__(self, train: Train, runs: int, *, workers: int | None, device: str) -> None:
@@ -53,7 +53,7 @@ class RayCrew:
             task = ray.remote(num_cpus=1, num_gpus=int(resource == "GPU"), max_retries=0)(_train)
             self.workers = [_RayWorker(number, task, train) for number in range(min(count, runs))]
         except BaseException:
-            self.end()
+            self.stop()
             raise
 
     def wait(self, seconds: float) -> None:
@@ -64,7 +64,7 @@ class RayCrew:
         else:
             time.sleep(min(seconds, 0.2))  # all that waits is being run elsewhere
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Leave the cluster, which ends this sweep's tasks."""
         for worker in self.workers:
             worker.unlock()
@@ -75,7 +75,7 @@ class RayCrew:
 def _connect() -> None:
     address = os.environ.get("RAY_ADDRESS", "auto")
     variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    variables |= thread_variables(1)  # one thread a run, as everywhere
+    variables |= WORKER_VARIABLES | {"MPLBACKEND": "agg"}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables})
     except (ConnectionError, RuntimeError, ValueError) as error:

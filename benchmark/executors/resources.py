@@ -1,4 +1,4 @@
-"""How many runs a machine carries side by side."""
+"""How many runs a machine has room for, side by side."""
 
 import os
 from pathlib import Path
@@ -10,23 +10,21 @@ BYTES_PER_RUN = 1.5e9  # where no run like it was measured
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def choose_workers(requested: int | None, gpus: int = 0, bytes_per_run: float = BYTES_PER_RUN) -> tuple[int, int]:
-    """Return how many runs go side by side, and the threads of each.
+def choose_workers(requested: int | None, gpus: int = 0, bytes_per_run: float = BYTES_PER_RUN) -> int:
+    """Return how many runs are trained side by side.
 
-    Without a request: one a GPU where runs are on `gpus` of them; else one a core, as far as the free memory carries
-    them, between 1 and 8; a container's limits count.
-    A run has one thread however many go side by side: its steps are too small to gain from a second one,
-    and sums in another order would make results depend on the machine. UserError for fewer than 1.
+    Without a request: one a GPU where `gpus` are used; else one a core, as far as the free memory allows, between 1
+    and 8; a container's limits count. Raises `UserError` for fewer than 1.
     """
     if requested is not None:
         if requested < 1:
             raise UserError(f"the number of workers must be 1 or more, got {requested}; leave it out to choose")
-        return requested, 1
+        return requested
     if gpus:
-        return gpus, 1
+        return gpus
     available = available_bytes()
     fitting = MOST_WORKERS if available is None else int(available // bytes_per_run)
-    return max(1, min(available_cores(), fitting, MOST_WORKERS)), 1
+    return max(1, min(available_cores(), fitting, MOST_WORKERS))
 
 
 def available_cores(cgroup: Path = CGROUP) -> int:
@@ -46,4 +44,4 @@ def available_bytes(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP
 
 
 def _read(path: Path) -> str:
-    return path.read_text().strip() if path.exists() else ""
+    return path.read_text("utf-8").strip() if path.exists() else ""

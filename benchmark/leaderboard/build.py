@@ -62,7 +62,7 @@ def build(board: Path) -> list[Path]:
             shown.append(Shown(number, protocol, variant, results, made.notes))
             paths = write_table(made, board, f"table{number}-{stem}")
             written += paths
-            index += [paths[0].read_text().replace("## ", "#### ").replace("##### ", "#### "), ""]
+            index += [paths[0].read_text("utf-8").replace("## ", "#### ").replace("##### ", "#### "), ""]
             index += [f"As [CSV]({quote(paths[1].name)}).", ""]
             if (number, stem) == ("4", "arxiv-v1-official"):
                 short = table_of(results, number, protocol, variant, short=True)
@@ -100,7 +100,7 @@ def _probed(board: Path, protocol: str) -> list[str]:
 def _show_in(readme: Path, board: str, markdown: str) -> None:
     """Put a board's table between its two marks of a page, where the page has them."""
     begin, end = f"<!-- table 4 of {board} -->", f"<!-- /table 4 of {board} -->"
-    text = readme.read_text() if readme.exists() else ""
+    text = readme.read_text("utf-8") if readme.exists() else ""
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if found and closed:

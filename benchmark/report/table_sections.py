@@ -7,11 +7,13 @@ from benchmark.analysis.probes import Probe, Probes
 from benchmark.analysis.summary import REFERENCES, Difference, Row, rows_above
 from benchmark.records import paper
 from benchmark.records.paper import Auc
-from benchmark.records.record import Record
+from benchmark.records.record import Record, code_state
 from benchmark.report.render import Section, fixed, signed
 
 # The data set whose printed figures stand beside data sets that the paper does not have.
 REFERENCE = "electronics"
+
+DIFFERENT_CODE = "†"
 
 NOTE_MEAN = "Mean test AUC ± unbiased standard deviation (seeds); the highest mean of a data set is in bold."
 NOTE_INTERVAL = "95 % interval: bootstrap over test users of the mean over seeds; blank without predictions."
@@ -26,7 +28,10 @@ NOTE_TESTS = (
 )
 NOTE_PART = "(n of m): only n of the m seeds of this data set are finished in this row."
 NOTE_REFERENCE = "paper, Electronics: printed for another data set, a point of comparison and nothing to be met."
+NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
+NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
 NOTES = (NOTE_MEAN, NOTE_CLOSE, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE, NOTE_TESTS)  # in this order
+NOTES_ON_CODE = (NOTE_CODE, NOTE_NO_CODE)  # behind those
 
 
 class Result(NamedTuple):
@@ -63,6 +68,7 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
             "difference": signed(row.mean, auc and auc.mean, 4),
         }
         cells.append(values | dict.fromkeys(compared[:1], _printed(auc)))
+    notes += _mark_code(result, cells, short)
     if any("≈" in line["AUC"] for line in cells):
         notes.append(NOTE_CLOSE)
     if any(" of " in line["AUC"] for line in cells):
@@ -84,6 +90,19 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
         sections.append(_differences(result))
         notes.append(NOTE_TESTS)
     return sections, notes
+
+
+def _mark_code(result: Result, cells: list[dict[str, str]], short: bool) -> list[str]:
+    """Mark the rows whose seeds were trained by different code, and return the notes on code."""
+    notes = []
+    for row, line in zip(result.rows, cells, strict=True):
+        state = code_state(r for r in result.records if r.model == row.model and r.status == "finished")
+        if state == "different":
+            line["model"] += f" {DIFFERENT_CODE}"
+            notes.append(NOTE_CODE)
+        elif state == "not known" and not short:
+            notes.append(NOTE_NO_CODE)
+    return notes
 
 
 def _differences(result: Result) -> Section:

@@ -1,11 +1,12 @@
-"""checkpoint.pt of a run that is under way: an interrupted run goes on from it, and no bit of its numbers changes.
+"""checkpoint.pt of a run that is under way: an interrupted run continues from it, and its numbers stay the same bits.
 
-It is taken at evaluations, and holds all that later numbers depend on: parameters and buffers, Adam with every row of
-large tables as far behind as it is, the rate's schedule, torch's random state, evaluations so far and rows of
-metrics.csv. Batches follow from (seed, step) alone. It is removed once the record is written.
+It is taken at evaluations, and holds everything that later numbers depend on: parameters and buffers, Adam with every
+row of large tables as far behind as it is, the schedule of the learning rate, the states of the random numbers of
+torch, NumPy and Python, evaluations so far and rows of metrics.csv. Batches follow from (seed, step) alone. The file is
+removed once the record is written.
 """
 
-import hashlib
+import random
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,25 +15,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
 
-import baselines
-import datamodules
 from baselines.lazy_adam import LazyAdam
 from baselines.lightning_module import CTRModule, Evaluation
-from baselines.spec import parse_spec
-from benchmark.runs.checkpoint_form import Refused, Run, State, Within, filled, in_form
+from benchmark.runs.identity import code_sha256
 from datamodules.errors import printable
 from datamodules.files.atomic import replacing
 
+State = dict[str, Any]
 NAME = "checkpoint.pt"
 EVERY = 60.0  # seconds between two
 SHARE = 0.01  # of the time that writing may take: where one takes long, there are fewer
-FORMAT = 1
+FORMAT = 2
 EVALUATIONS = ("last", "best_test", "best_validation")
-COUNTS = ("summed", "pending", "rows", "evaluation_seconds", "best_validation_auc", "last_validation_auc")
+COUNTS = ("losses", "pending", "rows", "evaluation_seconds", "best_validation_auc")
+
+
+class Refused(Exception):
+    """A checkpoint that a run does not continue from; the message says why, and begins with a verb."""
 
 
 def identity(
@@ -52,24 +56,8 @@ def identity(
     }
 
 
-def code_sha256(model: str) -> str:
-    """The sha256 of the source that decides a run's numbers, a file of the user's own included."""
-    folders = [Path(str(package.__file__)).parent for package in (baselines, datamodules)]
-    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
-    base = parse_spec(model).base
-    if ":" in base:
-        files.append(Path(base.rpartition(":")[0]))
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def load_checkpoint(path: Path, wanted: State) -> State | None:
-    """Return the checkpoint at `path`, None where there is none; raises `Refused` unless it is of the run `wanted`.
-
-    Only its identity, its step and its seconds are looked at: `conforming` does the rest once the run is set up.
-    """
+    """Return the checkpoint at `path`, None where there is none; raises `Refused` unless it is of the run `wanted`."""
     if not path.exists():
         return None
     with _damage_refused():
@@ -81,39 +69,18 @@ def load_checkpoint(path: Path, wanted: State) -> State | None:
         for key in wanted:
             if found.get(key) != wanted[key]:
                 raise Refused(f"is of other {key}: {printable(str(found.get(key))):.100}, now {wanted[key]}")
-        every = wanted["evaluate_every"]
-        filled(range(every, wanted["steps"], every), state["step"], "step")
-        filled(Within(0), state["seconds"], "seconds")
         return state
 
 
 @contextmanager
 def _damage_refused() -> Iterator[None]:
-    """Make `Refused` of whatever else is raised: torch.load raises nearly anything over a damaged file."""
+    """Turn every other exception into `Refused`: torch.load raises nearly anything for a damaged file."""
     try:
         yield
     except Refused:
         raise
     except Exception as error:
         raise Refused(f"is damaged ({type(error).__name__})") from error
-
-
-def conforming(state: State, trainer: pl.Trainer, module: CTRModule) -> State:
-    """Return the state of a checkpoint as a copy that fits a module about to train, or raise `Refused`."""
-    step, data = state["step"], trainer.datamodule.ready  # type: ignore[attr-defined]
-    optimizer, schedule = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
-    assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
-    names = {parameter: name for name, parameter in module.named_parameters()}
-    run = Run(
-        log_every=module.hparams["log_every"],
-        evaluate_every=state["identity"]["evaluate_every"],
-        tests=len(data.test),
-        validates=len(data.validation) > 0,
-        parameters={names[parameter]: parameter for group in optimizer.param_groups for parameter in group["params"]},
-        rate=float(schedule.base_lrs[0]) * schedule.lr_lambdas[0](step),
-    )
-    with _damage_refused():
-        return in_form(state, take(trainer, module), run)
 
 
 def restore(state: State, trainer: pl.Trainer, module: CTRModule) -> None:
@@ -150,9 +117,29 @@ def take(trainer: pl.Trainer, module: CTRModule) -> State:
         "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
         "evaluations": {name: _plain(getattr(module, name)) for name in EVALUATIONS},
         "counts": {name: getattr(module, name) for name in COUNTS},
-        "random": torch.get_rng_state(),
-        "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "random": random_state(),
     }
+
+
+def random_state() -> State:
+    """The states of all global sources of random numbers."""
+    name, keys, *numbers = np.random.get_state()  # noqa: NPY002 (models may use it)
+    return {
+        "torch": torch.get_rng_state(),
+        "gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), *numbers],
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: State) -> None:
+    """Continue with the random numbers behind a `random_state`."""
+    torch.set_rng_state(state["torch"])
+    if state["gpu"]:
+        torch.cuda.set_rng_state_all(state["gpu"])
+    name, keys, *numbers = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *numbers))  # noqa: NPY002
+    random.setstate(state["python"])
 
 
 def _plain(evaluation: Evaluation | None) -> State | None:
@@ -164,10 +151,10 @@ def _evaluation(plain: State | None) -> Evaluation | None:
 
 
 class Checkpoints(pl.Callback):
-    """Goes on from a checkpoint, where there is one, and writes one after an evaluation every so many seconds.
+    """Continues from a checkpoint, where there is one, and writes one after an evaluation every `every` seconds.
 
     It must be the last callback: what others do to the weights at an evaluation belongs into the checkpoint. Raises
-    `Refused` where there is one that the run cannot go on from: when it is made, or when the training starts.
+    `Refused` for a checkpoint that the run cannot continue from: when it is made, or when the training starts.
     """
 
     def __init__(self, path: Path, wanted: State, say: Callable[[str], None], every: float = EVERY) -> None:
@@ -188,19 +175,17 @@ class Checkpoints(pl.Callback):
         self.due = self.began + self.every
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on from the checkpoint."""
+        """Continue from the checkpoint."""
         if self.resumed and isinstance(pl_module, CTRModule):
-            self.resumed = conforming(self.resumed, trainer, pl_module)
-            restore(self.resumed, trainer, pl_module)
+            with _damage_refused():
+                restore(self.resumed, trainer, pl_module)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Set the random state last: making loaders has drawn from it."""
         if self.resumed:
-            torch.set_rng_state(self.resumed["random"])
-            if self.resumed["random_gpu"]:
-                torch.cuda.set_rng_state_all(self.resumed["random_gpu"])
+            set_random_state(self.resumed["random"])
             self.resumed = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,7 +1,14 @@
 """The data that a run trains on."""
 
+import json
+from pathlib import Path
+
+import numpy as np
+
 from benchmark.runs.config import RunConfig
 from datamodules.datamodule import InteractionsDataModule
+from datamodules.files.manifest import load_manifest
+from datamodules.protocol import get_protocol
 
 
 def data_of(config: RunConfig) -> InteractionsDataModule:
@@ -18,3 +25,15 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
         auxiliary_draws=settings.get("auxiliary_draws", "fresh"),
         seed=config.seed,
     )
+
+
+def prepared_sha256(config: RunConfig) -> str | None:
+    """The hash of the samples that a run would train on, None where they are not made yet; nothing is made."""
+    folder, protocol = Path(config.data_dir) / config.dataset, get_protocol(config.protocol)
+    if not (folder / "manifest.json").exists():
+        return None
+    of_these = f"{protocol.name}-{protocol.hash}-{load_manifest(folder)['sha256'][:8]}*.npz"
+    for path in sorted(folder.glob(of_these)):
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return str(json.loads(str(stored["header"]))["sha256"])
+    return None

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from baselines.layers.recurrent import triton_takes
+from baselines.layers.recurrence import triton_takes
 from datamodules.errors import UserError
 
 Device = Literal[

@@ -10,6 +10,7 @@ from baselines.lightning_module import NotFinite
 from benchmark.records.record import FILE_NAME, read_record, write_record
 from benchmark.runs.config import RunConfig, lock_of
 from benchmark.runs.data import data_of
+from benchmark.runs.identity import code_sha256
 from benchmark.runs.result import identity_of, origin_of
 from datamodules.batch import Batch
 from datamodules.datamodule import InteractionsDataModule
@@ -78,7 +79,7 @@ def _failed_record(config: RunConfig, reason: str, step: int) -> dict[str, Any]:
         "evaluation_seconds": 0,
         "samples_per_second": 0,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
-        **origin_of(config, data),
+        **origin_of(config, data, code_sha256(config.model)),
         "settings": config.settings() | {"steps": data.steps, "steps_by_default": config.steps is None},
         "status": "failed",
         "reason": reason,

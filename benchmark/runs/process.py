@@ -1,9 +1,26 @@
-"""Processes of runs: their environment, and how one ended."""
+"""Processes of runs: their environment, what they can print, and how one ended."""
 
+import codecs
 import contextlib
+import getpass
+import io
 import os
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+
+# One thread a run: its steps are too small to gain from a second one, and sums in another order would make results
+# depend on the machine. Large temporaries are reused, not handed back to the system at every step (glibc).
+WORKER_VARIABLES = dict.fromkeys((f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "NUMBA", "OPENBLAS")), "1") | {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+CACHES = ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")
+
+LOOKALIKES = str.maketrans({"−": "-", "±": "+-", "≈": "~", "≠": "!=", "…": "..."})  # of what tables contain
 
 
 class ProcessDied(RuntimeError):
@@ -19,6 +36,21 @@ def how_it_ended(exit_code: int | None) -> str:
     return f"ended with exit code {exit_code}"
 
 
+def make_streams_lenient() -> None:
+    """Let stdout and stderr of this process show all text: in ASCII where the encoding of the terminal lacks a sign."""
+    codecs.register_error("lookalike", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="lookalike")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """What is shown for the signs of an error of encoding, and the position to go on from: see `codecs`."""
+    assert isinstance(error, UnicodeEncodeError)
+    signs = error.object[error.start : error.end].translate(LOOKALIKES)
+    return signs.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
 @contextlib.contextmanager
 def environment(values: dict[str, str]) -> Iterator[None]:
     """Set environment variables for the processes that are started inside."""
@@ -32,6 +64,31 @@ def environment(values: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def thread_variables(threads: int) -> dict[str, str]:
-    """The environment variables that give a process so many threads."""
-    return dict.fromkeys((f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "NUMBA", "OPENBLAS")), str(threads))
+def own_variables() -> dict[str, str]:
+    """The environment variables that a process of the suite needs before it imports libraries.
+
+    Matplotlib (which torchmetrics imports) draws to files alone, whatever a notebook's shell says. Where the user has
+    no folder to write to, as in a container, caches go to a temporary one; one without a name gets a name.
+    """
+    found = {"MPLBACKEND": "agg"}
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home) or not os.access(home, os.W_OK | os.X_OK):
+        folder = _private_folder()
+        found |= {name: os.environ.get(name) or str(folder / name.lower()) for name in CACHES}
+        found |= {} if os.path.isabs(home) else {"HOME": str(folder)}
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        found["USER"] = f"user-{os.getuid()}"
+    return found
+
+
+def _private_folder() -> Path:
+    """A temporary folder that only this user can write to: compiled code is loaded from it."""
+    folder = Path(tempfile.gettempdir()) / f"dien-bench-{os.getuid()}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if status.st_uid == os.getuid() and status.st_mode & 0o170077 == 0o040000:  # a folder, with no rights to others
+            return folder
+    return Path(tempfile.mkdtemp(prefix="dien-bench-"))

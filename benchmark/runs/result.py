@@ -1,6 +1,6 @@
 """What a finished run leaves for tables: its record, and its predictions on the test users.
 
-`failures.py` makes the record of a failed run with the same fields.
+`failure.py` makes the record of a failed run with the same fields.
 """
 
 import platform
@@ -15,10 +15,14 @@ import pandas as pd
 
 from baselines import model_label
 from baselines.lightning_module import CTRModule
+from benchmark.records.record import SCHEMA_VERSION
 from benchmark.runs.config import RunConfig
 from benchmark.runs.device import Device, describe, triton_version
 from datamodules.batches import EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
+from datamodules.samples import SAMPLER_VERSION
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def record_of(
@@ -27,8 +31,12 @@ def record_of(
     module: CTRModule,
     settings: dict[str, Any],
     seconds: float,
+    code: str,
 ) -> dict[str, Any]:
-    """Return the record of a module that is trained to its last step; `seconds` is what the whole run took."""
+    """Return the record of a module that is trained to its last step.
+
+    `seconds` is what the whole run took, and `code` the `code_sha256` of its model when it began.
+    """
     last, reported = module.last, module.selected(data.protocol.selection)
     assert last is not None
     assert module.best_test is not None
@@ -43,6 +51,7 @@ def record_of(
             "validation": None if module.best_validation is None else module.best_validation.auc,
             "test": module.best_test.auc,
         },
+        "validation_auc": _validation_auc(module, reported.step),
         "logloss": reported.logloss,
         "best_step": reported.step,
         "epochs": round(epochs, 4),
@@ -52,15 +61,22 @@ def record_of(
         "evaluation_seconds": round(module.evaluation_seconds, 3),
         "samples_per_second": round(seen / training_seconds, 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        **origin_of(config, data),
+        **origin_of(config, data, code),
         "settings": settings,
         "status": "finished",
     }
 
 
+def _validation_auc(module: CTRModule, step: int) -> float | None:
+    """The AUC on validation users at an evaluation; None where there are none."""
+    rows = (row for row in module.rows if row["step"] == step and "validation_auc" in row)
+    return next((row["validation_auc"] for row in rows), None)
+
+
 def identity_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, Any]:
     """Return the fields of a record, finished or failed, that say which run it is."""
     return {
+        "schema_version": SCHEMA_VERSION,
         "dataset": config.dataset,
         "protocol": config.protocol,
         "protocol_hash": data.protocol.hash,
@@ -71,13 +87,15 @@ def identity_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, An
     }
 
 
-def origin_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, Any]:
+def origin_of(config: RunConfig, data: InteractionsDataModule, code: str) -> dict[str, Any]:
     """Return the fields of a record, finished or failed, that say what it was made with."""
     return {
         "device": describe(config.device, config.devices),
         "versions": versions(config.device),
         "commit": commit(),
+        "code_sha256": code,
         "data_sha256": data.ready.sha256,
+        "sampler_version": SAMPLER_VERSION,
     }
 
 
@@ -104,16 +122,21 @@ def versions(device: Device) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of this checkout, with "-dirty" where tracked files differ from it; None outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
+    """The commit of this checkout, with "-dirty" where tracked files differ from it; None outside a checkout.
+
+    Code that lies inside another repository, as under its .venv, has no commit of that one.
+    """
+    if _git("rev-parse", "--show-toplevel") != str(ROOT) or _git("ls-files", "--", "benchmark/runs/result.py") is None:
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(*words: str) -> str | None:
+    """What git says of the folder that this code lies in; None where it says nothing."""
     try:
-        described = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=20,
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, encoding="utf-8", check=True, timeout=20
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip()
+    return done.stdout.strip() or None

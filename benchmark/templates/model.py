@@ -7,7 +7,7 @@ Scores are scaled dot products of target and behaviour, weights their softmax ov
 import torch
 from torch import Tensor, nn
 
-from baselines.layers.prediction import Prediction, Variant, check_positive, check_variant
+from baselines.layers.prediction import Explanation, Prediction, Variant, check_positive, check_variant
 from datamodules.batch import Batch
 
 
@@ -44,14 +44,21 @@ class TargetAttention(nn.Module):
         )
 
     def forward(self, batch: Batch) -> Prediction:
-        """Return the logits (B,) and the attention (B, T) of a batch."""
-        target = self.embed(batch.item, batch.category)  # (B, 2E)
-        history = self.embed(batch.history_items, batch.history_categories)  # (B, T, 2E)
-        scores = (history * target[:, None]).sum(2) / target.shape[1] ** 0.5  # (B, T)
-        weights = masked_softmax(scores, batch.mask)  # (B, T)
+        """Return the logits (B,) of a batch."""
+        target, history, weights = self.attend(batch)
         interest = (weights[:, :, None] * history).sum(1)  # (B, 2E)
-        logit = self.top(torch.cat([target, interest, target * interest], dim=1))[:, 0]
-        return Prediction(logit, attention=weights)
+        return Prediction(self.top(torch.cat([target, interest, target * interest], dim=1))[:, 0])
+
+    def explain(self, batch: Batch) -> Explanation:
+        """Return the attention (B, T) over a batch's behaviours."""
+        return Explanation(self.attend(batch)[2])
+
+    def attend(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return target (B, 2E), history (B, T, 2E) and the weights (B, T) of its behaviours."""
+        target = self.embed(batch.item, batch.category)
+        history = self.embed(batch.history_items, batch.history_categories)
+        scores = (history * target[:, None]).sum(2) / target.shape[1] ** 0.5
+        return target, history, masked_softmax(scores, batch.mask)
 
     def embed(self, items: Tensor, categories: Tensor) -> Tensor:
         """Numbers (...) of items and their categories to vectors (..., 2E)."""
@@ -59,7 +66,7 @@ class TargetAttention(nn.Module):
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax (B, T) of scores (B, T) over the steps where mask (B, T) is true; 0 elsewhere.
+    """Softmax (B, T) of scores (B, T) over the positions where mask (B, T) is true; 0 elsewhere.
 
     The lowest number there is, not minus infinity, keeps the gradient of an empty history finite.
     """

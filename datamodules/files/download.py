@@ -118,7 +118,7 @@ def _present(target: _Target) -> Path:
     note = target.beside(".sha256")
     try:
         if sha256 is None and note.exists():
-            recorded = re.match(r"# (\d{1,18}) bytes\n([0-9a-f]{64}) ", note.read_text(errors="replace"))
+            recorded = re.match(r"# (\d{1,18}) bytes\n([0-9a-f]{64}) ", note.read_text("utf-8", "replace"))
             if not recorded:
                 raise DownloadError(f"{note} holds no checksum. Delete it, then run the command again.")
             size = int(recorded[1]) if size is None else size
@@ -191,7 +191,7 @@ def _publish(target: _Target) -> Path:
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     # The checksum goes first, so that a file with its final name always has one.
-    target.beside(".sha256").write_text(f"# {part.stat().st_size} bytes\n{digest}  {target.path.name}\n")
+    target.beside(".sha256").write_text(f"# {part.stat().st_size} bytes\n{digest}  {target.path.name}\n", "utf-8")
     os.replace(part, target.path)
     target.discard_part()
     return target.path
@@ -237,7 +237,7 @@ def _receive(target: _Target, url: str, session: requests.Session, timeout: floa
                 state.unlink(missing_ok=True)  # it describes bytes that are now overwritten
             with part.open("ab" if offset else "wb") as file, _progress(target, offset, end) as show:
                 if not offset and validator:
-                    state.write_text(json.dumps({"url": _public(url), "validator": validator, "total": end}))
+                    state.write_text(json.dumps({"url": _public(url), "validator": validator, "total": end}), "utf-8")
                 while chunk and not (surplus := end is not None and received + len(chunk) > end):
                     received += file.write(chunk)
                     show(received)
@@ -321,7 +321,7 @@ def _continues(response: requests.Response, saved: _Saved) -> bool:
 def _saved(target: _Target, url: str | None = None) -> _Saved | None:
     """Return how to continue the part, None if there is none or it came from another address than `url`."""
     try:
-        state = json.loads(target.beside(".part.json").read_text())
+        state = json.loads(target.beside(".part.json").read_text("utf-8"))
         saved = _Saved(target.beside(".part").stat().st_size, state["validator"], state["total"])
         sound = isinstance(saved.total, int) and re.fullmatch("[ -~]+", saved.validator)  # what a header can hold
         return saved if sound and saved.offset and (url is None or _public(url) == state["url"]) else None

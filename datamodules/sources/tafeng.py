@@ -151,7 +151,12 @@ def _obtain_wheel(folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial:
         try:
             subprocess.run(
-                [*command, "--dest", partial], check=True, capture_output=True, text=True, timeout=PIP_SECONDS
+                [*command, "--dest", partial],
+                check=True,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=PIP_SECONDS,
             )
             os.replace(Path(partial) / WHEEL, wheel)
         except subprocess.TimeoutExpired:

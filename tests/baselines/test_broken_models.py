@@ -4,13 +4,14 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.contract import RULES, check_rule
-from baselines.layers.prediction import Prediction
+from baselines.contract import RULES, check_model, check_rule
+from baselines.layers.prediction import Explanation, Prediction
 from datamodules.batch import Batch
 
 calls = itertools.count()
@@ -45,18 +46,34 @@ class Bare(Sound):
 class AuxiliaryInEvaluation(Sound):
     def forward(self, batch: Batch) -> Prediction:
         logit = self.logit(batch)
-        return Prediction(logit, auxiliary_loss=logit.square().mean())
+        return Prediction(logit, {"mine": (1.0, logit.square().mean())})
 
 
 class AuxiliaryVector(Sound):
     def forward(self, batch: Batch) -> Prediction:
         logit = self.logit(batch)
-        return Prediction(logit, auxiliary_loss=logit.square() if self.training else None)
+        return Prediction(logit, {"mine": (1.0, logit.square())} if self.training else {})
+
+
+class LossCalledTarget(Sound):
+    def forward(self, batch: Batch) -> Prediction:
+        logit = self.logit(batch)
+        return Prediction(logit, {"target": (1.0, logit.mean())} if self.training else {})
+
+
+class NoWeight(Sound):
+    def forward(self, batch: Batch) -> Prediction:
+        return Prediction(self.logit(batch), target_weight=float("nan"))
 
 
 class WrongAttention(Sound):
-    def forward(self, batch: Batch) -> Prediction:
-        return Prediction(self.logit(batch), attention=batch.mask.float().T)
+    def explain(self, batch: Batch) -> Explanation:
+        return Explanation(batch.mask.float().T)
+
+
+class BareAttention(Sound):
+    def explain(self, batch: Batch) -> Tensor:
+        return batch.mask.float()
 
 
 class Double(Sound):
@@ -99,8 +116,8 @@ class CountsPadding(Sound):
 
 
 class AttentionAtPadding(Sound):
-    def forward(self, batch: Batch) -> Prediction:
-        return Prediction(self.logit(batch), attention=torch.ones(batch.history_items.shape))
+    def explain(self, batch: Batch) -> Explanation:
+        return Explanation(torch.ones(batch.history_items.shape))
 
 
 class Positional(Sound):
@@ -144,6 +161,110 @@ class ReadsTheWeight(Sound):
         return super().logit(batch) + self.item.weight[3].sum()
 
 
+class ReadsTheWeightInEvaluation(Sound):
+    def logit(self, batch: Batch) -> Tensor:
+        return super().logit(batch) + (0 if self.training else self.item.weight[batch.item].sum(1))
+
+
+class ReadsTheWeightWithoutAGradient(Sound):
+    """Past a second table of the same weight, which is itself no fault."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        self.second = nn.Embedding(sizes["items"], 4, padding_idx=0)
+        self.second.weight = self.item.weight
+
+    def logit(self, batch: Batch) -> Tensor:
+        known = self.second(batch.item).sum(1)
+        return super().logit(batch) + known + (self.item.weight.detach().mean() if self.training else 0)
+
+
+class LessTheUsersMean(Sound):
+    """Fault: scores of a user's other samples tell which one was clicked."""
+
+    def logit(self, batch: Batch) -> Tensor:
+        logit = super().logit(batch)
+        same = (batch.user[:, None] == batch.user).float()
+        return logit if self.training else logit - same @ logit / same.sum(1)
+
+
+class WritesTheLabel(Sound):
+    def logit(self, batch: Batch) -> Tensor:
+        logit = super().logit(batch)
+        if not self.training:
+            batch.label.copy_(logit.detach() > 0)
+        return logit
+
+
+class OwnGenerator(Sound):
+    """NumPy's dropout from a generator that no checkpoint holds."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        self.generator = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002
+
+    def logit(self, batch: Batch) -> Tensor:
+        noise = torch.from_numpy(self.generator.standard_normal(len(batch.item))).float()
+        return super().logit(batch) + (noise if self.training else 0)
+
+
+class SharedNumpy(Sound):
+    """NumPy's own stream is kept with a run."""
+
+    def logit(self, batch: Batch) -> Tensor:
+        noise = torch.from_numpy(np.random.standard_normal(len(batch.item))).float()  # noqa: NPY002
+        return super().logit(batch) + (noise if self.training else 0)
+
+
+class Unrepeatable(Sound):
+    def logit(self, batch: Batch) -> Tensor:
+        noise = torch.from_numpy(np.random.default_rng().standard_normal(len(batch.item))).float()
+        return super().logit(batch) + (noise if self.training else 0)
+
+
+class CountsInAnAttribute(Sound):
+    seen = 0
+
+    def logit(self, batch: Batch) -> Tensor:
+        self.seen += self.training
+        return super().logit(batch) + 0.1 * self.seen
+
+
+class Spectral(Sound):
+    """Its estimate of the largest singular value moves in training, and is part of state_dict."""
+
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        self.top = nn.utils.parametrizations.spectral_norm(self.top)
+
+
+class ExtraState(Sound):
+    def get_extra_state(self) -> Any:
+        return {"version": 1}
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+class Probability(Sound):
+    def logit(self, batch: Batch) -> Tensor:
+        return torch.sigmoid(super().logit(batch))
+
+
+class FewPositions(Sound):
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        self.position = nn.Embedding(9, 4)
+
+    def logit(self, batch: Batch) -> Tensor:
+        places = torch.arange(batch.history_items.shape[1]).expand(batch.history_items.shape)
+        return super().logit(batch) + (self.position(places).sum(2) * batch.mask).sum(1)
+
+
+class NeedsMore(Sound):
+    def __init__(self, *, width: int, **sizes: Any) -> None:
+        super().__init__(**sizes)
+
+
 class NoParameters(nn.Module):
     def __init__(self, **sizes: Any) -> None:
         super().__init__()
@@ -176,8 +297,11 @@ def test_a_sound_model_keeps_every_rule(rule: str) -> None:
         ("constructor", lambda **sizes: print, "expected a torch.nn.Module"),
         ("output", Column, "logit has shape (6, 1), expected (6,)"),
         ("output", Bare, "forward returned a Tensor, expected a Prediction"),
-        ("output", AuxiliaryInEvaluation, "auxiliary_loss in evaluation, expected None"),
-        ("output", AuxiliaryVector, "auxiliary_loss has shape (6,), expected ()"),
+        ("output", AuxiliaryInEvaluation, "losses in evaluation: mine; expected none"),
+        ("output", AuxiliaryVector, "the loss mine has shape (6,), expected ()"),
+        ("output", LossCalledTarget, "a loss is called 'target'"),
+        ("output", NoWeight, "target_weight is nan, expected a positive number"),
+        ("output", BareAttention, "explain returned a Tensor, expected an Explanation"),
         ("output", WrongAttention, "attention has shape (5, 6), expected (6, 5)"),
         ("output", WrongSize, "test_broken_models.py, line"),
         ("dtype", Double, "logit has dtype torch.float64, expected torch.float32"),
@@ -186,21 +310,54 @@ def test_a_sound_model_keeps_every_rule(rule: str) -> None:
         ("gradients", InfiniteGradient, "the gradient of top.weight has 8 of 8 numbers that are NaN"),
         ("lengths", Mean, "logit of histories of lengths [0, 0] has 2 of 2 numbers that are NaN"),
         ("lengths", SingleSample, "logit of histories of lengths [0] has shape (), expected (1,)"),
-        ("padding", CountsPadding, "three more steps of padding change the logits: a logit is"),
+        ("padding", CountsPadding, "three more positions of padding change the logits: a logit is"),
         ("padding", AttentionAtPadding, "attention is not 0 at padding"),
         ("order", Positional, "the samples in another order get other logits: a logit is"),
         ("label", Peeks, "other labels change the logits: a logit is"),
         ("determinism", Unseeded, "two models built with one seed differ"),
         ("determinism", SeedsItself, "seeds 0 and 1 are the same"),
         ("determinism", DropoutLeftOn, "evaluated a second time, as with dropout left on"),
-        ("save and load", Forgets, "after saving and loading: a logit is"),
-        ("tables", ReadsTheWeight, "the weight of item is read otherwise than by calling item(ids)"),
+        ("save and load", Forgets, "after saving and loading, in evaluation: a logit is"),
+        ("save and load", OwnGenerator, "state_dict lacks what it has drawn or counted"),
+        ("save and load", CountsInAnAttribute, "after saving and loading, in evaluation: a logit is"),
+        ("save and load", ExtraState, "state_dict holds _extra_state, a dict, expected tensors alone"),
+        ("determinism", Unrepeatable, "two models built and trained with one seed give other logits"),
+        ("lengths", FewPositions, "raised IndexError"),
+        ("alone", LessTheUsersMean, "a sample gets another logit alone than in a batch: a logit is"),
+        ("inputs", WritesTheLabel, "forward changes batch.label in evaluation"),
+        ("tables", ReadsTheWeight, "the weight of item is read otherwise than by calling item(ids), in training"),
+        ("tables", ReadsTheWeightInEvaluation, "read otherwise than by calling item(ids), in evaluation"),
+        ("tables", ReadsTheWeightWithoutAGradient, "read otherwise than by calling item(ids), in training"),
     ],
 )
 def test_a_broken_model_is_told_what_is_wrong(rule: str, model: Callable[..., Any], message: str) -> None:
     found = check_rule(rule, model, "official")
     assert found.state == "broken"
     assert message in found.message
+
+
+@pytest.mark.parametrize("model", [Spectral, SharedNumpy])
+def test_what_moves_in_training_and_is_kept_breaks_nothing(model: Callable[..., Any]) -> None:
+    assert [found for found in check_model(model, "official") if found.state not in ("kept", "skipped")] == []
+
+
+def test_what_moves_in_training_is_not_blamed_on_labels() -> None:
+    assert check_rule("label", CountsInAnAttribute, "official").state == "kept"
+    assert check_rule("label", Unrepeatable, "official").message == "it has randomness of its own (determinism)"
+
+
+def test_probabilities_in_the_place_of_logits_are_a_warning() -> None:
+    found = check_rule("scale", Probability, "official")
+    assert found.state == "warning"
+    assert "return log-odds, without a sigmoid" in found.message
+
+
+@pytest.mark.parametrize(("model", "rules"), [(NeedsMore, 1), (WrongSize, 2), (Peeks, len(RULES))])
+def test_a_cause_that_ends_the_check_is_told_once(model: Callable[..., Any], rules: int) -> None:
+    found = check_model(model, "official")
+    assert [each.rule for each in found] == list(RULES)[:rules]
+    broken = [each.message for each in found if each.state == "broken"]
+    assert len(broken) == 1, broken
 
 
 def test_checking_leaves_the_generators_alone() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from baselines import MODELS, load
 from baselines.layers import embedding
-from baselines.layers.steps import Steps, steps_of
+from baselines.layers.packing import Packing, packing_of
 from baselines.lightning_module import CTRModule
 from datamodules.batch import Batch
 
@@ -41,31 +41,27 @@ def module_for(name: str, variant: str) -> CTRModule:
     return CTRModule(model=name, variant=variant, **SIZES, steps=3)
 
 
-def on_meta(lengths: Tensor, steps: int) -> Steps:
-    """`steps_of`, which alone reads a tensor's numbers, with everything it gives moved to torch's device of shapes."""
-    numbers = steps_of(LENGTHS, steps)
-    return Steps(*(value.to("meta") if isinstance(value, Tensor) else value for value in numbers))
+def on_meta(lengths: Tensor, positions: int) -> Packing:
+    """`packing_of`, the only reader of a tensor's numbers, with all that it gives moved to torch's device of shapes."""
+    numbers = packing_of(LENGTHS, positions)
+    return Packing(*(value.to("meta") if isinstance(value, Tensor) else value for value in numbers))
 
 
 @every_row
 def test_a_training_step_stays_on_its_device(name: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The meta device holds shapes alone: an operation with a CPU tensor, or reading a number, is an error."""
-    monkeypatch.setattr(embedding, "steps_of", on_meta)
+    monkeypatch.setattr(embedding, "packing_of", on_meta)
     module, batch = module_for(name, variant).to("meta"), move_data_to_device(make_batch(), torch.device("meta"))
     assert isinstance(batch, Batch)
     loss = module.training_step(batch, 0)
     loss.backward()
-    assert loss.device.type == module.sums.device.type == "meta"
+    assert {value.device.type for value in (loss, *module.losses[0].values())} == {"meta"}
     for key, parameter in module.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.device.type == "meta", key
     module.eval()
     with torch.inference_mode():
         assert module.model(batch).logit.shape == (6,)
-
-
-def test_sums_are_no_part_of_a_checkpoint() -> None:
-    assert not [key for key in module_for("dien", "official").state_dict() if not key.startswith("model.")]
 
 
 def three_steps(name: str, variant: str, device: str) -> tuple[list[Tensor], Any]:

@@ -15,16 +15,16 @@ from torch.func import functional_call
 from baselines.layers.attention import BilinearAttention, MLPAttention, weighted_sum
 from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, MLPAuxiliaryLoss
 from baselines.layers.mlp import Dice, FrozenNormalisation, TopMLP
+from baselines.layers.packing import pack, packing_of, unpack
 from baselines.layers.recurrent import RecurrentLayer
 from baselines.layers.sigmoid_mlp import sigmoid_mlp
-from baselines.layers.steps import pack, steps_of, unpack
 from tests.baselines import reference
 from tests.baselines.reference import Floats, Weights, linear, sigmoid
 
 B, T, H = 4, 5, 3
 LENGTHS = [4, 1, 0, 3]
 MASK = np.arange(T) < np.array(LENGTHS)[:, None]
-WHERE = steps_of(torch.tensor(LENGTHS), T)
+PACKING = packing_of(torch.tensor(LENGTHS), T)
 
 
 class Case(NamedTuple):
@@ -80,12 +80,14 @@ def check(case: Case, name: str) -> None:
 @pytest.mark.parametrize("gate", ["gru", "agru", "augru"])
 def test_recurrent_layers(gate: str, official: bool) -> None:
     """TensorFlow's cells against the released code's formulas, the paper's against eq. 3 to 6 and 11 to 13."""
-    ours_gate = "augru-keep" if official and gate == "augru" else gate
     a = np.random.default_rng(1).random((B, T))
     a[0, :2] = 0, 1
 
     def ours(layer: nn.Module, x: Tensor, a: Tensor) -> Tensor:
-        return unpack(layer(pack(x, WHERE), WHERE, ours_gate, pack(a, WHERE)), WHERE)
+        a = pack(a, PACKING)
+        keep = {"p": a, "q": 1 - a} if official else {"q": a}
+        terms = {"gru": {}, "agru": {"p": a, "q": torch.zeros_like(a)}, "augru": keep}[gate]
+        return unpack(layer(pack(x, PACKING), PACKING, **terms), PACKING)
 
     def expected(w: Weights, x: Floats, a: Floats) -> Floats:
         found = np.zeros((B, T, H))
@@ -119,7 +121,7 @@ def test_attention(kind: str) -> None:
         return found
 
     def ours(layer: nn.Module, target: Tensor, keys: Tensor) -> Tensor:
-        return unpack(layer(target, pack(keys, WHERE), WHERE), WHERE)
+        return unpack(layer(target, pack(keys, PACKING), PACKING), PACKING)
 
     inputs = {"target": random(B, 2 if kind in ("projected", "bilinear") else H), "keys": random(B, T, H, seed=1)}
     check(Case(layer, inputs, ours, expected), "attention")
@@ -127,7 +129,7 @@ def test_attention(kind: str) -> None:
 
 def test_weighted_sums() -> None:
     def ours(layer: nn.Module, a: Tensor, values: Tensor) -> Tensor:
-        return weighted_sum(pack(a, WHERE), pack(values, WHERE), WHERE)
+        return weighted_sum(pack(a, PACKING), pack(values, PACKING), PACKING)
 
     def expected(w: Weights, a: Floats, values: Floats) -> Floats:
         return np.einsum("bt,bth->bh", a * MASK, values)
@@ -161,7 +163,7 @@ def test_auxiliary_losses(head: str, mean: str) -> None:
     layer = {"mlp": MLPAuxiliaryLoss, "inner-product": InnerProductAuxiliaryLoss}[head](H, H, mean)
 
     def ours(layer: nn.Module, h: Tensor, e: Tensor, n: Tensor) -> Tensor:
-        return layer(pack(h, WHERE), pack(e, WHERE), pack(n, WHERE)[WHERE.first :], WHERE)
+        return layer(pack(h, PACKING), pack(e, PACKING), pack(n, PACKING)[PACKING.first :], PACKING)
 
     def expected(w: Weights, h: Floats, e: Floats, n: Floats) -> Floats:
         states = [one[:length] for one, length in zip(h, LENGTHS, strict=True)]
@@ -203,7 +205,7 @@ def test_the_papers_gru_is_torchs() -> None:
     real = [0, 1, 3]  # torch takes no empty sequence
     packed = nn.utils.rnn.pack_padded_sequence(theirs_x[real], torch.tensor(LENGTHS)[real], True, enforce_sorted=False)
     theirs, _ = nn.utils.rnn.pad_packed_sequence(oracle(packed)[0], True, total_length=T)
-    ours = unpack(layer(pack(ours_x, WHERE), WHERE), WHERE)
+    ours = unpack(layer(pack(ours_x, PACKING), PACKING), PACKING)
     torch.testing.assert_close(ours[real], theirs, rtol=1e-10, atol=1e-12)
     g = torch.from_numpy(random(B, T, H, seed=4))
     (ours * g).sum().backward()

@@ -9,10 +9,21 @@ from torch import Tensor, nn
 from baselines.layers.attention import BilinearAttention, MLPAttention
 from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, Mean, MLPAuxiliaryLoss
 from baselines.layers.mlp import Dice, FrozenNormalisation
-from baselines.layers.recurrent import Gate, RecurrentLayer
-from baselines.layers.steps import pack, steps_of
+from baselines.layers.packing import pack, packing_of
+from baselines.layers.recurrent import RecurrentLayer
 from baselines.lightning_module import CTRModule
 from tests.baselines.test_parity import make_batch
+
+
+def terms(gate: str, a: list[float]) -> dict[str, Tensor]:
+    """p and q of z = p + q u."""
+    attention = torch.tensor(a)
+    return {
+        "gru": {},
+        "agru": {"p": attention, "q": torch.zeros_like(attention)},
+        "augru": {"q": attention},
+        "augru-keep": {"p": attention, "q": 1 - attention},
+    }[gate]
 
 
 def fill(layer: nn.Module, **values: float | list[float]) -> None:
@@ -27,17 +38,17 @@ def fill(layer: nn.Module, **values: float | list[float]) -> None:
 @pytest.mark.parametrize(
     ("gate", "states"),
     [
-        # u = sigmoid(0) = 0.5 and the candidate is 0.5 at both steps; a = 0.2, then 0.6
+        # u = sigmoid(0) = 0.5 and the candidate is 0.5 at both positions; a = 0.2, then 0.6
         ("gru", [0.25, 0.375]),  # z = u: 0 + 0.5 * 0.5; 0.25 + 0.5 * (0.5 - 0.25)
         ("agru", [0.1, 0.34]),  # z = a: 0.2 * 0.5; 0.1 + 0.6 * 0.4
         ("augru", [0.05, 0.185]),  # z = a u: 0.1 * 0.5; 0.05 + 0.3 * 0.45
         ("augru-keep", [0.3, 0.46]),  # keep (1 - a)(1 - u) = 0.4, z = 0.6: 0.3; keep 0.2, z = 0.8: 0.3 + 0.8 * 0.2
     ],
 )
-def test_two_steps_of_every_gate(gate: Gate, states: list[float]) -> None:
+def test_two_positions_under_every_gate(gate: str, states: list[float]) -> None:
     layer = RecurrentLayer(1, 1, reset_after=True)
     fill(layer, bias=[0.0, 0.0, log(3) / 2])  # tanh(log(3) / 2) = (3 - 1) / (3 + 1)
-    found = layer(torch.ones(2, 1), steps_of(torch.tensor([2]), 2), gate, torch.tensor([0.2, 0.6]))
+    found = layer(torch.ones(2, 1), packing_of(torch.tensor([2]), 2), **terms(gate, [0.2, 0.6]))
     assert found.flatten().tolist() == pytest.approx(states, abs=1e-6)
 
 
@@ -49,12 +60,12 @@ def test_two_steps_of_every_gate(gate: Gate, states: list[float]) -> None:
         ("augru-keep", 0.375, 0.5),  # the other way round: an ordinary step at a = 0, the candidate at a = 1
     ],
 )
-def test_gates_at_a_0_and_a_1(gate: Gate, at_0: float, at_1: float) -> None:
+def test_gates_at_a_0_and_a_1(gate: str, at_0: float, at_1: float) -> None:
     layer = RecurrentLayer(1, 1, reset_after=False)
     fill(layer, bias=[0.0, 0.0, log(3) / 2])
     first = {"agru": 0.5, "augru": 1.0, "augru-keep": 0.0}[gate]  # the attention at which z = 0.5, the state 0.25
     for a, state in ((0.0, at_0), (1.0, at_1)):
-        found = layer(torch.ones(2, 1), steps_of(torch.tensor([2]), 2), gate, torch.tensor([first, a]))
+        found = layer(torch.ones(2, 1), packing_of(torch.tensor([2]), 2), **terms(gate, [first, a]))
         assert found.flatten().tolist() == pytest.approx([0.25, state], abs=1e-6)
 
 
@@ -73,23 +84,23 @@ def test_the_two_forms_of_the_gru(reset_after: bool) -> None:
         layer.bias[2:4] = torch.tensor([log(2), 0.0])  # r = 2/3 and 1/2
         layer.input_weight[4:] = log(3) / 2  # x = 1 gives the candidate tanh(log(3) / 2) = 0.5, x = 0 the state alone
         layer.state_weight[:, 4:] = torch.tensor([[1.0, 1.0], [2.0, 0.0]])
-    found = layer(torch.tensor([[1.0], [0.0]]), steps_of(torch.tensor([2]), 2))
+    found = layer(torch.tensor([[1.0], [0.0]]), packing_of(torch.tensor([2]), 2))
     torch.testing.assert_close(found, torch.stack([torch.tensor([0.5, 0.5]), torch.tanh(expected)]), atol=1e-6, rtol=0)
 
 
 def test_attention() -> None:
-    """Scores log 1 and log 3 give 1/4 and 3/4; one unmasked step has all the weight, whatever its score."""
+    """Scores log 1 and log 3 give 1/4 and 3/4; one unmasked position has all the weight, whatever its score."""
     layer = BilinearAttention(1, 1)
     fill(layer, weight=2.0)
-    steps = steps_of(torch.tensor([2, 1, 0]), 2)
+    packing = packing_of(torch.tensor([2, 1, 0]), 2)
     keys = torch.tensor([[[0.0], [log(3) / 2]], [[-9.0], [99.0]], [[99.0], [99.0]]])
-    assert layer(torch.ones(3, 1), pack(keys, steps), steps).tolist() == pytest.approx([0.25, 1.0, 0.75])
+    assert layer(torch.ones(3, 1), pack(keys, packing), packing).tolist() == pytest.approx([0.25, 1.0, 0.75])
     released = MLPAttention(1, 1, project_query=True)
-    assert released(torch.ones(1, 1), torch.ones(1, 1), steps_of(torch.tensor([1]), 1)).tolist() == [1.0]
+    assert released(torch.ones(1, 1), torch.ones(1, 1), packing_of(torch.tensor([1]), 1)).tolist() == [1.0]
 
 
 # Four users with histories of 3, 2, 0 and 1 behaviours, padded to 4: 2 + 1 next behaviours, 4 * (4 - 1) = 12 places.
-AUXILIARY = steps_of(torch.tensor([3, 2, 0, 1]), 4)
+AUXILIARY = packing_of(torch.tensor([3, 2, 0, 1]), 4)
 # h . e of the clicked: log 3, -log 3, 0; of the negatives: 0, log 3, -log 3. sigma(log 3) = 3/4.
 # clicked: log 4/3 + log 4 + log 2; negatives: log 2 + log 4 + log 4/3. Together 2 log(4/3 * 4 * 2) = 2 log(32/3)
 SUM = 4.734247

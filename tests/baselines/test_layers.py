@@ -8,23 +8,25 @@ from torch import nn
 from baselines.layers.attention import BilinearAttention, MLPAttention, weighted_sum
 from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, MLPAuxiliaryLoss
 from baselines.layers.mlp import Dice, FrozenNormalisation, TopMLP
-from baselines.layers.recurrent import RecurrentLayer, gate_terms, recurrence, reference_recurrence
-from baselines.layers.steps import (
-    Steps,
-    each_step,
-    last_step,
+from baselines.layers.packing import (
+    Packing,
+    at_positions,
+    last_position,
     pack,
-    softmax_over_steps,
-    steps_of,
-    sum_over_steps,
+    packing_of,
+    softmax_over_positions,
+    sum_over_positions,
     unpack,
 )
+from baselines.layers.recurrence import cpu, recurrence, reference
+from baselines.layers.recurrent import RecurrentLayer
+from baselines.layers.sigmoid_mlp import sigmoid_mlp
 
 B, T, H = 4, 5, 6
 LENGTHS = [5, 3, 1, 0]
 MASK = torch.arange(T) < torch.tensor(LENGTHS)[:, None]
-STEPS = steps_of(torch.tensor(LENGTHS), T)
-FULL = steps_of(torch.full((B,), T), T)
+PACKING = packing_of(torch.tensor(LENGTHS), T)
+FULL = packing_of(torch.full((B,), T), T)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -64,21 +66,23 @@ def test_mlp_attention_is_the_mlp_on_the_four_parts(project: bool) -> None:
             scores.append(linear(layer.last, sigmoid(linear(layer.second, hidden)))[0])
         if scores:
             expected[b, : LENGTHS[b]] = np.exp(scores) / np.exp(scores).sum()
-    np.testing.assert_allclose(unpack(layer(target, pack(keys, STEPS), STEPS), STEPS).detach(), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        unpack(layer(target, pack(keys, PACKING), PACKING), PACKING).detach(), expected, atol=1e-5
+    )
 
 
 def test_bilinear_attention_is_equation_9() -> None:
     layer = BilinearAttention(3, H)
     target, keys = random(B, 3), random(B, T, H, seed=1)
-    weights = unpack(layer(target, pack(keys, STEPS), STEPS), STEPS).detach().numpy()
+    weights = unpack(layer(target, pack(keys, PACKING), PACKING), PACKING).detach().numpy()
     for b in range(B):
         scores = [keys[b, t].numpy() @ layer.weight.detach().numpy() @ target[b].numpy() for t in range(LENGTHS[b])]
         np.testing.assert_allclose(weights[b, : LENGTHS[b]], np.exp(scores) / np.exp(scores).sum(), atol=1e-5)
         assert not weights[b, LENGTHS[b] :].any()
 
 
-def test_softmax_over_one_step_and_over_none() -> None:
-    weights = unpack(softmax_over_steps(pack(random(B, T), STEPS), STEPS), STEPS)
+def test_softmax_over_one_position_and_over_none() -> None:
+    weights = unpack(softmax_over_positions(pack(random(B, T), PACKING), PACKING), PACKING)
     assert weights[2].tolist() == [1, 0, 0, 0, 0]
     assert weights[3].tolist() == [0] * 5
 
@@ -113,10 +117,10 @@ def auxiliary_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return random(B, T, H), random(B, T, H, seed=1), random(B, T, H, seed=2)
 
 
-def auxiliary_loss(layer: nn.Module, inputs: list[torch.Tensor], steps: Steps = STEPS) -> torch.Tensor:
+def auxiliary_loss(layer: nn.Module, inputs: list[torch.Tensor], packing: Packing = PACKING) -> torch.Tensor:
     """The loss of padded inputs (B, T, H)."""
-    states, behaviours, negatives = (pack(x, steps) for x in inputs)
-    loss: torch.Tensor = layer(states, behaviours, negatives[steps.first :], steps)
+    states, behaviours, negatives = (pack(x, packing) for x in inputs)
+    loss: torch.Tensor = layer(states, behaviours, negatives[packing.first :], packing)
     return loss
 
 
@@ -170,7 +174,7 @@ def test_auxiliary_loss_over_what_it_is_a_mean_of(kind: type[nn.Module]) -> None
 @pytest.mark.parametrize("layer", [MLPAuxiliaryLoss(H, H), InnerProductAuxiliaryLoss(H, H)])
 def test_auxiliary_loss_at_its_edges(layer: nn.Module) -> None:
     one = [x[:, :1] for x in auxiliary_inputs()]
-    assert auxiliary_loss(layer, one, steps_of(torch.tensor([1, 1, 1, 0]), 1)).item() == 0  # nobody has a next one
+    assert auxiliary_loss(layer, one, packing_of(torch.tensor([1, 1, 1, 0]), 1)).item() == 0  # nobody has a next one
     huge = [1e4 * x.requires_grad_() for x in auxiliary_inputs()]
     loss = auxiliary_loss(layer, huge)
     loss.backward()
@@ -199,13 +203,10 @@ def test_gates_at_their_ends() -> None:
     x = pack(random(B, T, 3), FULL)
     zero, one = torch.zeros(B * T), torch.ones(B * T)
     gru = layer(x, FULL)
-    for gate in ("agru", "augru"):
-        assert not layer(x, FULL, gate, zero).any()
-    torch.testing.assert_close(layer(x, FULL, "augru-keep", zero), gru)
-    torch.testing.assert_close(layer(x, FULL, "augru", one), gru)
-    torch.testing.assert_close(layer(x, FULL, "augru-keep", one), layer(x, FULL, "agru", one))
-    with pytest.raises(ValueError, match="needs attention weights"):
-        layer(x, FULL, "augru")
+    assert not layer(x, FULL, p=zero, q=zero).any()  # AGRU, and the paper's AUGRU, at a = 0
+    torch.testing.assert_close(layer(x, FULL, p=zero, q=1 - zero), gru, atol=0, rtol=0)
+    torch.testing.assert_close(layer(x, FULL, q=one), gru, atol=0, rtol=0)
+    torch.testing.assert_close(layer(x, FULL, p=one, q=1 - one), layer(x, FULL, p=one, q=zero), atol=0, rtol=0)
 
 
 def test_activation_unit_without_a_softmax() -> None:
@@ -213,38 +214,38 @@ def test_activation_unit_without_a_softmax() -> None:
     raw, normalised = MLPAttention(H, H, project_query=False, softmax=False), MLPAttention(H, H, project_query=False)
     randomise(raw)
     normalised.load_state_dict(raw.state_dict())
-    target, keys = random(B, H), pack(random(B, T, H, seed=1), STEPS)
+    target, keys = random(B, H), pack(random(B, T, H, seed=1), PACKING)
     torch.testing.assert_close(
-        softmax_over_steps(raw(target, keys, STEPS), STEPS), normalised(target, keys, STEPS), atol=0, rtol=0
+        softmax_over_positions(raw(target, keys, PACKING), PACKING), normalised(target, keys, PACKING), atol=0, rtol=0
     )
 
 
 def test_softmax_of_large_scores() -> None:
-    scores = pack(random(B, T), STEPS)
-    expected = softmax_over_steps(scores, STEPS)
-    torch.testing.assert_close(softmax_over_steps(scores + 1000, STEPS), expected, atol=1e-3, rtol=0)
+    scores = pack(random(B, T), PACKING)
+    expected = softmax_over_positions(scores, PACKING)
+    torch.testing.assert_close(softmax_over_positions(scores + 1000, PACKING), expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("lengths", [[5, 3, 1, 0], [0, 2, 5, 5, 1, 2], [0, 0], [1], [5, 5]])
-def test_steps_against_loops(lengths: list[int]) -> None:
-    """Every tensor function over steps against the padded tensor, sample by sample."""
+def test_packing_against_loops(lengths: list[int]) -> None:
+    """Every tensor function over positions against the padded tensor, sample by sample."""
     padded, values = random(len(lengths), T, 3), random(len(lengths), 3, seed=1)
-    steps = steps_of(torch.tensor(lengths), T)
-    rows = pack(padded, steps)
+    packing = packing_of(torch.tensor(lengths), T)
+    rows = pack(padded, packing)
     by_length = sorted(range(len(lengths)), key=lambda b: -lengths[b])  # sorted() keeps the order of equals
     expected = [(b, t) for t in range(T) for b in by_length if t < lengths[b]]
-    assert steps.sample.tolist() == [b for b, _ in expected]
+    assert packing.history.tolist() == [b for b, _ in expected]
     assert [row.tolist() for row in rows] == [padded[b, t].tolist() for b, t in expected]
-    assert steps.previous.tolist() == [expected.index((b, t - 1)) for b, t in expected if t]
-    assert steps.sizes.tolist() == [sum(t < length for length in lengths) for t in range(T)]
-    assert each_step(values, steps).tolist() == [values[b].tolist() for b, _ in expected]
+    assert packing.previous.tolist() == [expected.index((b, t - 1)) for b, t in expected if t]
+    assert packing.batch_sizes.tolist() == [sum(t < length for length in lengths) for t in range(T)]
+    assert at_positions(values, packing).tolist() == [values[b].tolist() for b, _ in expected]
     for b, length in enumerate(lengths):
         own, zero = padded[b, :length], torch.zeros(3)
-        torch.testing.assert_close(unpack(rows, steps)[b], torch.cat([own, torch.zeros(T - length, 3)]))
-        torch.testing.assert_close(sum_over_steps(rows, steps)[b], own.sum(0))
-        torch.testing.assert_close(weighted_sum(rows[:, 0], rows, steps)[b], (own[:, :1] * own).sum(0))
-        torch.testing.assert_close(last_step(rows, steps)[b], own[-1] if length else zero)
-        softmax = unpack(softmax_over_steps(rows[:, 0], steps), steps)[b]
+        torch.testing.assert_close(unpack(rows, packing)[b], torch.cat([own, torch.zeros(T - length, 3)]))
+        torch.testing.assert_close(sum_over_positions(rows, packing)[b], own.sum(0))
+        torch.testing.assert_close(weighted_sum(rows[:, 0], rows, packing)[b], (own[:, :1] * own).sum(0))
+        torch.testing.assert_close(last_position(rows, packing)[b], own[-1] if length else zero)
+        softmax = unpack(softmax_over_positions(rows[:, 0], packing), packing)[b]
         torch.testing.assert_close(softmax[:length], torch.softmax(own[:, 0], 0))
 
 
@@ -252,36 +253,58 @@ def test_steps_against_loops(lengths: list[int]) -> None:
 @pytest.mark.parametrize("size", [1, 3, 4, 36])
 def test_compiled_recurrence_at_its_edges(size: int, reset_after: bool) -> None:
     """Widths around a vector's, gates driven into saturation, strided inputs, no rows at all."""
-    projected = 30 * random(3 * size, len(STEPS.sample)).T
+    projected = 30 * random(3 * size, len(PACKING.history)).T
     weight = random(size, 3 * size, seed=1)
-    p, q = gate_terms("augru-keep", torch.rand(len(projected), generator=torch.Generator().manual_seed(0)))
-    found = recurrence(projected, weight, p, q, STEPS.sizes, reset_after)
-    exact = reference_recurrence(*(x.double() for x in (projected, weight, p, q)), STEPS.sizes, reset_after)
+    p = torch.rand(len(projected), generator=torch.Generator().manual_seed(0))
+    found = recurrence(projected, weight, p, 1 - p, PACKING.batch_sizes, reset_after, cpu)
+    exact, _ = reference.forward(*(x.double() for x in (projected, weight, p, 1 - p)), PACKING.batch_sizes, reset_after)
     torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=0)
-    nobody = steps_of(torch.zeros(2, dtype=torch.int64), 1)
-    none = recurrence(projected[:0], weight, p[:0], q[:0], nobody.sizes, reset_after)
-    assert none.shape == (0, size)
+    nobody = packing_of(torch.zeros(2, dtype=torch.int64), 1)
+    for backend in (cpu, reference):
+        inputs = [x.clone().requires_grad_() for x in (projected[:0], weight, p[:0], p[:0])]
+        none = recurrence(*inputs, nobody.batch_sizes, reset_after, backend)
+        none.sum().backward()
+        assert none.shape == (0, size)
+        assert [x.grad.count_nonzero().item() for x in inputs] == [0] * 4
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("reset_after", [False, True])
-def test_compiled_recurrence_over_several_blocks(
-    reset_after: bool, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More samples than one matrix product of the kernel takes, gradients included, against the plain loop."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # into how many pieces the kernel cuts its work
+def test_recurrences_over_several_blocks(reset_after: bool, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More histories than one matrix product of the kernel takes, gradients included, of both backends of the CPU.
+
+    The right gradients are those of autograd through the plain loop, in float64.
+    """
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # into how many chunks the kernel cuts its work
     lengths = torch.from_numpy(np.random.default_rng(0).integers(0, 9, 150))
-    steps, size = steps_of(lengths, 9), 7
-    rows = len(steps.sample)
+    packing, size = packing_of(lengths, 9), 7
+    rows = len(packing.history)
     leaves = [random(rows, 3 * size), random(size, 3 * size, seed=1), random(rows, seed=2), random(rows, seed=3)]
-    gradients = []
-    for run, number in ((recurrence, torch.float32), (reference_recurrence, torch.float64)):
+    found = []
+    for backend, number in ((None, torch.float64), (reference, torch.float64), (cpu, torch.float32)):
         inputs = [leaf.to(number, copy=True).requires_grad_() for leaf in leaves]
-        states = run(*inputs[:2], inputs[2].sigmoid(), inputs[3].sigmoid(), steps.sizes, reset_after)  # type: ignore[operator]
+        terms = *inputs[:2], inputs[2].sigmoid(), inputs[3].sigmoid(), packing.batch_sizes, reset_after
+        states = recurrence(*terms, backend) if backend else reference.forward(*terms)[0]
         (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
-        gradients.append([states.detach().double(), *(leaf.grad.double() for leaf in inputs)])
-    for ours, exact in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, exact, atol=1e-3, rtol=1e-3)
+        found.append([states.detach().double(), *(leaf.grad.double() for leaf in inputs)])
+    for exact, plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(plain, exact, atol=1e-12, rtol=1e-10)
+        torch.testing.assert_close(compiled, exact, atol=1e-3, rtol=1e-3)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    """Backward passes are not differentiable: an error is raised, not a wrong number returned."""
+    layer, owner = nn.Linear(3, 4), torch.zeros(2, dtype=torch.int64)
+    x = random(2, 3).requires_grad_()
+    p = torch.full((2,), 0.5)
+    outputs = [
+        recurrence(x, random(1, 3), p, p, np.array([1, 1]), True),
+        sigmoid_mlp(x, random(1, 3), owner, random(3, 3), layer, random(4)),
+    ]
+    for output in outputs:
+        (slope,) = torch.autograd.grad(output.square().sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            slope.sum().backward()
 
 
 def test_gate_biases_start_as_tensorflows() -> None:

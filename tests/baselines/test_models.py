@@ -77,9 +77,9 @@ def test_training_on_the_shortest_histories(name: str, variant: str, lengths: li
     batch = make_batch(lengths, 1)
     prediction = model(batch)
     loss = F.binary_cross_entropy_with_logits(prediction.logit, batch.label)
-    if prediction.auxiliary_loss is not None:
-        assert prediction.auxiliary_loss.item() == 0  # nobody has a next behaviour
-        loss = loss + prediction.auxiliary_loss
+    for weight, value in prediction.losses.values():
+        assert value.item() == 0  # nobody has a next behaviour
+        loss = loss + weight * value
     loss.backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
@@ -91,20 +91,23 @@ def test_training_on_the_shortest_histories(name: str, variant: str, lengths: li
 @rows
 def test_attention_is_zero_at_padding(name: str, variant: str) -> None:
     batch = make_batch(LENGTHS, 5)
-    prediction = build(name, variant).eval()(batch)
-    if prediction.attention is not None:
-        assert not prediction.attention[~batch.mask].any()
-        if (name, variant) != ("din", "paper"):  # the activation unit of DIN, eq. 3, has no softmax
-            sums = prediction.attention.sum(1)
-            torch.testing.assert_close(sums, (batch.lengths > 0).float(), atol=1e-6, rtol=0)
-    if prediction.states is not None:
-        assert not prediction.states[batch.lengths == 0].any()
+    model = build(name, variant)
+    assert hasattr(model, "explain") == (name not in ("base-model", "wide-deep", "pnn"))
+    if not hasattr(model, "explain"):
+        return
+    attention, states = model.explain(batch)
+    assert not attention[~batch.mask].any()
+    if (name, variant) != ("din", "paper"):  # the activation unit of DIN, eq. 3, has no softmax
+        torch.testing.assert_close(attention.sum(1), (batch.lengths > 0).float(), atol=1e-6, rtol=0)
+    assert (states is None) == (name == "din")
+    if states is not None:
+        assert not states[batch.lengths == 0].any()
 
 
 def test_padding_leaves_the_papers_auxiliary_loss_alone() -> None:
     model, batch = build("dien", "paper"), make_batch([4, 2, 0], 4)
     longer = {field: F.pad(tensor, (0, 3)) for field, tensor in batch._asdict().items() if tensor.dim() == 2}
-    torch.testing.assert_close(model(batch._replace(**longer)).auxiliary_loss, model(batch).auxiliary_loss)
+    torch.testing.assert_close(model(batch._replace(**longer)).losses["auxiliary"], model(batch).losses["auxiliary"])
 
 
 @rows

@@ -14,7 +14,7 @@ from tests.baselines.reference import Floats, Weights
 
 USERS, ITEMS, CATEGORIES = 9, 30, 7
 LENGTHS = [4, 1, 2, 0, 3, 4]
-STEPS = 5  # one more than the longest history: padding that a whole batch has
+POSITIONS = 5  # one more than the longest history: padding that a whole batch has
 ROWS = ["base-model", "wide-deep", "pnn", "din", "gru-attention", "aigru", "agru", "augru", "dien"]
 HIDDEN = {"gru-attention": 3, "aigru": 3, "agru": 3, "augru": 3, "dien": 4}  # eq. 7 asks for twice the embedding
 HASHED = "wide-deep+crosses=10"  # more pairs of categories than weights for them
@@ -24,7 +24,7 @@ VARIANTS = pytest.mark.parametrize("official", [True, False], ids=["official", "
 def make_batch() -> Batch:
     """A batch with histories of length 0 and 1, and with unknown ids (0) as target and as behaviour."""
     rng = np.random.default_rng(0)
-    real = torch.arange(STEPS) < torch.tensor(LENGTHS)[:, None]
+    real = torch.arange(POSITIONS) < torch.tensor(LENGTHS)[:, None]
 
     def ids(high: int, *shape: int) -> torch.Tensor:
         return torch.from_numpy(rng.integers(1, high, shape))
@@ -34,11 +34,11 @@ def make_batch() -> Batch:
         user=ids(USERS, size),
         item=ids(ITEMS, size),
         category=ids(CATEGORIES, size),
-        history_items=ids(ITEMS, size, STEPS) * real,
-        history_categories=ids(CATEGORIES, size, STEPS) * real,
+        history_items=ids(ITEMS, size, POSITIONS) * real,
+        history_categories=ids(CATEGORIES, size, POSITIONS) * real,
         lengths=torch.tensor(LENGTHS),
-        negative_items=ids(ITEMS, size, STEPS) * real,
-        negative_categories=ids(CATEGORIES, size, STEPS) * real,
+        negative_items=ids(ITEMS, size, POSITIONS) * real,
+        negative_categories=ids(CATEGORIES, size, POSITIONS) * real,
         label=torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0], dtype=torch.float64),
     )
     batch.item[1] = batch.history_items[0, 1] = batch.history_categories[4, 2] = batch.user[2] = 0
@@ -124,8 +124,8 @@ def test_whole_loss_and_its_gradients_are_the_references(row: str, official: boo
     module, batch = build(row, official), make_batch()
     whole, auxiliary = reference_loss(row, *arrays(module, batch), official)
     assert module.training_step(batch, 0).item() == pytest.approx(whole, rel=1e-8)
-    logged = module.sums.tolist()  # what the learning curves show
-    assert logged == pytest.approx([whole, whole - auxiliary, auxiliary], rel=1e-8, abs=1e-12)
+    expected = {"loss": whole, "target_loss": whole - auxiliary} | ({"auxiliary_loss": auxiliary} if auxiliary else {})
+    assert module._mean_losses() == pytest.approx(expected, rel=1e-8, abs=1e-12)  # what the learning curves show
     check_gradients(row, module, batch, official)
 
 

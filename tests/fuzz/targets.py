@@ -53,7 +53,6 @@ from datamodules.sources.amazon import (
 )
 from datamodules.sources.generated import generate_interactions
 from datamodules.sources.plain_lines import find_fields
-from tests.fuzz.checkpoints import check_checkpoint_contents, check_checkpoint_pickle, sound_pickle
 
 
 class Target(NamedTuple):
@@ -409,8 +408,6 @@ TARGETS = {
     "predictions": Target(lambda: [content_of(lambda p: scored().to_parquet(p))], check_scores(PREDICTIONS)),
     "ranks": Target(lambda: [_ranks()], check_scores(RANKS)),
     "probes": Target(lambda: [_probes()], check_probes),
-    "checkpoint": Target(lambda: [b"", bytes(range(32))], check_checkpoint_contents),
-    "checkpoint-pickle": Target(lambda: [sound_pickle()], check_checkpoint_pickle),
     "table1": Target(
         lambda: [b"dataset,users,goods,categories,samples\nbooks,603668,367982,1600,603668\n"], check_table1
     ),

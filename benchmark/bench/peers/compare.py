@@ -145,7 +145,6 @@ def _process(
         [str(Path(python).absolute()), *module],  # links are kept: an environment's Python is one
         cwd=ROOT,
         env=os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": threads},
-        text=True,
         encoding="utf-8",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

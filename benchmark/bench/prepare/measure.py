@@ -52,7 +52,7 @@ def measure(reviews: int, timer: Timer) -> dict[str, Any]:
 
 def _child(work: str, folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmark.bench.prepare.child", work, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise UserError(f"the process that should {work} {folder} failed: {last}. Look for room in memory and on disk.")

@@ -58,7 +58,7 @@ def test_attention_and_states_are_those_of_the_test_batches(samples: Samples) ->
     model = dien(samples)
     batch = EvaluationBatches(samples, samples.test)[0]
     with torch.inference_mode():
-        expected = model(batch)
+        expected = model.explain(batch)
     place = EvaluationBatches(samples, samples.test).order[0]
     items = samples.items[samples.starts(samples.test)[place] : samples.test.end[place]].tolist()
     (found,) = trajectories(model, samples, items, [Target(int(samples.test.item[place]), "its own")])
@@ -84,9 +84,9 @@ def test_without_a_target_attention_is_equal(samples: Samples, variant: str, evo
             ],
             1,
         )
-        from baselines.layers.steps import steps_of
+        from baselines.layers.packing import packing_of
 
-        interests = model.extractor(rows, steps_of(torch.tensor([4]), 4))
+        interests = model.extractor(rows, packing_of(torch.tensor([4]), 4))
         h, size = torch.zeros(36), 36
         for t, interest in enumerate(interests):
             x = layers.input_weight @ (interest * 0.25 if evolution == "aigru" else interest) + layers.bias

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from baselines import MODELS
-from baselines.layers.recurrent import reference_recurrence
+from baselines.layers.recurrence import reference
 from baselines.lightning_module import CTRModule
 from benchmark.bench import train, workloads
 from benchmark.bench.floor import operations, products_of, recurrence, runner
@@ -99,7 +99,7 @@ def test_recurrence_is_the_loop_without_its_first_position() -> None:
     x, w = torch.randn(15, 12, requires_grad=True), torch.randn(4, 12, requires_grad=True)
     half = torch.full((15,), 0.5)
     with FlopCounterMode(display=False) as counter:
-        reference_recurrence(x, w, half, half, np.full(5, 3), True).sum().backward()
+        reference.forward(x, w, half, half, np.full(5, 3), True)[0].sum().backward()
     first = 2 * (2 * 3 * 4 * 12)  # forward and the weight's gradient; the zero state needs none
     assert operations(recurrence(4, first=3, rest=12)) == counter.get_total_flops() - first
     assert sum(product.m * product.times for product in recurrence(4, 3, 7) if product.k == 4) == 7

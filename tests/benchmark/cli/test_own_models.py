@@ -1,6 +1,7 @@
 """A model of the user's own: the file that new-model writes, check-model, and rows of installed packages."""
 
 import itertools
+import pickle
 import runpy
 import shutil
 import subprocess
@@ -156,3 +157,33 @@ def test_packages_that_are_refused(package: Path, entry: str, message: str) -> N
     with pytest.raises(UserError, match=message):
         load("my-row")
     assert baselines.load("dien") is MODELS["dien"]
+
+
+MODEL_WITH_NEIGHBOUR = """
+from torch import nn
+from sizes import SIZE
+
+class Mine(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        from late import OFFSET
+        self.size = SIZE + OFFSET
+"""
+
+
+def test_a_model_imports_the_files_beside_it_and_no_others(tmp_path: Path) -> None:
+    made = []
+    for number, folder in enumerate((tmp_path / "a", tmp_path / "b"), start=1):
+        folder.mkdir()
+        (folder / "mine.py").write_text(MODEL_WITH_NEIGHBOUR, encoding="utf-8")
+        (folder / "sizes.py").write_text(f"SIZE = {number}", encoding="utf-8")
+        (folder / "late.py").write_text(f"OFFSET = {10 * number}", encoding="utf-8")
+        kind = load(f"{folder / 'mine.py'}:Mine")
+        made.append((kind, kind()))
+    (first, one), (second, two) = made
+    assert (one.size, two.size) == (11, 22)
+    assert pickle.loads(pickle.dumps(first)) is first
+    assert pickle.loads(pickle.dumps(second)) is second
+    again = load(f"{tmp_path / 'a' / 'mine.py'}:Mine")()
+    assert again.size == 11
+    assert "baselines" in sys.modules

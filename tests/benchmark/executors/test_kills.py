@@ -1,6 +1,7 @@
 """SIGKILL at random moments, again and again: the sweep that ends at last has the files of an undisturbed one.
 
-DIEN_BENCH_KILLS=300 python -m pytest tests/benchmark/test_kills.py does it for longer, DIEN_BENCH_KILL_SEED otherwise.
+`DIEN_BENCH_KILLS=300 python -m pytest tests/benchmark/executors/test_kills.py` does it for longer, DIEN_BENCH_KILL_SEED
+with other moments.
 """
 
 import json

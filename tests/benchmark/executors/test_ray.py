@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.executors import hire_from
+from benchmark.executors import ray_executor
 from benchmark.executors.sweep import sweep
 from datamodules.errors import UserError
 
@@ -80,8 +80,8 @@ def test_a_run_that_takes_its_process_along_is_given_out_three_times(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", nodes[0].address)
     config: Any = Config(str(tmp_path))
-    hire = hire_from("ray", None, "cpu", tmp_path)
-    result = sweep([config], hire=hire, train=crash, finished=lambda config: None, quiet=True)
+    start = ray_executor(None, "cpu")
+    result = sweep([config], start=start, train=crash, finished=lambda config: None, quiet=True)
     assert list(result.failed) == [config.name]
     assert "attempt 3 of 3" in result.failed[config.name]
     assert "attempt 3 of 3" in (config.folder() / "error.txt").read_text()
@@ -131,7 +131,7 @@ def test_a_sweep_survives_the_loss_of_a_node(nodes: tuple[Cluster, list[Any]], p
     assert logs.count("generated: reading") - len(kept) in (0, 1)
 
 
-def test_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
     with pytest.raises(UserError, match=r"found no Ray cluster at RAY_ADDRESS=nowhere .*'ray start --head'"):
-        hire_from("ray", None, "cpu", tmp_path)(crash, 1)
+        ray_executor(None, "cpu")(crash, 1)

@@ -16,11 +16,11 @@ def test_workers_by_cores_and_memory(monkeypatch, cores, gigabytes, workers):
     monkeypatch.setattr(capacity, "available_cores", lambda: cores)
     available = None if gigabytes is None else int(gigabytes * 1e9)
     monkeypatch.setattr(capacity, "available_bytes", lambda: available)
-    assert choose_workers(None) == (workers, 1)
-    assert choose_workers(3) == (3, 1)
-    assert choose_workers(None, gpus=2) == (2, 1)
-    assert choose_workers(3, gpus=2) == (3, 1)
-    assert choose_workers(None, bytes_per_run=1e12) == ((1, 1) if gigabytes else (workers, 1))
+    assert choose_workers(None) == workers
+    assert choose_workers(3) == 3
+    assert choose_workers(None, gpus=2) == 2
+    assert choose_workers(3, gpus=2) == 3
+    assert choose_workers(None, bytes_per_run=1e12) == (1 if gigabytes else workers)
 
 
 def test_workers_asked_for_must_be_some():

@@ -54,6 +54,9 @@ class Step:
     auc: float | None
 
 
+ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "MPLBACKEND")
+
+
 def train(config, on_progress, say):
     """Do what the model is called, and leave a record."""
     print("a library's chatter")
@@ -89,13 +92,13 @@ def train(config, on_progress, say):
             os.kill(os.getppid(), signal.SIGINT)
             time.sleep(60)
     on_progress(Step(2, 2, 0.6, 0.81))
-    threads = [os.environ.get(f"{name}_NUM_THREADS") for name in ("OMP", "MKL", "NUMBA")]
+    environment = [os.environ.get(name) for name in ENVIRONMENT]
     return {
         "seed": config.seed,
         "auc": {"test": 0.8125},
         "selection": "test",
         "process": os.getpid(),
-        "threads": threads,
+        "environment": environment,
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "torch": "torch" in sys.modules,
         "at": time.monotonic(),
@@ -115,18 +118,17 @@ def nothing_finished(config):
 
 
 def run_all(*configs, workers=1, finished=nothing_finished, quiet=True, note_failure=None) -> SweepResult:
-    return sweep(
-        configs, workers=workers, threads=1, train=train, finished=finished, note_failure=note_failure, quiet=quiet
-    )
+    return sweep(configs, workers=workers, train=train, finished=finished, note_failure=note_failure, quiet=quiet)
 
 
 def test_one_worker_trains_all_runs_in_their_order(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MPLBACKEND", "module://of.a.notebook")
+    for name in ("MKL_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
     result = sweep(
         [Config("din", seed, str(tmp_path)) for seed in (2, 0, 1)],
         workers=1,
-        threads=3,
         train=train,
         finished=nothing_finished,
         quiet=True,
@@ -136,9 +138,9 @@ def test_one_worker_trains_all_runs_in_their_order(tmp_path, monkeypatch):
     assert len({record["process"] for record in result.records}) == 1
     assert result.records[0]["process"] != os.getpid()
     assert (result.failed, result.skipped) == ({}, 0)
-    # The numbers of threads are the worker's alone, and only what is trained imports torch.
-    assert result.records[0]["threads"] == ["3", "3", "3"]
-    assert (os.environ["OMP_NUM_THREADS"], "MKL_NUM_THREADS" in os.environ) == ("7", False)
+    # The environment is the worker's alone, and only what is trained imports torch.
+    assert result.records[0]["environment"] == ["1", "1", str(2**32), "agg"]
+    assert [os.environ.get(name) for name in ENVIRONMENT] == ["7", None, None, "module://of.a.notebook"]
     assert not result.records[0]["torch"]
 
 
@@ -196,7 +198,7 @@ def test_a_killed_worker_gets_its_run_once_more(tmp_path, capfd):
     result = run_all(config, quiet=False, note_failure=lambda *failure: noted.append(failure))
     assert [record["seed"] for record in result.records] == [0]
     assert (result.failed, noted) == ({}, [])
-    assert "it goes on once more from its last checkpoint" in capfd.readouterr().err
+    assert "it continues once more from its last checkpoint" in capfd.readouterr().err
 
 
 def test_only_what_lies_in_the_run_is_noted(tmp_path):
@@ -230,7 +232,7 @@ def test_what_has_failed_is_not_run_again(tmp_path):
 
 def test_a_full_disk_ends_the_sweep(tmp_path):
     configs = [Config(model, 0, str(tmp_path)) for model in ("din", "full", "kill")]
-    with pytest.raises(UserError, match=r"cannot write x. 1 of 3 runs finished.*the same command again goes on"):
+    with pytest.raises(UserError, match=r"cannot write x. 1 of 3 runs finished.*the same command again continues"):
         run_all(*configs)
     assert not configs[2].folder().exists()
 
@@ -261,8 +263,8 @@ def test_what_cannot_be_run_is_said_before_anything_runs(tmp_path, monkeypatch):
 def test_an_interrupt_ends_even_deaf_workers_and_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(processes, "GRACE", 0.3)
     workers = []
-    end = processes._end
-    monkeypatch.setattr(processes, "_end", lambda crew: (workers.extend(crew), end(crew)))
+    stop = processes._stop
+    monkeypatch.setattr(processes, "_stop", lambda all_of_them: (workers.extend(all_of_them), stop(all_of_them)))
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_all(Config("din", 0, str(tmp_path)), Config("deaf", 0, str(tmp_path)), quiet=False)
@@ -273,12 +275,12 @@ def test_an_interrupt_ends_even_deaf_workers_and_says_how_to_go_on(tmp_path, cap
 
 SCRIPT = """
     import sys
-    from benchmark.sweep import sweep
-    from tests.benchmark.test_sweep import Config, nothing_finished, train
+    from benchmark.executors.sweep import sweep
+    from tests.benchmark.executors.test_sweep import Config, nothing_finished, train
 
     if __name__ == "__main__":
         configs = [Config("wait", seed, sys.argv[1]) for seed in range(2)]
-        sweep(configs, workers=2, threads=1, train=train, finished=nothing_finished)
+        sweep(configs, workers=2, train=train, finished=nothing_finished)
 """
 
 
@@ -301,7 +303,7 @@ def test_no_worker_outlives_the_sweep(tmp_path, to_all):
     _, errors = process.communicate(timeout=10)
     wait_until(lambda: not any(is_alive(int(file.read_text())) for file in files))
     assert process.returncode == -(signal.SIGINT if to_all else signal.SIGKILL)
-    assert ("the same command again goes on from here" in errors) == to_all
+    assert ("the same command again continues from here" in errors) == to_all
     assert errors.count("Traceback") == int(to_all)  # the parent's own
 
 
@@ -352,10 +354,10 @@ class Clock:
         return self.now
 
 
-def display(*configs, workers=1, terminal=False) -> tuple[Display, Clock, StringIO]:
+def display(*configs, workers=1, terminal=False, expected=None) -> tuple[Display, Clock, StringIO]:
     clock, stream = Clock(), StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120, highlight=False, _environ={"TERM": "xterm"})
-    return Display(configs, 0, workers, console, clock), clock, stream
+    return Display(configs, 0, workers, console, clock, expected=expected), clock, stream
 
 
 def test_time_left_follows_measured_steps():
@@ -389,6 +391,47 @@ def test_time_left_is_that_of_the_busiest_worker():
     clock.now = 5.0
     shown.progressed(0, Step(5, 10, 0.7, None))
     assert shown.seconds_left() == pytest.approx(20)  # 5 + 10 here, 10 + 10 there
+
+
+def test_time_left_counts_slow_rows_that_are_still_to_come():
+    """A sweep begins with fast rows: their speed says nothing of the slow ones, whose speed was measured before."""
+    fast, slow, new = (Config(row, 0, "", steps=100) for row in ("base-model", "dien", "mine"))
+    shown, clock, _ = display(fast, slow, expected={fast.name: 0.01, slow.name: 0.1})
+    assert shown.seconds_left() == pytest.approx(1 + 10)  # before anything has begun
+    shown.started(0, fast)
+    shown.progressed(0, Step(0, 100, 0.7, None))
+    clock.now = 1.0
+    shown.progressed(0, Step(50, 100, 0.7, None))
+    assert shown.seconds_left() == pytest.approx(1 + 20)  # this machine takes twice as long as expected
+    clock.now = 2.0
+    shown.progressed(0, Step(100, 100, 0.7, None))
+    shown.finished(0, {})
+    shown.started(0, slow)
+    assert shown.seconds_left() == pytest.approx(20)
+
+    unknown, clock, _ = display(fast, new, expected={fast.name: 0.01})
+    assert unknown.seconds_left() is None
+    unknown.started(0, fast)
+    unknown.progressed(0, Step(0, 100, 0.7, None))
+    clock.now = 2.0
+    unknown.progressed(0, Step(100, 100, 0.7, None))
+    assert unknown.seconds_left() == pytest.approx(2)
+
+
+def test_time_left_counts_down_while_another_command_trains_a_run():
+    mine, theirs = Config("din", 0, "", steps=100), Config("din", 1, "", steps=100)
+    shown, clock, _ = display(mine, theirs, expected=dict.fromkeys([mine.name, theirs.name], 1.0))
+    shown.started(0, mine)
+    shown.progressed(0, Step(0, 100, 0.7, None))
+    clock.now = 100.0
+    shown.progressed(0, Step(100, 100, 0.7, None))
+    shown.finished(0, {})
+    left = []
+    for clock.now in (100.0, 110.0, 130.0, 150.0):
+        shown.started(0, theirs)
+        shown.postponed(0, elsewhere=True)
+        left.append(shown.seconds_left())
+    assert left == pytest.approx([100, 90, 70, 50])
 
 
 def test_plain_summary_comes_once_a_minute():
@@ -425,6 +468,6 @@ def test_each_worker_sees_a_gpu_in_turn(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7f")
     configs = [Config("din", seed, str(tmp_path)) for seed in range(3)]
     for gpus, expected in ((("4", "GPU-7f"), ["4", "GPU-7f", "4"]), ((), ["4,GPU-7f"] * 3)):
-        result = sweep(configs, workers=3, threads=1, gpus=gpus, train=train, finished=nothing_finished, quiet=True)
+        result = sweep(configs, workers=3, gpus=gpus, train=train, finished=nothing_finished, quiet=True)
         assert [record["gpu"] for record in result.records] == expected
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,GPU-7f"

@@ -22,6 +22,7 @@ from benchmark.records.paper import Statistics, paper_auc
 from benchmark.records.predictions import read_scores
 from benchmark.records.record import Record, parse_record, run_folder
 from benchmark.report.render import Table, escape_markdown, write_table
+from benchmark.report.table_sections import NOTE_CODE, NOTE_NO_CODE
 from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, table, table1
 from datamodules.errors import UserError
 
@@ -29,6 +30,7 @@ from datamodules.errors import UserError
 def run(model: str, seed: int, auc: float | None, **changes: Any) -> Record:
     """A run of 900 steps on electronics whose last AUC is 0.01 below its best; no AUC: a failed run."""
     fields = {
+        "schema_version": 2,
         "dataset": "electronics",
         "protocol": "arxiv-v1",
         "protocol_hash": "0123abcd",
@@ -49,7 +51,9 @@ def run(model: str, seed: int, auc: float | None, **changes: Any) -> Record:
         "device": "cpu",
         "versions": {},
         "commit": None,
+        "code_sha256": "cd" * 32,
         "data_sha256": "ab" * 32,
+        "sampler_version": 1,
         "settings": {"batch_size": 128, "learning_rate": 0.001, "steps": 900},
         "status": "finished" if auc else "failed",
         **changes,
@@ -111,6 +115,42 @@ electronics,arxiv-v1,official,agru,0,,,,0.866600,,,,,,,,,,
 electronics,arxiv-v1,official,augru,2,0.854000,0.001414,0.844000,0.867500,-0.013500,,,0.010000,,,,,,
 electronics,arxiv-v1,official,dien,1,0.900000,,0.890000,0.903000,-0.003000,,,0.010000,,,,,,
 """
+
+
+OLD = {"schema_version": 1, "code_sha256": None, "sampler_version": None}
+
+
+@pytest.mark.parametrize(
+    ("augru", "base", "label", "notes"),
+    [
+        ({}, {}, "BaseModel + GRU + AUGRU", []),
+        ({"code_sha256": "0" * 64}, {}, "BaseModel + GRU + AUGRU †", [NOTE_CODE]),
+        (OLD, {}, "BaseModel + GRU + AUGRU", [NOTE_NO_CODE]),
+        ({"code_sha256": "0" * 64}, OLD, "BaseModel + GRU + AUGRU †", [NOTE_CODE, NOTE_NO_CODE]),
+    ],
+)
+def test_rows_of_different_code_are_marked(
+    augru: dict[str, Any], base: dict[str, Any], label: str, notes: list[str]
+) -> None:
+    records = [
+        run("base-model", 0, 0.85),
+        run("base-model", 1, 0.85, **base),
+        run("augru", 0, 0.86),
+        run("augru", 1, 0.86, **augru),
+        run("dien", 0, 0.87),
+        run("dien", 1, None, code_sha256="0" * 64),  # a failed run has no numbers
+    ]
+    made = electronics(records)
+    assert [name for name in cells(made) if name.startswith(("BaseModel + GRU + AUGRU", "DIEN", "BaseModel †"))] == (
+        [label, "DIEN"]
+    )
+    assert [note for note in made.notes if note in (NOTE_CODE, NOTE_NO_CODE)] == notes
+
+
+def test_runs_of_two_files_are_no_row() -> None:
+    files = [run("mine", seed, 0.9, settings=settings(model_sha256=sha)) for seed, sha in enumerate(("ab", "cd"))]
+    with pytest.raises(UserError, match=r"cannot stand in one table: model_sha256 is ab in .* and cd in"):
+        electronics(files, ["mine"])
 
 
 def test_markdown_and_csv_to_the_letter() -> None:

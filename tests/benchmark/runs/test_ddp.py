@@ -98,8 +98,8 @@ def test_gpus_come_in_groups() -> None:
 
 DIES = """
 import json, os, signal, sys
-from benchmark.config import RunConfig
-from benchmark.run import train_run
+from benchmark.runs.config import RunConfig
+from benchmark.runs.train import train_run
 
 def die(progress):
     if progress.step >= int(sys.argv[2]):

@@ -6,14 +6,15 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from baselines.layers.recurrent import reference_recurrence
-from baselines.layers.steps import steps_of
+from baselines.layers.packing import packing_of
+from baselines.layers.recurrence import recurrence, reference
 
 # Triton decides when it is imported whether its kernels are interpreted, so that needs a process of its own.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -32,15 +33,15 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def outcome(run: object, size: int, lengths: list[int], reset_after: bool, dtype: torch.dtype) -> list[Tensor]:
+def outcome(backend: ModuleType, size: int, lengths: list[int], reset_after: bool, dtype: torch.dtype) -> list[Tensor]:
     """States and all gradients under a loss that weighs every state differently."""
     device = torch.device("cpu") if dtype == torch.float64 else DEVICE
-    steps = steps_of(torch.tensor(lengths), max(*lengths, 1))
-    rows = len(steps.sample)
+    packing = packing_of(torch.tensor(lengths), max(*lengths, 1))
+    rows = len(packing.history)
     values = [random(rows, 3 * size), random(size, 3 * size, seed=1) / size**0.5, random(rows, seed=2), random(rows)]
     values[2:] = [value.sigmoid() for value in values[2:]]
     leaves = [value.to(device, dtype, copy=True).requires_grad_() for value in values]
-    states = run(*leaves, steps.sizes, reset_after)  # type: ignore[operator]
+    states = recurrence(*leaves, packing.batch_sizes, reset_after, backend)
     (states * torch.linspace(-1, 1, states.numel()).view_as(states).to(states)).sum().backward()
     return [states.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
 
@@ -53,11 +54,11 @@ MANY = [int(n) for n in np.random.default_rng(0).integers(0, 3, 40)]
 @pytest.mark.parametrize("reset_after", [False, True])
 @pytest.mark.parametrize(("size", "lengths"), [(5, RAGGED), (36, RAGGED), (64, RAGGED), (3, MANY), (1, [1]), (5, [0])])
 def test_against_the_plain_loop(size: int, lengths: list[int], reset_after: bool) -> None:
-    from baselines.layers.recurrent_triton import TritonRecurrence
+    from baselines.layers.recurrence import cuda
 
-    ours = outcome(TritonRecurrence.apply, size, lengths, reset_after, torch.float32)
-    exact = outcome(reference_recurrence, size, lengths, reset_after, torch.float64)
-    again = outcome(TritonRecurrence.apply, size, lengths, reset_after, torch.float32)
+    ours = outcome(cuda, size, lengths, reset_after, torch.float32)
+    exact = outcome(reference, size, lengths, reset_after, torch.float64)
+    again = outcome(cuda, size, lengths, reset_after, torch.float32)
     assert len(ours) == len(exact) == 5
     for found, expected, second in zip(ours, exact, again, strict=True):
         torch.testing.assert_close(found.cpu().double(), expected, atol=1e-5, rtol=1e-5)
@@ -67,16 +68,16 @@ def test_against_the_plain_loop(size: int, lengths: list[int], reset_after: bool
 @on_its_device
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")  # 1 / (1 + inf) = 0 is what is wanted
 def test_strided_inputs_and_saturated_gates() -> None:
-    from baselines.layers.recurrent_triton import TritonRecurrence
+    from baselines.layers.recurrence import cuda
 
-    steps = steps_of(torch.tensor(RAGGED), 7)
-    rows = len(steps.sample)
+    packing = packing_of(torch.tensor(RAGGED), 7)
+    rows = len(packing.history)
     projected, weight = 100 * random(15, rows).T, random(15, 5, seed=1).T
     p, q = torch.zeros(rows), torch.ones(1).expand(rows)
     inputs = [tensor.to(DEVICE) for tensor in (projected, weight, p)] + [torch.ones(1, device=DEVICE).expand(rows)]
     for reset_after in (False, True):
-        found = TritonRecurrence.apply(*inputs, steps.sizes, reset_after)
-        exact = reference_recurrence(projected, weight, p, q, steps.sizes, reset_after)
+        found = recurrence(*inputs, packing.batch_sizes, reset_after, cuda)
+        exact = recurrence(projected, weight, p, q, packing.batch_sizes, reset_after, reference)
         torch.testing.assert_close(found.cpu(), exact, atol=1e-5, rtol=0)
 
 
@@ -102,10 +103,10 @@ def test_compiles_to_float32_without_atomics(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from baselines.layers import recurrent_triton
+    from baselines.layers.recurrence import cuda
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    function = getattr(recurrent_triton, kernel)
+    function = getattr(cuda, kernel)
     constants = {"H": 36, "P": 64, "RESET_AFTER": reset_after}
     signature = {name: "*i64" if name in ("starts", "lengths") else "*fp32" for name in function.arg_names}
     source = ASTSource(function, signature | dict.fromkeys(constants, "constexpr"), constants)

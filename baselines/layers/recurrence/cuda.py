@@ -1,8 +1,8 @@
-"""The recurrence of `recurrent.py` as two Triton kernels for float32 on a GPU.
+"""The recurrence as two Triton kernels for float32 on a GPU.
 
-A step is far too small to fill a GPU, and launching a dozen operations for each step costs more than the arithmetic.
-So one program takes one sample through all of its steps, with the weights and the state in registers. The gradient of
-the weights does not hang on the step before: it is left to matrix products over all rows.
+A position is far too small to fill a GPU, and launching a dozen operations for each costs more than the arithmetic. So
+one program takes one history through all of its positions, with the weights and the state in registers. The gradient
+of the weights does not depend on the position before: it is left to matrix products over all rows.
 
 Products and sums are those of float32 (no TF32), and no two programs write to the same place: the same input gives the
 same bits.
@@ -19,7 +19,42 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
+from baselines.layers.recurrence.reference import weight_gradient
+
 LARGEST = 128  # hidden size: three matrices of it must fit into the registers of one program
+
+
+def forward(
+    projected: Tensor, weight: Tensor, p: Tensor, q: Tensor, batch_sizes: NDArray[np.int64], reset_after: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """As `reference.forward`, in one launch."""
+    projected, weight, p, q = (tensor.contiguous() for tensor in (projected, weight, p, q))
+    states = projected.new_empty(len(projected), len(weight))
+    gates, inner = torch.empty_like(projected), torch.empty_like(states)
+    starts, lengths = first_rows_and_lengths(batch_sizes, projected.device)
+    _launch(_forward, lengths, states, reset_after, projected, weight, p, q, starts, lengths, states, gates, inner)
+    return states, (gates, inner, starts, lengths)
+
+
+def backward(
+    grad: Tensor,
+    weight: Tensor,
+    p: Tensor,
+    q: Tensor,
+    batch_sizes: NDArray[np.int64],
+    reset_after: bool,
+    states: Tensor,
+    gates: Tensor,
+    inner: Tensor,
+    starts: Tensor,
+    lengths: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `reference.backward`, in one launch and two matrix products."""
+    grad, transposed, p, q = (tensor.contiguous() for tensor in (grad, weight.T, p, q))
+    d_projected, d_p, d_q, before = (torch.empty_like(tensor) for tensor in (gates, p, q, states))
+    inputs = (grad, transposed, p, q, starts, lengths, states, gates, inner)
+    _launch(_backward, lengths, states, reset_after, *inputs, d_projected, d_p, d_q, before)
+    return d_projected, weight_gradient(before, gates, inner, d_projected, reset_after), d_p, d_q
 
 
 @triton.jit
@@ -39,16 +74,16 @@ def _forward(
     projected, weight, p, q, starts, lengths, states, gates, inner,
     H: tl.constexpr, P: tl.constexpr, RESET_AFTER: tl.constexpr,
 ):  # fmt: skip
-    """States (R, H), gates (R, 3H) holding u, r, c, and inner (R, H), U h or r o h, of one sample."""
-    sample = tl.program_id(0)
+    """States (R, H), gates (R, 3H) holding u, r, c, and inner (R, H), U h or r o h, of one history."""
+    history = tl.program_id(0)
     j = tl.arange(0, P)  # units, padded to a power of two; a padding unit's state stays 0
     real = j < H
     w_u = _load_matrix(weight, j, 3 * H, H)
     w_r = _load_matrix(weight + H, j, 3 * H, H)
     w_c = _load_matrix(weight + 2 * H, j, 3 * H, H)
     h = tl.zeros((P,), tl.float32)
-    for t in range(tl.load(lengths + sample)):
-        row = tl.load(starts + t) + sample
+    for t in range(tl.load(lengths + history)):
+        row = tl.load(starts + t) + history
         x, gate = projected + row * (3 * H) + j, gates + row * (3 * H) + j
         u = tl.sigmoid(tl.load(x, mask=real, other=0.0) + tl.sum(h[:, None] * w_u, axis=0))
         r = tl.sigmoid(tl.load(x + H, mask=real, other=0.0) + tl.sum(h[:, None] * w_r, axis=0))
@@ -72,19 +107,19 @@ def _backward(
     grad, transposed, p, q, starts, lengths, states, gates, inner, d_projected, d_p, d_q, before,
     H: tl.constexpr, P: tl.constexpr, RESET_AFTER: tl.constexpr,
 ):  # fmt: skip
-    """d_projected (R, 3H), d_p and d_q (R,), and before (R, H), the state in front of a row, of one sample."""
-    sample = tl.program_id(0)
+    """d_projected (R, 3H), d_p and d_q (R,), and before (R, H), the state in front of a row, of one history."""
+    history = tl.program_id(0)
     j = tl.arange(0, P)
     real = j < H
     w_u = _load_matrix(transposed, j, H, H)
     w_r = _load_matrix(transposed + H * H, j, H, H)
     w_c = _load_matrix(transposed + 2 * H * H, j, H, H)
-    length = tl.load(lengths + sample)
+    length = tl.load(lengths + history)
     dh = tl.zeros((P,), tl.float32)
     for back in range(length):
         t = length - 1 - back
-        row = tl.load(starts + t) + sample
-        previous = tl.load(starts + t - 1, mask=t > 0, other=0) + sample
+        row = tl.load(starts + t) + history
+        previous = tl.load(starts + t - 1, mask=t > 0, other=0) + history
         gate, d_x = gates + row * (3 * H) + j, d_projected + row * (3 * H) + j
         u = tl.load(gate, mask=real, other=0.0)
         r = tl.load(gate + H, mask=real, other=0.0)
@@ -113,41 +148,12 @@ def _backward(
         tl.store(before + row * H + j, h, mask=real)
 
 
-class TritonRecurrence(torch.autograd.Function):
-    """`reference_recurrence` in float32 on a GPU: a launch forward, a launch and two matrix products backward."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, projected: Tensor, weight: Tensor, p: Tensor, q: Tensor, sizes: NDArray[np.int64], reset_after: bool
-    ) -> Tensor:
-        projected, weight, p, q = (tensor.contiguous() for tensor in (projected, weight, p, q))
-        states = projected.new_empty(len(projected), len(weight))
-        gates, inner = torch.empty_like(projected), torch.empty_like(states)
-        starts, lengths = places(sizes, projected.device)
-        _launch(_forward, lengths, states, reset_after, projected, weight, p, q, starts, lengths, states, gates, inner)
-        ctx.save_for_backward(weight, p, q, starts, lengths, states, gates, inner)
-        ctx.reset_after = reset_after
-        return states
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, p, q, starts, lengths, states, gates, inner = ctx.saved_tensors
-        d_projected, d_p, d_q = torch.empty_like(gates), torch.empty_like(p), torch.empty_like(q)
-        before, size = torch.empty_like(states), len(weight)
-        inputs = (grad.contiguous(), weight.T.contiguous(), p, q, starts, lengths, states, gates, inner)
-        _launch(_backward, lengths, states, ctx.reset_after, *inputs, d_projected, d_p, d_q, before)
-        r, d_c = gates[:, size : 2 * size], d_projected[:, 2 * size :]
-        of_candidate = before.T @ (d_c * r) if ctx.reset_after else inner.T @ d_c
-        d_weight = torch.cat([before.T @ d_projected[:, : 2 * size], of_candidate], dim=1)
-        return d_projected, d_weight, d_p, d_q, None, None
-
-
-def places(sizes: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-    """First row of each step (T,), and steps of each sample that has any (sizes[0],), in one transfer."""
-    starts = np.cumsum(sizes) - sizes
-    lengths = np.searchsorted(-sizes, -np.arange(sizes[0]))  # steps that have more than `sample` rows
+def first_rows_and_lengths(batch_sizes: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
+    """First row of each position (T,), and length of each history that is not empty, in one transfer."""
+    starts = np.cumsum(batch_sizes) - batch_sizes
+    lengths = np.searchsorted(-batch_sizes, -np.arange(batch_sizes[0]))  # positions that have more rows than that
     both = torch.from_numpy(np.concatenate([starts, lengths])).to(device)
-    return both[: len(sizes)], both[len(sizes) :]
+    return both[: len(starts)], both[len(starts) :]
 
 
 def padded_size(size: int) -> int:
@@ -161,7 +167,7 @@ def warps(padded: int) -> int:
 
 
 def _launch(kernel: Any, lengths: Tensor, states: Tensor, reset_after: bool, *arguments: Tensor) -> None:
-    """Run a kernel, one program for each of `lengths` (samples,), on the GPU of states (R, H)."""
+    """Run a kernel, one program for each of `lengths` (histories,), on the GPU of states (R, H)."""
     size = states.shape[1]
     padded = padded_size(size)
     if len(lengths):
@@ -174,7 +180,7 @@ def works_on(device: torch.device) -> bool:
     """Whether Triton can build and run kernels for a GPU; a warning says why not (often: no C compiler)."""
     try:
         one = torch.ones(1, 3, device=device)
-        TritonRecurrence.apply(one, one, one[:, 0], one[:, 0], np.ones(1, np.int64), True)  # type: ignore[no-untyped-call]
+        forward(one, one, one[:, 0], one[:, 0], np.ones(1, np.int64), True)
     except Exception as error:  # whatever a compiler, linker or driver may say
         warnings.warn(
             f"Triton cannot build kernels for {device} ({type(error).__name__}: {error}), so recurrences take the "

@@ -1,16 +1,59 @@
-"""The recurrence of `recurrent.py` as two compiled loops for float32 on the CPU.
+"""The recurrence as two compiled loops for float32 on the CPU.
 
-Rows stand step after step (`steps.py`), so a step reads and writes blocks of memory, and its matrix products are
-products of a block of samples with the weights, by BLAS; LLVM turns the loops over units into vector instructions.
+Rows stand position after position (`packing.py`), so a position reads and writes blocks of memory, and its matrix
+products are products of a block of histories with the weights, by BLAS; LLVM turns the loops over units into vector
+instructions.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import njit
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from baselines.layers.compiled import BLOCK, ONE, TWO, Floats, add, jit, sigmoid
+from baselines.layers.compiled import BLOCK, ONE, TWO, Floats, add, arrays, in_chunks, jit, jit_sums, sigmoid
+
+
+def forward(
+    projected: Tensor, weight: Tensor, p: Tensor, q: Tensor, batch_sizes: NDArray[np.int64], reset_after: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """As `reference.forward`."""
+    projected = projected.contiguous()
+    states = projected.new_empty(len(projected), len(weight))
+    gates, inner = torch.empty_like(projected), torch.empty_like(states)
+    inputs, outputs = arrays(projected, weight, p, q), arrays(states, gates, inner)
+
+    def run(low: int, high: int) -> None:
+        _forward(low, high, *inputs, batch_sizes, reset_after, *outputs)
+
+    in_chunks(run, int(batch_sizes[0]))
+    return states, (gates, inner)
+
+
+def backward(
+    grad: Tensor,
+    weight: Tensor,
+    p: Tensor,
+    q: Tensor,
+    batch_sizes: NDArray[np.int64],
+    reset_after: bool,
+    states: Tensor,
+    gates: Tensor,
+    inner: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `reference.backward`."""
+    d_projected, d_p, d_q = torch.empty_like(gates), torch.empty_like(p), torch.empty_like(q)
+    inputs, others = arrays(grad, weight, p, q), arrays(states, gates, inner, d_projected, d_p, d_q)
+
+    def run(low: int, high: int) -> Floats:
+        d_weight = np.empty(tuple(weight.shape), np.float32)
+        _backward(low, high, *inputs, batch_sizes, reset_after, *others, d_weight)
+        return d_weight
+
+    first, *more = in_chunks(run, int(batch_sizes[0]))
+    return d_projected, torch.from_numpy(sum(more, start=first)), d_p, d_q
+
 
 # Small functions, for LLVM vectorises a loop only where it can tell its arrays apart.
 
@@ -45,33 +88,33 @@ def _move(after: Floats, c: Floats, pre: Floats, u: Floats, h: Floats, p: float,
 
 
 @jit
-def forward(
+def _forward(
     low: int,
     high: int,
     projected: Floats,
     weight: Floats,
     p: Floats,
     q: Floats,
-    sizes: NDArray[np.int64],
+    batch_sizes: NDArray[np.int64],
     reset_after: bool,
     states: Floats,
     gates: Floats,
     inner: Floats,
 ) -> None:
-    """Fill states (R, H), gates (R, 3H) holding u, r, c, and inner (R, H), U h or r o h, of samples low to high.
+    """Fill states (R, H), gates (R, 3H) holding u, r, c, and inner (R, H), U h or r o h, of histories low to high.
 
-    Samples are counted by decreasing history length, as they stand in a step.
+    Histories are counted by decreasing length, as they stand in a position.
 
-    projected (R, 3H), weight (H, 3H), p and q (R,), sizes (T,) rows of each step.
+    projected (R, 3H), weight (H, 3H), p and q (R,), batch_sizes (T,) rows of each position.
     """
     size = weight.shape[0]
     gate_weight, candidate_weight = weight[:, : 2 * size].copy(), weight[:, 2 * size :].copy()
     gate_sum, candidate_sum = np.empty((BLOCK, 2 * size), np.float32), np.empty((BLOCK, size), np.float32)
     zeros = np.zeros((BLOCK, size), np.float32)
-    before, start = 0, 0  # first rows of the step before and of this one
-    for t in range(len(sizes)):
-        for a in range(low, min(high, sizes[t]), BLOCK):
-            n = min(BLOCK, min(high, sizes[t]) - a)
+    before, start = 0, 0  # first rows of the position before and of this one
+    for t in range(len(batch_sizes)):
+        for a in range(low, min(high, batch_sizes[t]), BLOCK):
+            n = min(BLOCK, min(high, batch_sizes[t]) - a)
             h = states[before + a : before + a + n] if t else zeros[:n]
             rows = slice(start + a, start + a + n)
             x, gate, inside, after = projected[rows], gates[rows], inner[rows], states[rows]
@@ -92,11 +135,10 @@ def forward(
                 _move(
                     after[i], gate[i, 2 * size :], candidate_sum[i], gate[i], h[i], p[start + a + i], q[start + a + i]
                 )
-        before, start = start, start + sizes[t]
+        before, start = start, start + batch_sizes[t]
 
 
-# "reassoc" lets the two sums over units be vectorised; there is no rounding trick in here that it could undo
-@njit(cache=True, fastmath={"contract", "reassoc"}, error_model="numpy", nogil=True)
+@jit_sums
 def _move_back(
     dh: Floats,
     d_u: Floats,
@@ -139,14 +181,14 @@ def _reset_before_back(d_r: Floats, dh: Floats, d_inside: Floats, h: Floats, r: 
 
 
 @jit
-def backward(
+def _backward(
     low: int,
     high: int,
     grad: Floats,
     weight: Floats,
     p: Floats,
     q: Floats,
-    sizes: NDArray[np.int64],
+    batch_sizes: NDArray[np.int64],
     reset_after: bool,
     states: Floats,
     gates: Floats,
@@ -156,9 +198,9 @@ def backward(
     d_q: Floats,
     d_weight: Floats,
 ) -> None:
-    """Fill d_projected (R, 3H), d_p and d_q (R,) of samples low to high, and d_weight (H, 3H) with their share.
+    """Fill d_projected (R, 3H), d_p and d_q (R,) of histories low to high, and d_weight (H, 3H) with their share.
 
-    grad (R, H) of the states; the rest as `forward` took and left it.
+    grad (R, H) of the states; the rest as `_forward` took and left it.
     """
     size = weight.shape[0]
     gate_weight = weight[:, : 2 * size].T.copy()  # (2H, H)
@@ -170,11 +212,11 @@ def backward(
     sum_gate_weight, sum_candidate_weight = np.zeros_like(d_gate_weight), np.zeros_like(d_candidate_weight)
     zeros = np.zeros((BLOCK, size), np.float32)
     start = len(grad)
-    for t in range(len(sizes) - 1, -1, -1):
-        start -= sizes[t]
-        before = start - sizes[t - 1] if t else 0
-        for a in range(low, min(high, sizes[t]), BLOCK):
-            n = min(BLOCK, min(high, sizes[t]) - a)
+    for t in range(len(batch_sizes) - 1, -1, -1):
+        start -= batch_sizes[t]
+        before = start - batch_sizes[t - 1] if t else 0
+        for a in range(low, min(high, batch_sizes[t]), BLOCK):
+            n = min(BLOCK, min(high, batch_sizes[t]) - a)
             h = states[before + a : before + a + n] if t else zeros[:n]
             rows = slice(start + a, start + a + n)
             gate, inside, d_x = gates[rows], inner[rows], d_projected[rows]
