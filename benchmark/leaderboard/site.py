@@ -22,7 +22,8 @@ from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 
 ASSETS = files("benchmark.leaderboard") / "assets"
-COPIED = ("style.css", "chart.js", "overview.js", "evolution.js", "board.js")
+COPIED = ("style.css", "page.js", "chart.js", "overview.js", "evolution.js", "board.js")
+VENDORED = ("uPlot.iife.min.js", "uPlot.min.css", "uPlot.LICENSE")  # assets/vendor/README.md
 OWN_PAGES = {
     "README.md": "index.html",
     "claims.md": "claims.html",
@@ -72,6 +73,7 @@ def write_site(
         name: _html(page, links.replace(f'"{name}"', f'"{name}" aria-current="page"')) for name, page in pages.items()
     }
     contents |= {name: (ASSETS / name).read_text("utf-8") for name in COPIED}
+    contents |= {name: (ASSETS / "vendor" / name).read_text("utf-8") for name in VENDORED}
     for name, content in contents.items():
         write_atomically(board / "site" / name, content.encode("utf-8"))
     for name in {"study.html", "study-details.html", "figure3.html"} - set(pages):

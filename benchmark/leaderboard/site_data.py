@@ -24,6 +24,7 @@ from datamodules.protocol import PROTOCOLS
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
 OPTIONS, OPTIONS_TITLE = "options", "One row of the paper, and that row with options"  # in place of a table's number
+DIRTY = "-dirty"  # behind a commit, where the code that trained differs from it
 BATCH_SIZE, LEARNING_RATE = 128, 0.001  # what `dien-bench run` takes where it is told nothing
 
 
@@ -97,7 +98,10 @@ def command(
     options = " ".join(f"--{name} {shlex.quote(value)}" for name, value in words.items())
     lines = [f".venv/bin/dien-bench run {options}"]
     commits = {record.commit for record in records}
-    if len(commits) == 1 and (commit := commits.pop()) is not None:
+    if changed := sorted(commit for commit in commits if commit and commit.endswith(DIRTY)):
+        base = " ".join(changed[0].removesuffix(DIRTY).split())  # a line break would end the comment
+        lines.append(f"# trained by code that was not committed, changed from commit {base}")
+    elif len(commits) == 1 and (commit := commits.pop()) is not None:
         lines = [f"git checkout {shlex.quote(commit)} && make setup", *lines]
     if settings.get("learning_rate", LEARNING_RATE) != LEARNING_RATE:
         lines.append(f"# trained with learning_rate={settings['learning_rate']} in RunConfig, which is no option")

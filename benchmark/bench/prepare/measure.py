@@ -35,17 +35,16 @@ def measure(reviews: int, timer: Timer) -> dict[str, Any]:
         seconds = timer.interleave({work: side(work) for work in reports})
         compressed = sum(path.stat().st_size for path in paths)
     prepared, decompressed = reports["prepare"], reports["decompress"][-1]
-    rates = [reviews / value for value in seconds["prepare"]]
     return {
         "reviews": reviews,
         "counts": prepared[-1]["counts"],
         "compressed_mb": round(compressed / 1e6, 1),
         "raw_mb": round(decompressed["bytes"] / 1e6, 1),
-        "prepare_seconds": summarise(seconds["prepare"]).as_dict(),
-        "decompress_seconds": summarise(seconds["decompress"]).as_dict(),
+        "prepare_seconds": summarise(seconds["prepare"]),
+        "decompress_seconds": summarise(seconds["decompress"]),
         "decompressed_by": decompressed["library"],
-        "prepare_over_decompress": ratio(seconds["prepare"], seconds["decompress"]).as_dict(),
-        "reviews_per_second": summarise(rates).as_dict(),
+        "prepare_over_decompress": ratio(seconds["prepare"], seconds["decompress"]),
+        "reviews_per_second": ratio([reviews] * timer.repeats, seconds["prepare"]),
         "peak_mb": max(report["peak_mb"] for report in prepared),
         "peak_before_mb": max(report["peak_before_mb"] for report in prepared),  # interpreter and libraries
     }

@@ -2,7 +2,7 @@
 "use strict";
 
 /** An overview of the blocks of one variant; a heading leads to its table. */
-function overviewOf(blocks, sections) {
+function overviewOf(blocks) {
   const columns = new Map(); // data set and protocol -> the blocks that have it
   for (const block of blocks) {
     const name = JSON.stringify([block.dataset, block.protocol]);
@@ -22,21 +22,15 @@ function overviewOf(blocks, sections) {
     return make("td", { class: "number", title: known(line.std) ? `± ${fixed(line.std)} over ${count(line.seeds, "seed")}` : count(line.seeds, "seed") },
       make(fixed(line.mean) === fixed(best) ? "strong" : "span", {}, fixed(line.mean)));
   };
-  const goTo = (key) => {
-    const heading = sections.get(columns.get(key)[0]).querySelector("h3");
-    heading.tabIndex = -1;
-    heading.focus();
-    heading.scrollIntoView();
-  };
   const datasets = keys.map((key) => JSON.parse(key)[0]);
   const first = (name, i) => datasets.indexOf(name) === i;
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `all tables of variant ${blocks[0].variant}` },
     make("table", { class: "overview" },
       make("caption", {}, `Mean test AUC, variant ${blocks[0].variant}`, make("small", {}, " A heading leads to its tables.")),
       make("thead", {},
-        make("tr", {}, make("td"), datasets.filter(first).map((name) => make("th", { scope: "colgroup", colspan: datasets.filter((other) => other === name).length }, name))),
+        make("tr", {}, make("td"), datasets.filter(first).map((name) => make("th", { scope: "colgroup", colspan: datasets.filter((other) => other === name).length }, make("span", { class: "group" }, name)))),
         make("tr", {}, make("th", { scope: "col" }, "model"), keys.map((key) => make("th", { scope: "col", class: "number" },
-          make("button", { type: "button", class: "link", click: () => goTo(key), "aria-label": `to the table on ${JSON.parse(key).join(", protocol ")}` }, JSON.parse(key)[1]))))),
+          make("button", { type: "button", class: "link", click: () => change({ at: placeOf(columns.get(key)[0]) }), "aria-label": `to the table on ${JSON.parse(key).join(", protocol ")}` }, JSON.parse(key)[1]))))),
       make("tbody", {}, order.map((model) => make("tr", {}, make("th", { scope: "row" }, labels.get(model)), keys.map((key) => cellOf(key, model)))),
         keys.some(free) ? make("tr", { class: "probe" }, make("th", { scope: "row" }, "probe: a rule without parameters"), keys.map((key) => make("td", { class: "number" }, fixed(free(key)?.mean)))) : null)));
 }
