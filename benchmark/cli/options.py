@@ -73,3 +73,13 @@ def seeds_of(text: str) -> list[int]:
         return [int(word) for word in text.replace(",", " ").split()]
     except ValueError as error:
         raise UserError(f"seeds must be whole numbers separated by spaces, got {text!r}") from error
+
+
+def check_names(datasets: list[str], protocol: str, data_dir: Path) -> None:
+    """Raise `UserError` for an unknown data set or protocol."""
+    from datamodules.datasets import get_dataset
+    from datamodules.protocol import get_protocol
+
+    for name in datasets:
+        get_dataset(name, data_dir)
+    get_protocol(protocol)
