@@ -15,7 +15,7 @@ from baselines.layers.recurrent import RecurrentLayer
 from benchmark.bench.timing import Timer, summarise
 from benchmark.bench.train import Round, Step
 from benchmark.bench.workloads import Workload
-from datamodules.datasets import ELECTRONICS_STEPS
+from datamodules.sources.amazon import ELECTRONICS_STEPS
 
 # what is timed; none happens inside another
 LAYERS: dict[str, tuple[type[nn.Module], ...]] = {

@@ -13,7 +13,7 @@ from benchmark.bench.workloads import Workload, batches_of
 from benchmark.runs.train import EVALUATE_EVERY
 from datamodules.batch import Batch
 from datamodules.batches import TrainingBatches
-from datamodules.datasets import ELECTRONICS_STEPS
+from datamodules.sources.amazon import ELECTRONICS_STEPS
 
 
 class Step:

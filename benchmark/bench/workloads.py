@@ -25,11 +25,12 @@ from baselines.lightning_module import CTRModule
 from benchmark.runs.config import RunConfig
 from datamodules.batch import Batch
 from datamodules.batches import WINDOW, EvaluationBatches, TrainingBatches
-from datamodules.datasets import ELECTRONICS_STEPS, get_dataset
+from datamodules.datasets import get_dataset
 from datamodules.interactions import Interactions
 from datamodules.protocol import get_protocol
 from datamodules.samples import Samples, make_samples
 from datamodules.samples_file import prepare_samples
+from datamodules.sources.amazon import ELECTRONICS_STEPS
 
 LEAST, TAIL = 5, 3.0  # behaviours a user, shape of the Pareto distribution
 PROTOCOL = get_protocol("arxiv-v1")

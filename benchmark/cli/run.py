@@ -77,6 +77,8 @@ def run(
 ) -> None:
     """Train rows for every seed; what has a record is not trained again, what was interrupted is continued.
 
+    What rules without a model reach on the same test samples goes to OUT/probes-<data>-<protocol>.json.
+
     Example: dien-bench run --datasets tafeng --models "din dien" --seeds "0 1"
     """
     if number is not None and number not in paper.TABLES:
@@ -87,6 +89,7 @@ def run(
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds, short_budgets
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
     from benchmark.executors.sweep import check_distinct, sweep
+    from benchmark.report.probe_tables import store_probes
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
@@ -134,7 +137,7 @@ def run(
     check_writable(out)
     for name in dict.fromkeys(names):
         prepare_interactions(name, data_dir, report=output.say)
-        prepare_samples(name, protocol, data_dir)
+        store_probes(name, prepare_samples(name, protocol, data_dir), out)
     for config in configs if retry_failed else []:
         forget_failure(config)
     for line in short_budgets(configs):

@@ -50,8 +50,9 @@ function meanCell(line, block) {
   if (!line.seeds && !line.failed) return [make("span", { class: "none" }, "no run yet")];
   const seeds = (line.seeds === block.seeds ? `${line.seeds}` : `${line.seeds} of ${block.seeds}`) + (line.failed ? `, ${line.failed} failed` : "");
   const mean = make(line.best ? "strong" : "span", { class: "mean" }, fixed(line.mean));
-  const said = `not distinguishable from ${line.above}`;
-  const mark = line.close ? make("abbr", { class: "mark", title: said }, "≈", make("span", { class: "hidden" }, ` ${said}`)) : "";
+  const said = line.relation === "not tested" ? `not tested against ${line.above}` : `${line.relation} from ${line.above}`;
+  const sign = own({ different: "≠", "not significantly different": "≈", "not tested": "?" }, line.relation);
+  const mark = sign ? make("abbr", { class: "mark", title: said }, sign, make("span", { class: "hidden" }, ` ${said}`)) : "";
   return [mean, " ", make("span", { class: "rest" }, known(line.std) ? `± ${fixed(line.std)} ` : "", make("small", {}, `(${seeds})`), " ", mark)];
 }
 
@@ -300,7 +301,7 @@ function showBoard(place) {
   place.append(make("h1", {}, "Leaderboard"),
     make("p", { class: "lead" }, `${count(board.runs, "run")} of ${count(rows, "row")}. Open a row for its seeds, settings and learning curves; a dashed line in a table is a rule without parameters.`),
     filters, nothing, overviews, ...groups.values(),
-    make("section", { class: "prose" }, make("h2", { id: "notes" }, "How to read the tables"), make("ul", {}, [...board.notes, "Probes are rules. A table in another order than the paper's keeps its ≈: the row above is the paper's."].map((note) => make("li", {}, note)))),
+    make("section", { class: "prose" }, make("h2", { id: "notes" }, "How to read the tables"), make("ul", {}, [...board.notes, "Probes are rules. A table in another order than the paper's keeps its ≠, ≈ and ?: the row above is the paper's."].map((note) => make("li", {}, note)))),
     probeSection());
   follow();
 }

@@ -17,16 +17,18 @@ function overviewOf(blocks) {
   const free = (key) => columns.get(key).flatMap((block) => block.probes).find((probe) => probe.parameters === 0);
   const cellOf = (key, model) => {
     const line = lineOf(key, model);
-    const best = Math.max(...order.map((other) => lineOf(key, other)?.mean ?? 0));
     if (!line) return make("td", { class: "number" });
+    const standing = own(board.standing, line.key); // against the row of the highest mean
+    const mark = own({ "not significantly different": "≈", "not tested": "?" }, standing);
     return make("td", { class: "number", title: known(line.std) ? `± ${fixed(line.std)} over ${count(line.seeds, "seed")}` : count(line.seeds, "seed") },
-      make(fixed(line.mean) === fixed(best) ? "strong" : "span", {}, fixed(line.mean)));
+      make(standing === "best" ? "strong" : "span", {}, fixed(line.mean)),
+      mark ? make("abbr", { class: "mark", title: `${standing}, against the best` }, ` ${mark}`) : null);
   };
   const datasets = keys.map((key) => JSON.parse(key)[0]);
   const first = (name, i) => datasets.indexOf(name) === i;
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `all tables of variant ${blocks[0].variant}` },
     make("table", { class: "overview" },
-      make("caption", {}, `Mean test AUC, variant ${blocks[0].variant}`, make("small", {}, " A heading leads to its tables.")),
+      make("caption", {}, `Mean test AUC, variant ${blocks[0].variant}`, make("small", {}, " A heading leads to its tables. In bold: significantly different from every other row; ≈ not significantly different from the highest, ? not tested against it.")),
       make("thead", {},
         make("tr", {}, make("td"), datasets.filter(first).map((name) => make("th", { scope: "colgroup", colspan: datasets.filter((other) => other === name).length }, make("span", { class: "group" }, name)))),
         make("tr", {}, make("th", { scope: "col" }, "model"), keys.map((key) => make("th", { scope: "col", class: "number" },

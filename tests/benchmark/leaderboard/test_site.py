@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.page_picture import launch
 from benchmark.leaderboard.site import ASSETS, VENDORED, embed, render_markdown, write_site
-from benchmark.leaderboard.site_data import command, thinned
+from benchmark.leaderboard.site_data import command, document, thinned
 from benchmark.records.curves import Curve, read_curve
 from benchmark.records.record import read_records
 from datamodules.errors import UserError
@@ -520,6 +520,8 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_rows_with_options_stand_on_the_page_of_settings_alone(visit: Any, study: Path) -> None:
+    for name in ("study.md", "study-details.md"):
+        shutil.copyfile(BOARD / name, study / name)
     build(study)
     key = "tafeng/arxiv-v1/dien+auxiliary_weight=0.5-official"
     assert key not in board_of(study / "site" / "index.html")["rows"]
@@ -542,14 +544,64 @@ def test_rows_with_options_stand_on_the_page_of_settings_alone(visit: Any, study
     page.wait_for_url("**/study-details.html*")
 
 
+def made_board(board: Path, rows: dict[str, str], seeds: Sequence[int] = range(5)) -> Path:
+    """A board on which a row is the committed runs of another, by name, on Ta Feng."""
+    for model, source in rows.items():
+        for seed in seeds:
+            place = Path("records", "tafeng", "arxiv-v1", f"{model}-official", f"seed-{seed}")
+            shutil.copytree(BOARD / place.parents[1] / f"{source}-official" / f"seed-{seed}", board / place)
+            record = json.loads((board / place / "record.json").read_text("utf-8")) | {"model": model}
+            (board / place / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    build(board)
+    return board
+
+
+@pytest.mark.parametrize(
+    ("rows", "seeds", "bold", "marks"),
+    [
+        ({"base-model": "base-model", "dien": "dien"}, range(5), ["DIEN"], {}),
+        (
+            {"base-model": "base-model", "din": "dien", "dien": "dien"},  # DIN stands in Table 2 alone
+            range(5),
+            [],
+            {"DIN": "≈", "DIEN": "≈"},
+        ),
+        ({"base-model": "base-model", "dien": "dien"}, [0], [], {"BaseModel": "?", "DIEN": "?"}),
+    ],
+)
+def test_the_overview_marks_ties(
+    visit: Any, tmp_path: Path, rows: dict[str, str], seeds: Sequence[int], bold: list[str], marks: dict[str, str]
+) -> None:
+    page = visit(made_board(tmp_path, rows, seeds) / "site" / "index.html")
+    lines = page.locator("table.overview tbody tr:not(.probe)")
+    assert [line.locator("th").inner_text() for line in lines.all() if line.locator("strong").count()] == bold
+    found = {line.locator("th").inner_text(): line.locator(".mark").all_inner_texts() for line in lines.all()}
+    assert {name: texts[0].strip() for name, texts in found.items() if texts} == marks
+
+
+def test_a_table_says_how_neighbours_compare(visit: Any, tmp_path: Path) -> None:
+    rows = {"base-model": "base-model", "gru-attention": "base-model", "dien": "dien"}
+    page = visit(made_board(tmp_path, rows) / "site" / "index.html", hash="#table=4")
+    said = page.locator("table.results:visible .mark .hidden").all_text_contents()
+    label = "Two layer GRU attention"
+    assert [text.strip() for text in said] == ["not significantly different from BaseModel", f"different from {label}"]
+
+
+def test_marks_of_a_page_do_not_show() -> None:
+    made = render_markdown("a\n\n<!-- levels -->\n| b |\n| --- |\n| 1 |\n<!-- /levels -->\n\n<!-- <b>no mark</b> -->\n")
+    assert "levels" not in made
+    assert "<td>1</td>" in made
+    assert "&lt;b&gt;no mark" in made
+
+
 def test_without_options_and_text_there_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "study.html").write_text("of another time")
-    write_site(tmp_path, [], [], [])
+    write_site(tmp_path, document([], [], []))
     assert not (tmp_path / "site" / "study.html").exists()
     assert "study.html" not in (tmp_path / "site" / "index.html").read_text()
     (tmp_path / "study.md").write_text("# What it takes\n\nAs in [the claims](claims.md): ![figure](study.png)\n")
-    write_site(tmp_path, [], [], [])
+    write_site(tmp_path, document([], [], []))
     text = (tmp_path / "site" / "study.html").read_text()
     assert '<a href="claims.html">the claims</a>' in text
     assert '<img src="../study.png"' in text
@@ -568,7 +620,7 @@ FIGURE = {
 
 def test_evolving_interests_are_read_by_pointer_and_key(visit: Any, tmp_path: Path) -> None:
     (tmp_path / "figure3-a.json").write_text(json.dumps(FIGURE))
-    write_site(tmp_path, [], [], [])
+    write_site(tmp_path, document([], [], []))
     page = visit(tmp_path / "site" / "figure3.html")
     plot, readout = page.locator(".paths"), page.locator(".step")
     plot.locator(".curve").first.wait_for()
@@ -603,7 +655,7 @@ def test_a_figure_that_shows_a_user_does_not_get_on_the_board(
     figure = {name: value for name, value in (FIGURE | change).items() if value is not ...}
     (tmp_path / "figure3-a.json").write_text(json.dumps(figure))
     with pytest.raises(UserError, match=message):
-        write_site(tmp_path, [], [], [])
+        write_site(tmp_path, document([], [], []))
 
 
 def test_the_overview_leads_to_the_tables(visit: Any) -> None:
