@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from datamodules import BATCH_SIZE
 from datamodules.batch import Batch
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches, TrainingBatches
 from datamodules.datasets import get_dataset
@@ -37,7 +38,7 @@ class InteractionsDataModule(pl.LightningDataModule):
         *,
         data_dir: str = "data",
         steps: int | None = None,
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         shuffle: bool = False,
         auxiliary_negatives: AuxiliaryNegatives = "popularity",
         auxiliary_draws: AuxiliaryDraws = "fresh",

@@ -18,7 +18,7 @@ from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import UserError
 from datamodules.files.atomic import replacing
 from datamodules.files.lock import locked
-from datamodules.files.manifest import load_manifest
+from datamodules.files.manifest import MANIFEST, load_manifest
 from datamodules.interactions import load_interactions
 from datamodules.protocol import PROTOCOLS, Protocol, get_protocol
 from datamodules.samples import SAMPLER_VERSION, Samples, Split, arrays_of, digest, make_samples
@@ -70,7 +70,7 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     spec = get_dataset(dataset, data_dir)
     folder = prepare_interactions(dataset, data_dir)
     manifest = load_manifest(folder)
-    path = folder / f"{protocol.name}-{protocol.hash}-{manifest['sha256'][:8]}.npz"
+    path = _path(folder, protocol)
     if not path.exists():
         with locked(path.with_suffix(".lease"), lambda holder: print(f"{dataset}: waiting for {holder}")):
             if not path.exists():
@@ -84,6 +84,22 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
             f"expected the {dataset} data under {protocol.name}: delete it, it is made again by itself"
         )
     return samples
+
+
+def stored_sha256(dataset: str, protocol_name: str, data_dir: Path) -> str | None:
+    """Return the hash that the samples on disk say they have, None where they are not made yet; nothing is made."""
+    folder = data_dir / dataset
+    if not (folder / MANIFEST).exists():
+        return None
+    path = _path(folder, get_protocol(protocol_name))
+    if not path.exists():
+        return None
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return str(json.loads(str(stored["header"]))["sha256"])
+
+
+def _path(folder: Path, protocol: Protocol) -> Path:
+    return folder / f"{protocol.name}-{protocol.hash}-{load_manifest(folder)['sha256'][:8]}.npz"
 
 
 def _read(path: Path) -> Samples:

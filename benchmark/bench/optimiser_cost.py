@@ -17,8 +17,7 @@ from torch.optim import Adam
 
 from baselines.lazy_adam import LazyAdam
 from benchmark.bench.workloads import of_size, sizes_of
-from benchmark.runs.config import RunConfig
-from benchmark.runs.train import EVALUATE_EVERY
+from benchmark.runs.config import EVALUATE_EVERY, RunConfig
 from datamodules.batch import Batch
 from datamodules.batches import TrainingBatches
 

@@ -6,7 +6,7 @@ from typing import Any
 from benchmark.bench.kernels import BATCH, HIDDEN
 from benchmark.bench.timing import BUSY
 from benchmark.report.render import Section, Table
-from benchmark.runs.train import EVALUATE_EVERY
+from benchmark.runs.config import EVALUATE_EVERY
 
 Line = Mapping[str, Any]
 Columns = dict[str, Callable[[Line], str]]

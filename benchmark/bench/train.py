@@ -10,7 +10,7 @@ from baselines.lightning_module import CTRModule
 from benchmark.bench.floor import operations, products_of, runner
 from benchmark.bench.timing import Timer, ratio, summarise
 from benchmark.bench.workloads import Workload, batches_of
-from benchmark.runs.train import EVALUATE_EVERY
+from benchmark.runs.config import EVALUATE_EVERY
 from datamodules.batch import Batch
 from datamodules.batches import TrainingBatches
 from datamodules.sources.amazon import ELECTRONICS_STEPS

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from baselines.lightning_module import LEARNING_RATE
 from benchmark.analysis.probes import Probe, Probes
 from benchmark.analysis.summary import Row, relation_of, rows_above, standing
 from benchmark.records import paper
@@ -26,6 +27,7 @@ from benchmark.report.table_sections import (
     shown_probes,
     warning,
 )
+from datamodules import BATCH_SIZE
 from datamodules.errors import UserError
 from datamodules.protocol import PROTOCOLS
 
@@ -33,7 +35,6 @@ Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
 OPTIONS_TITLE = "One row of the paper, and that row with options"
 DIRTY = "-dirty"  # behind a commit, where the code that trained differs from it
-BATCH_SIZE, LEARNING_RATE = 128, 0.001  # what `dien-bench run` takes where it is told nothing
 
 
 def document(records: Sequence[Record], tables: Sequence[Shown], measured: Sequence[Probes]) -> Json:

@@ -28,7 +28,6 @@ from datamodules.files.atomic import replacing
 
 State = dict[str, Any]
 NAME = "checkpoint.pt"
-EVERY = 60.0  # seconds between two
 SHARE = 0.01  # of the time that writing may take: where one takes long, there are fewer
 FORMAT = 2
 EVALUATIONS = ("last", "best_test", "best_validation")
@@ -157,7 +156,7 @@ class Checkpoints(pl.Callback):
     `Refused` for a checkpoint that the run cannot continue from: when it is made, or when the training starts.
     """
 
-    def __init__(self, path: Path, wanted: State, say: Callable[[str], None], every: float = EVERY) -> None:
+    def __init__(self, path: Path, wanted: State, say: Callable[[str], None], every: float) -> None:
         self.path, self.wanted, self.say, self.every = path, wanted, say, every
         self.resumed = load_checkpoint(path, wanted)
         self.resumed_at: int = self.resumed["step"] if self.resumed else 0

@@ -7,8 +7,7 @@ import torch
 
 from baselines.lightning_module import NotFinite
 from benchmark.records.record import FILE_NAME, read_record, write_record
-from benchmark.runs.config import RunConfig, lock_of
-from benchmark.runs.data import data_of
+from benchmark.runs.config import RunConfig, data_of, lock_of
 from benchmark.runs.identity import code_sha256
 from benchmark.runs.result import identity_of, origin_of
 from datamodules.batch import Batch

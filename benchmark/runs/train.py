@@ -20,8 +20,7 @@ from baselines.lightning_module import CTRModule, NotFinite
 from benchmark.analysis.verify import check_auc
 from benchmark.records.record import FILE_NAME, Record, read_record, write_record
 from benchmark.runs import checkpoint
-from benchmark.runs.config import Progress, RunConfig, lock_of
-from benchmark.runs.data import data_of, prepared_sha256
+from benchmark.runs.config import EVALUATE_EVERY, LOG_EVERY, Progress, RunConfig, data_of, lock_of
 from benchmark.runs.ddp import other_ranks
 from benchmark.runs.device import describe, uses_gpu
 from benchmark.runs.failure import keep_bad_batch
@@ -34,9 +33,7 @@ from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError
 from datamodules.files.lock import take
 from datamodules.protocol import get_protocol
-
-EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
-LOG_EVERY = 20  # steps
+from datamodules.samples_file import stored_sha256
 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is made in microseconds
 warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # leftovers are removed before
@@ -82,7 +79,13 @@ def _check_same(found: Record, config: RunConfig) -> None:
     """
     if found.status == "finished":
         protocol_hash = get_protocol(config.protocol).hash
-        check_identity(found, config.model, protocol_hash, prepared_sha256(config), versions(config.device))
+        check_identity(
+            found,
+            config.model,
+            protocol_hash,
+            stored_sha256(config.dataset, config.protocol, Path(config.data_dir)),
+            versions(config.device),
+        )
 
 
 def train_run(
