@@ -15,6 +15,7 @@ from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of
 from baselines.layers.prediction import Prediction
 from baselines.lazy_adam import LazyAdam
+from baselines.spec import LEARNING_RATE
 from datamodules.batch import Batch
 
 # Numbers in a table from which LazyAdam saves time (`python -m benchmark.bench.optimiser_cost`): at 0.3 million it
@@ -58,7 +59,7 @@ class CTRModule(pl.LightningModule):
         items: int,
         categories: int,
         steps: int,
-        learning_rate: float = 1e-3,
+        learning_rate: float = LEARNING_RATE,
         log_every: int = 20,
         resumed_at: int = 0,
     ) -> None:

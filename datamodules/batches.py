@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from datamodules.batch import Batch
+from datamodules.protocol import BATCH_SIZE
 from datamodules.samples import Samples, Split
 
 WINDOW = 20  # batches; the released code sorts by length inside windows of this many (variants.md 14)
@@ -102,7 +103,7 @@ class TrainingBatches(Dataset[Batch]):
         samples: Samples,
         *,
         steps: int,
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         shuffle: bool,
         auxiliary_negatives: AuxiliaryNegatives,
         auxiliary_draws: AuxiliaryDraws = "fresh",
@@ -149,7 +150,7 @@ class TrainingBatches(Dataset[Batch]):
 class EvaluationBatches(Dataset[Batch]):
     """All samples of a split in a fixed order; `order` (N,) says which sample stands where."""
 
-    def __init__(self, samples: Samples, split: Split, batch_size: int = 128) -> None:
+    def __init__(self, samples: Samples, split: Split, batch_size: int = BATCH_SIZE) -> None:
         self.maker = BatchMaker(samples, split)
         self.batches = windowed(np.arange(len(split)), self.maker.lengths, batch_size, np.random.default_rng(0))
         self.order = np.concatenate(self.batches) if self.batches else np.arange(0)

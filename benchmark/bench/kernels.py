@@ -12,8 +12,9 @@ from baselines.layers.recurrent import RecurrentLayer
 from benchmark.bench.floor import HIDDEN, Shape, operations, recurrent_layer, runner
 from benchmark.bench.floor import recurrence as recurrence_products
 from benchmark.bench.timing import Timer, ratio, summarise
+from datamodules.protocol import BATCH_SIZE
 
-BATCH = 128
+BATCH = BATCH_SIZE
 
 
 class Gate(NamedTuple):

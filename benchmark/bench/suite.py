@@ -21,7 +21,7 @@ from benchmark.runs.result import commit
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError, unknown_name
 from datamodules.files.atomic import write_atomically
-from datamodules.protocol import get_protocol
+from datamodules.protocol import BATCH_SIZE, get_protocol
 
 FORMAT = 1  # of bench.json
 PARTS = ("kernels", "train", "phases", "batches", "prepare", "peers")
@@ -39,7 +39,7 @@ class BenchConfig:
     repeats: int = 7
     clock: Clock = "wall"
     quick: bool = False
-    batch_size: int = 128
+    batch_size: int = BATCH_SIZE
     dataset: str | None = None
     protocol: str = "arxiv-v1"
     data_dir: str = "data"

@@ -8,6 +8,7 @@ import typer
 from benchmark.cli import completion
 from benchmark.cli.options import DataDir, Models, Out, ProtocolName, VariantName
 from benchmark.cli.output import Output
+from datamodules.protocol import BATCH_SIZE
 
 
 def bench(
@@ -20,7 +21,7 @@ def bench(
     quick: Annotated[bool, typer.Option(help="Tiny sizes, two repeats: to see that it works.")] = False,
     models: Models = None,
     variant: VariantName = "official",
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = BATCH_SIZE,
     dataset: Annotated[
         str | None,
         typer.Option(help="Time on this prepared data set too.", autocompletion=completion.one(completion.datasets)),

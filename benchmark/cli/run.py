@@ -28,6 +28,7 @@ from benchmark.cli.output import Output
 from benchmark.cli.table import show_table, table_of_runs
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
+from datamodules.protocol import BATCH_SIZE
 
 if TYPE_CHECKING:
     from benchmark.runs.config import RunConfig
@@ -43,7 +44,7 @@ def run(
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = BATCH_SIZE,
     workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")

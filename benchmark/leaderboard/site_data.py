@@ -19,12 +19,12 @@ from benchmark.report.probe_tables import overview
 from benchmark.report.table_sections import NOTES, Result, comparison, shown_probes, warning
 from benchmark.report.tables import SELECTION_WORDS
 from datamodules.errors import UserError
-from datamodules.protocol import PROTOCOLS
+from datamodules.protocol import BATCH_SIZE, PROTOCOLS
 
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
 OPTIONS, OPTIONS_TITLE = "options", "One row of the paper, and that row with options"  # in place of a table's number
-BATCH_SIZE, LEARNING_RATE = 128, 0.001  # what `dien-bench run` takes where it is told nothing
+LEARNING_RATE = 1e-3  # baselines.spec's, without importing torch
 
 
 class Shown(NamedTuple):

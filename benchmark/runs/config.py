@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from baselines import file_hash, load, model_label
-from baselines.spec import parse_spec
+from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.runs import checkpoint
 from benchmark.runs.device import Device, check_device
 from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives
 from datamodules.datasets import get_dataset
 from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
-from datamodules.protocol import get_protocol
+from datamodules.protocol import BATCH_SIZE, get_protocol
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class RunConfig:
     variant: Literal["official", "paper"]
     seed: int
     steps: int | None = None  # optimiser steps; None: the data set's budget
-    batch_size: int = 128
-    learning_rate: float = 1e-3
+    batch_size: int = BATCH_SIZE
+    learning_rate: float = LEARNING_RATE
     data_dir: str = "data"
     out: str = "runs"
     logger: Tracker = "csv"
