@@ -15,13 +15,13 @@ from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of
 from baselines.layers.prediction import Prediction
 from baselines.lazy_adam import LazyAdam
+from baselines.spec import LEARNING_RATE
 from datamodules.batch import Batch
 
 # Numbers in a table from which LazyAdam saves time (`python -m benchmark.bench.optimiser_cost`): at 0.3 million it
 # costs as much as dense Adam, at 0.6 it saves 0.3 ms of a 13 ms step of DIEN, at 1.1 (items of Electronics) 0.5 ms, at
 # 11 30 ms.
 LAZY_SIZE = 1_000_000
-LEARNING_RATE = 1e-3  # of Adam at the beginning (released code)
 
 
 class Evaluation(NamedTuple):

@@ -1,3 +1,1 @@
 """Data sets, protocols, samples and batches."""
-
-BATCH_SIZE = 128  # samples a step (released code)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from datamodules import BATCH_SIZE
 from datamodules.batch import Batch
+from datamodules.protocol import BATCH_SIZE
 from datamodules.samples import Samples, Split
 
 WINDOW = 20  # batches; the released code sorts by length inside windows of this many (variants.md 14)

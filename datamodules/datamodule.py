@@ -6,12 +6,11 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from datamodules import BATCH_SIZE
 from datamodules.batch import Batch
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches, TrainingBatches
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
-from datamodules.protocol import get_protocol
+from datamodules.protocol import BATCH_SIZE, get_protocol
 from datamodules.samples import Samples
 from datamodules.samples_file import prepare_samples
 

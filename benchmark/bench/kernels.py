@@ -12,9 +12,9 @@ from baselines.layers.recurrent import RecurrentLayer
 from benchmark.bench.floor import both_ways, operations, runner
 from benchmark.bench.floor import recurrence as recurrence_products
 from benchmark.bench.timing import Timer, ratio, summarise
-from benchmark.runs.config import RunConfig
+from datamodules.protocol import BATCH_SIZE
 
-BATCH, HIDDEN = RunConfig.batch_size, 36
+BATCH, HIDDEN = BATCH_SIZE, 36
 
 
 class Gate(NamedTuple):

@@ -17,12 +17,11 @@ from benchmark.bench.prepare import measure as prepare
 from benchmark.bench.report import as_table
 from benchmark.bench.timing import BUSY, Clock, Timer, load_average, machine
 from benchmark.report.render import Table
-from benchmark.runs.config import RunConfig
 from benchmark.runs.result import commit
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError, unknown_name
 from datamodules.files.atomic import write_atomically
-from datamodules.protocol import get_protocol
+from datamodules.protocol import BATCH_SIZE, get_protocol
 
 FORMAT = 2  # of bench.json; in 1, phases had the compiled kernels alone
 PARTS = ("kernels", "train", "phases", "batches", "prepare", "peers")
@@ -40,7 +39,7 @@ class BenchConfig:
     repeats: int = 7
     clock: Clock = "wall"
     quick: bool = False
-    batch_size: int = RunConfig.batch_size
+    batch_size: int = BATCH_SIZE
     dataset: str | None = None
     protocol: str = "arxiv-v1"
     data_dir: str = "data"

@@ -27,8 +27,8 @@ from benchmark.cli.options import (
 from benchmark.cli.output import Output
 from benchmark.cli.table import show_table, table_of_runs
 from benchmark.records import paper
-from datamodules import BATCH_SIZE
 from datamodules.errors import UserError, unknown_name
+from datamodules.protocol import BATCH_SIZE
 
 if TYPE_CHECKING:
     from benchmark.runs.config import RunConfig

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from baselines.lightning_module import LEARNING_RATE
+from baselines.spec import LEARNING_RATE
 from benchmark.analysis.probes import Probe, Probes
 from benchmark.analysis.summary import Row, relation_of, rows_above, standing
 from benchmark.records import paper
@@ -27,9 +27,8 @@ from benchmark.report.table_sections import (
     shown_probes,
     warning,
 )
-from datamodules import BATCH_SIZE
 from datamodules.errors import UserError
-from datamodules.protocol import PROTOCOLS
+from datamodules.protocol import BATCH_SIZE, PROTOCOLS
 
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most

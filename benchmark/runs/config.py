@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from baselines import file_hash, load, model_label
-from baselines.lightning_module import LEARNING_RATE
-from baselines.spec import parse_spec
+from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.runs.device import Device, check_device
 from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
-from datamodules import BATCH_SIZE
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import get_dataset
 from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
-from datamodules.protocol import get_protocol
+from datamodules.protocol import BATCH_SIZE, get_protocol
 
 EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
 LOG_EVERY = 20  # steps
