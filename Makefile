@@ -9,7 +9,19 @@ PROTOCOL ?= arxiv-v1
 VARIANT ?= official
 SEEDS ?= 0 1 2 3 4
 OUT ?= runs
-# large temporaries are reused instead of being handed back to the system at every step (glibc)
+# A variable with a typing error would be ignored, and a sweep of hours started: those of the command line are checked.
+KNOWN := DATASETS PROTOCOL VARIANT MODELS SEEDS STEPS WORKERS OUT DEVICE DEVICES EXECUTOR LOGGER WANDB DRY_RUN \
+	RETRY_FAILED AMAZON_MIRROR DATA_MIRROR PYTHON VENV PEERS BENCH
+OF_ENVIRONMENT := DIEN_BENCH_% WANDB_% RAY_% CUDA_% OMP_% PIP_% MALLOC_% %_proxy %_PROXY SHELL TMPDIR
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+UNKNOWN := $(firstword $(filter-out $(KNOWN) $(OF_ENVIRONMENT),$(GIVEN)))
+ifneq ($(UNKNOWN),)
+CLOSE := $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' \
+	'$(UNKNOWN)' $(KNOWN))
+$(error unknown variable $(UNKNOWN)$(if $(CLOSE), (did you mean $(CLOSE)?)). Known: $(KNOWN))
+endif
+
+# Large temporaries are reused instead of being handed back to the system at every step (glibc).
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 67108864
@@ -31,7 +43,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-# Ray and submitit, for EXECUTOR=ray and EXECUTOR=slurm, and their tests.
+# Ray, for EXECUTOR=ray, and its tests.
 setup-cluster: setup
 	$(VENV)/bin/python -m pip install --quiet -r requirements-cluster.lock
 

@@ -121,7 +121,7 @@ def budget(config: RunConfig) -> int | None:
     if users is None:
         return None
     targets = users - round(users * protocol.test_users) - round(users * protocol.validation_users)
-    if protocol.every_position_trains:  # but each user's first and last
+    if protocol.every_position_trains:  # but each user's first and last; more where users have one alone
         if interactions is None or not spec.order_within_time:
             return None
         targets = interactions - 2 * users

@@ -208,7 +208,7 @@ def test_the_plan_tells_what_is_there_and_what_the_rest_takes(
     assert never.seconds is None
     table, text = describe_plan([there, next_one, never], 2)
     assert table.row_count == 3
-    assert text.startswith("1 of 3 runs are there, 2 are to be run by 2 workers: about ")
+    assert text.startswith("1 of 3 runs are there, 2 are to be run by 2 workers: at least ")
     assert text.endswith("; 1 of them of a kind that was never measured")
     assert plan([replace(finished, seed=1, steps=None)])[0].seconds == pytest.approx(like.train_seconds * 200 / 60)
     assert bytes_per_run([more], 1.5e9) == pytest.approx(like.peak_memory_mb * 1.25e6)

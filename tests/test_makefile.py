@@ -1,0 +1,49 @@
+"""The Makefile: which variables it takes, before anything is started."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmark.runs.process import WORKER_VARIABLES
+
+ROOT = Path(__file__).parents[1]
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+
+
+def make(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = ["make", "--dry-run", "--no-print-directory", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("DATASET=tafeng", "DATASETS"), ("SEED=0", "SEEDS"), ("MODEL=din", "MODELS"), ("steps=10", "STEPS"),
+     ("DRYRUN=1", "DRY_RUN"), ("PROTOCOLL=clean", "PROTOCOL"), ("WORKER=2", "WORKERS"), ("AMAZONMIRROR=x", "AMAZON_MIRROR")],
+)  # fmt: skip
+def test_an_unknown_variable_is_refused_with_the_likely_one(given: str, meant: str) -> None:
+    done = make("reproduce-table4", "DATASETS=tafeng", given)
+    assert done.returncode == 2
+    assert f"unknown variable {given.partition('=')[0]} (did you mean {meant}?)" in done.stderr
+    assert done.stdout == ""  # nothing would be run
+
+
+def test_nothing_like_it_is_refused_too() -> None:
+    done = make("test", "XYZZY=1")
+    assert (done.returncode, "unknown variable XYZZY. Known: DATASETS" in done.stderr) == (2, True)
+
+
+def test_all_variables_that_are_read_can_be_given() -> None:
+    (known,) = re.findall(r"^KNOWN := (.*?)$(?!\t)", MAKEFILE.replace("\\\n\t", ""), re.M)
+    set_here = set(re.findall(r"^(\w+) [:?]?=", MAKEFILE, re.M)) - {"DATASETS", "PROTOCOL", "VARIANT", "SEEDS", "OUT"}
+    read = set(re.findall(r"\$\((?:if |filter off,\$\()?([A-Z_]+)\)", MAKEFILE)) - set_here
+    assert {"DATASETS", "RETRY_FAILED", "WANDB"} <= read <= set(known.split())
+    of_environment = ["AMAZON_MIRROR=x", "WANDB_MODE=offline", "OMP_NUM_THREADS=1", "https_proxy=x", "RAY_ADDRESS=x"]
+    assert make("reproduce-table4", *(f"{name}=1" for name in known.split()), *of_environment).returncode == 0
+
+
+def test_workers_get_the_allocators_settings_that_make_gives() -> None:
+    exported = dict(re.findall(r"^export (MALLOC_\w+) \?= (\d+)$", MAKEFILE, re.M))
+    assert len(exported) == 3
+    assert exported == {name: value for name, value in WORKER_VARIABLES.items() if name.startswith("MALLOC_")}
