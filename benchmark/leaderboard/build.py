@@ -139,8 +139,8 @@ def _beside_released(shown: Sequence[Shown]) -> str:
 def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: str, index: list[str]) -> list[Path]:
     curves: dict[str, dict[str, list[Path]]] = {}
     for record in sorted(records, key=lambda record: (paper.order(record.model), record.seed)):
-        if record.model != base_of(record.model) in paper.LABELS:
-            continue  # a row with options has its curves on the page study-details.html
+        if record.status == "failed" or record.model != base_of(record.model) in paper.LABELS:
+            continue  # no curve; a row with options has its curves on the page study-details.html
         path = record.path.parent / "metrics.csv"
         curves.setdefault(record.dataset, {}).setdefault(record.model, []).append(path)
     written: list[Path] = []
