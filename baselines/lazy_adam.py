@@ -99,6 +99,7 @@ class LazyAdam(torch.optim.Adam):
         if not eps > 0:
             raise ValueError(f"eps must be positive, got {eps}: without it an untouched row would move by 0 / 0")
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
+        self._step_supports_amp_scaling = False  # a GradScaler unscales gradients itself before `step`
         self.histories: dict[Tensor, _History] = {}
         groups = {id(p): group for group in self.param_groups for p in group["params"]}
         for table in tables:

@@ -17,10 +17,11 @@ some hundred steps r_s falls too fast for that, and the sum is made term by term
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from baselines.layers.compiled import ONE, Floats, add, jit
+
+CALLS = "6acb09e2bba6"  # compiled.py, which is compiled into the functions of this file
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int32]
 
@@ -29,11 +30,8 @@ NEVER = 2**31 - 1  # in `current`: m and v are zero, there is nothing to catch u
 # c4 / r^4 below 2^-23 the first term left out, c5 / r^5, is below 44 (2^-23 / 9)^(5/4) = 6e-8: the rounding of float32.
 SPREAD = 2.0**-23
 
-_ONE = np.float32(1)
-_jit = njit(cache=True, fastmath={"contract"}, error_model="numpy", nogil=True)
 
-
-@_jit
+@jit
 def summarise(
     moments: Doubles, rate: Doubles, root: Doubles, steps: int, reach: int, beta1: float, beta2: float
 ) -> None:
@@ -68,27 +66,27 @@ def summarise(
         moments[t, 4] = c4
 
 
-@_jit
+@jit
 def _move_at_once(p: Floats, m: Floats, v: Floats, moments: Floats, decay1: float, decay2: float, eps: float) -> None:
     """Move p (E,) by all missed steps, and let m and v decay."""
     total, mean, c2, c3, c4 = moments[0], moments[1], moments[2], moments[3], moments[4]
     for j in range(len(p)):
         deviation = np.sqrt(v[j])
-        inverse = _ONE / (deviation * mean + eps)
+        inverse = ONE / (deviation * mean + eps)
         z = deviation * inverse
-        p[j] -= total * m[j] * inverse * (_ONE + z * z * (c2 - z * (c3 - z * c4)))
+        p[j] -= total * m[j] * inverse * (ONE + z * z * (c2 - z * (c3 - z * c4)))
         m[j] *= decay1
         v[j] *= decay2
 
 
-@_jit
+@jit
 def _add_move(sums: Floats, m: Floats, deviation: Floats, a: float, r: float, eps: float) -> None:
     """sums += the movement of one missed step; deviation is the root of v. All of a length that fills vectors."""
     for j in range(len(sums)):
         sums[j] += a * m[j] / (deviation[j] * r + eps)
 
 
-@_jit
+@jit
 def catch_up(
     rows: NDArray[np.int64],
     weight: Floats,
@@ -136,7 +134,7 @@ def catch_up(
             v_row[j] *= d2
 
 
-@_jit
+@jit
 def _update(
     p: Floats,
     m: Floats,
@@ -152,11 +150,13 @@ def _update(
     """One step of Adam on p (E,) with gradient g, in the order of operations of torch's."""
     for j in range(len(p)):
         m[j] += new1 * (g[j] - m[j])
-        v[j] = v[j] * beta2 + new2 * g[j] * g[j]
+        v[j] *= beta2
+    for j in range(len(p)):  # apart: see `jit`
+        v[j] += new2 * g[j] * g[j]
         p[j] -= rate * m[j] / (np.sqrt(v[j]) * root + eps)
 
 
-@_jit
+@jit
 def sum_by_row(ids: NDArray[np.int64], values: Floats, slots: Ints, rows: NDArray[np.int64], sums: Floats) -> Any:
     """Sum values (K, E) by ids (K,) into sums[:U], in the order of K, rows[:U] the ids without repetition; return U.
 
@@ -171,20 +171,13 @@ def sum_by_row(ids: NDArray[np.int64], values: Floats, slots: Ints, rows: NDArra
             sums[count] = values[k]
             count += 1
         else:
-            _add(sums[slot], values[k])
+            add(sums[slot], values[k])
     for k in range(count):
         slots[rows[k]] = -1
     return count
 
 
-@_jit
-def _add(out: Floats, x: Floats) -> None:
-    """out (E,) += x."""
-    for j in range(len(out)):
-        out[j] += x[j]
-
-
-@_jit
+@jit
 def update(
     rows: NDArray[np.int64],
     gradients: Floats,

@@ -15,6 +15,7 @@ from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of
 from baselines.layers.prediction import Prediction
 from baselines.lazy_adam import LazyAdam
+from baselines.spec import LEARNING_RATE
 from datamodules.batch import Batch
 
 # Numbers in a table from which LazyAdam saves time (`python -m benchmark.bench.optimiser_cost`): at 0.3 million it
@@ -58,13 +59,14 @@ class CTRModule(pl.LightningModule):
         items: int,
         categories: int,
         steps: int,
-        learning_rate: float = 1e-3,
+        learning_rate: float = LEARNING_RATE,
         log_every: int = 20,
         resumed_at: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the record holds the settings
         self.model: nn.Module = load(model)(users=users, items=items, categories=categories, variant=variant)
+        self.optimizer: LazyAdam | None = None
         self.metrics = (BinaryAUROC(), BinaryAUROC())  # test, validation
         self.logits: list[list[Tensor]] = [[], []]
         self.labels: list[list[Tensor]] = [[], []]
@@ -128,8 +130,10 @@ class CTRModule(pl.LightningModule):
         return dict(zip(names, means, strict=True))
 
     def on_validation_epoch_start(self) -> None:
-        """Start the clock of an evaluation."""
+        """Start the clock of an evaluation, and bring every row of the tables up to date."""
         self.started = time.perf_counter()
+        if self.optimizer is not None:
+            self.optimizer.catch_up_all()  # a model may read a table's weight without calling the table
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep logits and labels of held-out samples."""
@@ -144,6 +148,8 @@ class CTRModule(pl.LightningModule):
         step, row = self.step, self.pending
         self.pending = {}
         test, validation = (self._evaluate(loader, step) for loader in (0, 1))
+        if self._trainer is not None and self.trainer.sanity_checking:  # a few batches before the first step
+            return
         assert test is not None
         self.last = test
         row |= {"test_auc": test.auc, "test_logloss": test.logloss}
@@ -176,15 +182,17 @@ class CTRModule(pl.LightningModule):
         return Evaluation(step, auc, logloss, torch.sigmoid(logits).cpu().numpy())
 
     def _log(self, row: dict[str, float], step: int) -> None:
+        """Give a row to the loggers, whose rows have the step as the run counts it, and to Lightning's callbacks."""
         self.rows.append(row | {"step": step})
         for logger in self.loggers:
             logger.log_metrics(row, step)
+        if self._trainer is not None and (self.trainer.training or self.trainer.validating):
+            self.log_dict(row, logger=False)
 
     def on_train_end(self) -> None:
         """Leave every row of the tables up to date, for whoever reads the weights."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        if isinstance(optimizer, LazyAdam):
-            optimizer.catch_up_all()
+        if self.optimizer is not None:
+            self.optimizer.catch_up_all()
 
     def configure_optimizers(self) -> Any:
         """Adam, its rate halved after each third of the budget (released code: after each of three epochs).
@@ -194,16 +202,17 @@ class CTRModule(pl.LightningModule):
         tables = [module for module in self.model.modules() if isinstance(module, nn.Embedding)]
         for table in tables:
             table.sparse = is_large(table) and processes() == 1
-        optimizer = LazyAdam(
-            self.model.parameters(), [table for table in tables if table.sparse], lr=self.hparams["learning_rate"]
-        )
+        lazy = [table for table in tables if table.sparse]
+        self.optimizer = LazyAdam(self.model.parameters(), lazy, lr=self.hparams["learning_rate"])
         steps = self.hparams["steps"]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 ** min(3 * step // steps, 2))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 ** min(3 * step // steps, 2))
+        return {"optimizer": self.optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def is_large(table: nn.Embedding) -> bool:
     """Whether LazyAdam can update a table, and does so faster than dense Adam."""
     weight = table.weight
+    if not isinstance(weight, nn.Parameter):  # computed from others, as under spectral_norm
+        return False
     fit = weight.device.type == "cpu" and weight.dtype == torch.float32 and not table.scale_grad_by_freq
     return fit and weight.numel() >= LAZY_SIZE

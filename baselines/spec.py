@@ -13,6 +13,8 @@ from datamodules.errors import UserError
 
 Value = bool | int | float | str
 
+LEARNING_RATE = 1e-3  # of Adam at the start, as in the released code, unless a run is told otherwise
+
 TRAINING = {
     "auxiliary_negatives": "popularity or uniform: what an auxiliary negative is drawn from",
     "auxiliary_draws": "fresh or once: whether every epoch draws auxiliary negatives anew",

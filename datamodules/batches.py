@@ -4,7 +4,7 @@
 resuming at step k needs no replay. Auxiliary negatives come from a generator seeded by (seed, epoch, batch).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from datamodules.batch import Batch
+from datamodules.protocol import BATCH_SIZE
 from datamodules.samples import Samples, Split
 
 WINDOW = 20  # batches; the released code sorts by length inside windows of this many (variants.md 14)
@@ -27,62 +28,58 @@ AuxiliaryDraws = Literal[
 
 
 class BatchMaker:
-    """Turns positions in a split into a padded batch."""
+    """Turns positions in a split into a padded batch; behaviours stay where they are, no split has a copy of them."""
 
     def __init__(self, samples: Samples, split: Split) -> None:
         users, items, categories = samples.known()
-        item_ids = np.arange(samples.item_count + 1) * items
-        self.category_of_id = np.where(categories[samples.item_category], samples.item_category, 0)
-        self.users = torch.from_numpy(np.where(users[split.user], split.user + 1, 0).astype(np.int64))
-        self.targets = torch.from_numpy(item_ids[split.item])
-        self.target_categories = torch.from_numpy(self.category_of_id[split.item].astype(np.int64))
-        self.labels = torch.from_numpy(split.label.astype(np.float32))
-        self.behaviours = item_ids[samples.items]
-        self.behaviour_categories = self.category_of_id[samples.items].astype(np.int64)
+        self.samples, self.split = samples, split
+        self.user_ids = np.where(users, np.arange(1, samples.users + 1), 0)
+        self.item_ids = np.arange(samples.item_count + 1) * items
+        self.category_of_id = np.where(categories[samples.item_category], samples.item_category, 0).astype(np.int64)
         self.starts = samples.starts(split)
         self.lengths = split.end - self.starts
-        self.item_ids = item_ids
 
     def make(
         self,
         index: NDArray[np.int64],
         negatives: NDArray[np.int32] | None,
         rng: np.random.Generator | None,
-        once: NDArray[np.int64] | None = None,
+        once: NDArray[np.int32] | None = None,
     ) -> Batch:
         """Return the batch of samples `index` (B,), auxiliary negatives drawn from the pool `negatives` (P,).
 
         `once` (M,), from `draw_once`, gives each behaviour the negative that it keeps.
         """
         lengths = self.lengths[index]
-        steps = np.arange(max(int(lengths.max(initial=0)), 1))
-        real = steps < lengths[:, None]  # (B, T)
-        positions = np.where(real, self.starts[index][:, None] + steps, 0)
-        history = self.behaviours[positions] * real
-        history_categories = self.behaviour_categories[positions] * real
+        within = np.arange(max(int(lengths.max(initial=0)), 1))
+        real = within < lengths[:, None]  # (B, T)
+        places = np.where(real, self.starts[index][:, None] + within, 0)
+        behaviours = self.samples.items[places]
+        history = self.item_ids[behaviours] * real
+        drawn: NDArray[np.integer[Any]]
         if negatives is None or rng is None:
             drawn = np.zeros_like(history)
         elif once is not None:
-            drawn = once[positions] * real
+            drawn = once[places] * real
         else:
             drawn = self._draw(history, real, negatives, rng)
-        at = torch.from_numpy(index)
+        target = self.split.item[index]
         return Batch(
-            user=self.users[at],
-            item=self.targets[at],
-            category=self.target_categories[at],
+            user=torch.from_numpy(self.user_ids[self.split.user[index]]),
+            item=torch.from_numpy(self.item_ids[target]),
+            category=torch.from_numpy(self.category_of_id[target]),
             history_items=torch.from_numpy(history),
-            history_categories=torch.from_numpy(history_categories),
+            history_categories=torch.from_numpy(self.category_of_id[behaviours] * real),
             lengths=torch.from_numpy(lengths),
             negative_items=torch.from_numpy(self.item_ids[drawn]),
-            negative_categories=torch.from_numpy(self.category_of_id[drawn].astype(np.int64) * real),
-            label=self.labels[at],
+            negative_categories=torch.from_numpy(self.category_of_id[drawn] * real),
+            label=torch.from_numpy(self.split.label[index].astype(np.float32)),
         )
 
-    def draw_once(self, negatives: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int64]:
+    def draw_once(self, negatives: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.int32]:
         """One auxiliary negative for each of the M behaviours, (M,)."""
-        real = np.ones((1, len(self.behaviours)), bool)
-        return self._draw(self.behaviours[None], real, negatives, rng).reshape(-1)
+        behaviours = self.item_ids[self.samples.items][None]
+        return self._draw(behaviours, np.ones_like(behaviours, bool), negatives, rng).reshape(-1).astype(np.int32)
 
     @staticmethod
     def _draw(
@@ -106,7 +103,7 @@ class TrainingBatches(Dataset[Batch]):
         samples: Samples,
         *,
         steps: int,
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         shuffle: bool,
         auxiliary_negatives: AuxiliaryNegatives,
         auxiliary_draws: AuxiliaryDraws = "fresh",
@@ -153,7 +150,7 @@ class TrainingBatches(Dataset[Batch]):
 class EvaluationBatches(Dataset[Batch]):
     """All samples of a split in a fixed order; `order` (N,) says which sample stands where."""
 
-    def __init__(self, samples: Samples, split: Split, batch_size: int = 128) -> None:
+    def __init__(self, samples: Samples, split: Split, batch_size: int = BATCH_SIZE) -> None:
         self.maker = BatchMaker(samples, split)
         self.batches = windowed(np.arange(len(split)), self.maker.lengths, batch_size, np.random.default_rng(0))
         self.order = np.concatenate(self.batches) if self.batches else np.arange(0)

@@ -10,7 +10,7 @@ from datamodules.batch import Batch
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches, TrainingBatches
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
-from datamodules.protocol import get_protocol
+from datamodules.protocol import BATCH_SIZE, get_protocol
 from datamodules.samples import Samples
 from datamodules.samples_file import prepare_samples
 
@@ -37,7 +37,7 @@ class InteractionsDataModule(pl.LightningDataModule):
         *,
         data_dir: str = "data",
         steps: int | None = None,
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         shuffle: bool = False,
         auxiliary_negatives: AuxiliaryNegatives = "popularity",
         auxiliary_draws: AuxiliaryDraws = "fresh",

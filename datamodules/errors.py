@@ -29,6 +29,15 @@ def blocks_writing(error: BaseException) -> bool:
     return False
 
 
+def cannot_write(what: object, error: OSError, otherwise: str = "choose another folder") -> UserError:
+    """Return the error for a file or folder that cannot be written, with what helps beside room and rights.
+
+    >>> print(cannot_write("to data", OSError(28, "No space left on device")))
+    cannot write to data: No space left on device. Make room, check the rights, or choose another folder.
+    """
+    return UserError(f"cannot write {what}: {error.strerror or error}. Make room, check the rights, or {otherwise}.")
+
+
 def printable(text: str) -> str:
     r"""Return `text` with its line breaks, and every other character that does not show as its number.
 

@@ -13,7 +13,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,7 @@ import pyarrow.parquet as pq
 
 from datamodules.errors import UserError
 from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again
-from datamodules.sources.spec import Counts, Int32, Int64, RawInteractions
-
-if TYPE_CHECKING:
-    from datamodules.sources.spec import DatasetSpec
+from datamodules.sources.spec import Counts, DatasetSpec, Int32, Int64, RawInteractions
 
 TABLE, NAMES = "interactions.parquet", "categories.json"
 SCHEMA = pa.schema(
@@ -117,7 +114,7 @@ def _sort(user: Int32, time: Int64, item: Int32) -> npt.NDArray[np.intp]:
     return np.argsort((user * np.int64(times) + since) * items + item)
 
 
-def write_interactions(raw: RawInteractions, spec: "DatasetSpec", folder: Path) -> Counts:
+def write_interactions(raw: RawInteractions, spec: DatasetSpec, folder: Path) -> Counts:
     """Write the canonical table and its manifest into `folder` and return the counts.
 
     The files are finished in a temporary folder first and the manifest moves last, so that a folder with a
@@ -136,6 +133,7 @@ def write_interactions(raw: RawInteractions, spec: "DatasetSpec", folder: Path) 
             "steps": spec.steps,
             "order_within_time": spec.order_within_time,
             "reader_version": READER_VERSION,
+            "source_version": spec.source_version,
             "inputs": raw.inputs,
             "counts": asdict(raw.counts),
             "malformed_lines": raw.malformed,

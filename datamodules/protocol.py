@@ -23,6 +23,8 @@ Negative = Literal[
 ]
 Selection = Literal["last", "validation", "test"]
 
+BATCH_SIZE = 128  # samples of a step, as in the released code, unless a run is told otherwise
+
 
 @dataclass(frozen=True)
 class Protocol:

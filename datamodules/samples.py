@@ -16,6 +16,7 @@ from datamodules.errors import UserError
 from datamodules.interactions import Interactions
 from datamodules.protocol import Protocol
 
+SAMPLER_VERSION = 1  # raised whenever the same interactions would give other samples under some protocol
 Ints = NDArray[np.int32]
 
 
@@ -84,6 +85,15 @@ class Samples:
         categories[self.item_category[items]] = True
         items[0] = categories[0] = False
         return users, items, categories
+
+    def unknown_items(self, split: Split) -> tuple[float, float]:
+        """Return the share of items that no training sample mentions among a split's positives and its negatives.
+
+        Where the two differ, the rule "the item is unknown" tells positives from negatives. An empty split gives 0, 0.
+        """
+        unknown = ~self.known()[1][split.item]
+        positive, negative = (unknown[split.label == label] for label in (1, 0))
+        return float(positive.mean()) if len(positive) else 0.0, float(negative.mean()) if len(negative) else 0.0
 
 
 def make_samples(interactions: Interactions, protocol: Protocol, order_within_time: bool = True) -> Samples:

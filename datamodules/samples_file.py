@@ -18,10 +18,10 @@ from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import UserError
 from datamodules.files.atomic import replacing
 from datamodules.files.lock import locked
-from datamodules.files.manifest import load_manifest
+from datamodules.files.manifest import MANIFEST, load_manifest
 from datamodules.interactions import load_interactions
 from datamodules.protocol import PROTOCOLS, Protocol, get_protocol
-from datamodules.samples import Samples, Split, arrays_of, digest, make_samples
+from datamodules.samples import SAMPLER_VERSION, Samples, Split, arrays_of, digest, make_samples
 
 FORMAT = 1  # of the file
 ARRAYS = {
@@ -42,6 +42,7 @@ def save_samples(samples: Samples, path: Path) -> None:
         arrays |= {f"{split}_{field}": getattr(getattr(samples, split), field) for field in FIELDS}
     header = {
         "format": FORMAT,
+        "sampler_version": SAMPLER_VERSION,
         "protocol": asdict(samples.protocol),
         "order_within_time": samples.order_within_time,
         "sha256": samples.sha256,
@@ -69,7 +70,7 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     spec = get_dataset(dataset, data_dir)
     folder = prepare_interactions(dataset, data_dir)
     manifest = load_manifest(folder)
-    path = folder / f"{protocol.name}-{protocol.hash}-{manifest['sha256'][:8]}.npz"
+    path = _path(folder, protocol)
     if not path.exists():
         with locked(path.with_suffix(".lease"), lambda holder: print(f"{dataset}: waiting for {holder}")):
             if not path.exists():
@@ -85,6 +86,22 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     return samples
 
 
+def stored_sha256(dataset: str, protocol_name: str, data_dir: Path) -> str | None:
+    """Return the hash that the samples on disk say they have, None where they are not made yet; nothing is made."""
+    folder = data_dir / dataset
+    if not (folder / MANIFEST).exists():
+        return None
+    path = _path(folder, get_protocol(protocol_name))
+    if not path.exists():
+        return None
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return str(json.loads(str(stored["header"]))["sha256"])
+
+
+def _path(folder: Path, protocol: Protocol) -> Path:
+    return folder / f"{protocol.name}-{protocol.hash}-{load_manifest(folder)['sha256'][:8]}.npz"
+
+
 def _read(path: Path) -> Samples:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # np.load alone leaks a bad file
         if any(member.compress_type != zipfile.ZIP_STORED for member in stored.zip.infolist()):
@@ -92,6 +109,9 @@ def _read(path: Path) -> Samples:
         header = json.loads(str(stored["header"]))
         if header["format"] != FORMAT:
             raise ValueError(f"it has format {header['format']}, this is format {FORMAT}")
+        version = header.get("sampler_version", 1)  # the first had no number
+        if version != SAMPLER_VERSION:
+            raise ValueError(f"it was made by sampler version {version}, this is version {SAMPLER_VERSION}")
         splits: dict[str, Any] = {
             name: Split(**{field: stored[f"{name}_{field}"] for field in FIELDS}) for name in SPLITS
         }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from benchmark.cli.app import app
-from benchmark.records.record import CHECKS
+from benchmark.records.record import FIELDS
 from datamodules.protocol import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
@@ -144,4 +144,4 @@ def test_the_page_on_the_command_line_is_what_the_program_says(tmp_path: Path) -
 def test_pages_name_all_that_there_is() -> None:
     protocols, records = ((ROOT / f"docs/{name}.md").read_text() for name in ("protocols", "records"))
     assert all(f"`{name}`" in protocols for name in PROTOCOLS)
-    assert all(f"`{field}`" in records for field in CHECKS)
+    assert all(f"`{field}`" in records for field in FIELDS)

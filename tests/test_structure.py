@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("baselines", "benchmark", "datamodules")
-MOST_LEVELS = 13  # the longest chain of imports inside benchmark/
+MOST_LEVELS = 12  # the longest chain of imports inside benchmark/
 MOST_MODULES = 12  # in one folder, __init__.py not counted
 Graph = Mapping[str, set[str]]  # a module -> the modules that it imports
 

@@ -1,6 +1,8 @@
 """What the kernels for float32 on the CPU share: how they are compiled, their block sizes, and their threads.
 
-Numba compiles on first use (some seconds, kept on disk afterwards) and needs no compiler to be installed.
+Numba compiles on first use (some seconds, kept on disk afterwards) and needs no compiler to be installed. Its cache
+does not see that a function of another file has changed: each file that calls functions of this one holds this file's
+hash as `CALLS`, so that it changes too (`tests/baselines/test_compiled.py` says when).
 """
 
 from collections.abc import Callable
@@ -22,7 +24,8 @@ Result = TypeVar("Result")
 BLOCK = 32  # rows of one matrix product: at the sizes here few enough for OpenBLAS to stay on the thread that calls it
 SMALLEST_CHUNK = 32  # rows or histories below which handing work to another thread costs more than it saves
 SETTINGS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
-# "contract" allows fused multiply-add; anything looser would let the compiler undo the rounding trick in `sigmoid`
+# "contract" allows fused multiply-add; anything looser would let the compiler undo the rounding trick in `sigmoid`.
+# No sum may have two products: which of them is fused can differ between code just compiled and code from the cache.
 jit = njit(fastmath={"contract"}, **SETTINGS)
 jit_sums = njit(fastmath={"contract", "reassoc"}, **SETTINGS)  # sums over an array are vectorised, in another order
 
@@ -65,7 +68,7 @@ def sigmoid(x: float) -> Any:
     f = y - (shifted - _ROUND)
     power = ONE + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * (_C6 + f * _C7))))))
     exponential = _float(types.int32(_bits(power) + (_bits(shifted) << types.int32(23))))
-    return ONE / (ONE + exponential)
+    return ONE / (ONE + exponential) if x == x else x  # bits of a NaN would be shifted too
 
 
 @jit

@@ -1,8 +1,7 @@
 """How sure an AUC is, and whether two rows differ.
 
 A measured AUC varies for two reasons: other test users would have been drawn, and another seed would have trained
-other weights. The spread over seeds stands in the tables as ± standard deviation, the interval over test users comes
-from `bootstrap.py`; this file has the test of two rows, which counts both.
+other weights. Every 95 % interval and every test of the project counts both, and comes from this file.
 
 Sources: DeLong, DeLong and Clarke-Pearson (1988), the variance of an AUC; Sun and Xu (2014), it by ranks; Obuchowski
 (1997), the same for samples that belong together, here the two of a user; Welch (1947) and Satterthwaite (1946),
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
-from benchmark.analysis.metrics import auc
 from benchmark.records.predictions import Scores
 
 Floats = NDArray[np.float64]
@@ -46,6 +44,11 @@ class Comparison(NamedTuple):
         half = float(student.ppf((1 + LEVEL) / 2, self.degrees)) * self.standard_error if self.standard_error else 0.0
         return Interval(self.difference - half, self.difference + half)
 
+    @property
+    def auc_interval(self) -> Interval:
+        """The 95 % interval of an AUC, which is its difference from 0: cut to [0, 1]."""
+        return Interval(*(min(max(end, 0.0), 1.0) for end in self.interval))
+
 
 def placements(scores: Scores) -> tuple[Floats, Floats]:
     """Return each positive's share of negatives below it and each negative's share of positives above it, (U,) (U,).
@@ -63,15 +66,15 @@ def placements(scores: Scores) -> tuple[Floats, Floats]:
     return above, below
 
 
-def user_terms(scores: Scores) -> Floats:
-    """Return what each user adds to the AUC's deviation, (U,), with mean 0; its variance / U is the AUC's.
+def user_terms(scores: Scores) -> tuple[float, Floats]:
+    """Return the AUC and what each user adds to its deviation, (U,), with mean 0; that one's variance / U is the AUC's.
 
     A user's positive and negative are scored by one history and are not independent, so their components are
     added up before the variance is taken (Obuchowski).
     """
     above, below = placements(scores)
-    terms: Floats = above + below - 2 * above.mean()
-    return terms
+    auc = float(above.mean())
+    return auc, above + below - 2 * auc
 
 
 def compare(first: Sequence[Scores], second: Sequence[Scores]) -> Comparison:
@@ -92,12 +95,9 @@ def compare(first: Sequence[Scores], second: Sequence[Scores]) -> Comparison:
     """
     if min(len(first), len(second)) < 2:
         raise ValueError(f"each row needs at least two seeds, got {len(first)} and {len(second)}")
-    users = len(first[0])
-    by_user = np.mean([user_terms(s) for s in second], axis=0) - np.mean([user_terms(s) for s in first], axis=0)
-    aucs = [np.array([auc(scores) for scores in seeds]) for seeds in (first, second)]
-    parts = [(by_user.var(ddof=1) / users, users - 1)]
-    parts += [(of_row.var(ddof=1) / len(of_row), len(of_row) - 1) for of_row in aucs]
-    return _t_test(float(aucs[1].mean() - aucs[0].mean()), parts)
+    (terms, aucs), (other_terms, other_aucs) = _by_user_and_seed(second), _by_user_and_seed(first)
+    parts = [_variance_of_mean(terms - other_terms), _variance_of_mean(aucs), _variance_of_mean(other_aucs)]
+    return _t_test(float(aucs.mean() - other_aucs.mean()), parts)
 
 
 def estimate(seeds: Sequence[Scores]) -> Comparison:
@@ -107,10 +107,17 @@ def estimate(seeds: Sequence[Scores]) -> Comparison:
     """
     if len(seeds) < 2:
         raise ValueError(f"at least two seeds are needed, got {len(seeds)}")
-    by_user = np.mean([user_terms(scores) for scores in seeds], axis=0)
-    aucs = np.array([auc(scores) for scores in seeds])
-    users = (by_user.var(ddof=1) / len(by_user), len(by_user) - 1)
-    return _t_test(float(aucs.mean()), [users, (aucs.var(ddof=1) / len(aucs), len(aucs) - 1)])
+    terms, aucs = _by_user_and_seed(seeds)
+    return _t_test(float(aucs.mean()), [_variance_of_mean(terms), _variance_of_mean(aucs)])
+
+
+def estimate_rule(scores: Scores) -> Comparison:
+    """Return a rule's AUC as its difference from 0: as `estimate`, but for the variance over seeds, which it has not.
+
+    The standard error is 0 for a single user, where none is known.
+    """
+    auc, terms = user_terms(scores)
+    return _t_test(auc, [_variance_of_mean(terms)] if len(terms) > 1 else [])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -127,6 +134,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
         corrected[index] = highest
     return corrected
+
+
+def _by_user_and_seed(seeds: Sequence[Scores]) -> tuple[Floats, Floats]:
+    """Return what each user adds to the deviation of the seeds' mean AUC, (U,), and the AUC of each seed, (seeds,)."""
+    aucs, terms = zip(*map(user_terms, seeds), strict=True)
+    return np.mean(terms, axis=0), np.array(aucs)
+
+
+def _variance_of_mean(values: Floats) -> tuple[float, int]:
+    """Return the variance of the mean of independent values, and its degrees of freedom."""
+    return float(values.var(ddof=1)) / len(values), len(values) - 1
 
 
 def _t_test(difference: float, parts: Sequence[tuple[float, int]]) -> Comparison:

@@ -2,7 +2,8 @@
 
 A model's AUC under a protocol says something about interests only as far as it is above what such rules reach.
 The rules read what a model is given (candidate, history, training users' behaviours) and, three of them, the
-catalogue rank of items, which no model is given but which behaviours in catalogue order give away.
+catalogue rank of items, which no model is given but which behaviours in catalogue order give away. They are measured
+once a data set and protocol, by every `dien-bench run`, and stand beside every table.
 """
 
 import json
@@ -17,8 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmark.analysis.bootstrap import REPLICATES, bootstrap_interval
-from benchmark.analysis.metrics import auc
+from benchmark.analysis.comparison import estimate_rule
 from benchmark.records.predictions import pair_scores
 from datamodules.errors import UNSHOWN, UserError
 from datamodules.samples import Samples, Split
@@ -37,7 +37,7 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class Probe:
-    """What one rule reaches: test AUC with its 95 % interval over test users, all in [0, 1]."""
+    """What one rule reaches: test AUC with its 95 % interval over test users (a rule has no seeds), all in [0, 1]."""
 
     name: str
     label: str
@@ -50,6 +50,11 @@ class Probe:
     def title(self) -> str:
         """The name as words."""
         return self.name.replace("-", " ")
+
+    @property
+    def line(self) -> str:
+        """What names it in a table of models: its title, or where candidates are unknown how many."""
+        return f"candidate {self.label}" if self.name == UNKNOWN else self.title
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,10 @@ class Probes:
     def fitted(self) -> Probe:
         """The rules together, fitted on training samples."""
         return next(probe for probe in self.probes if probe.name == FITTED)
+
+    def named(self, name: str) -> Probe | None:
+        """The rule of a name; None where a file of an earlier version lacks it."""
+        return next((probe for probe in self.probes if probe.name == name), None)
 
     @property
     def without_parameters(self) -> Probe:
@@ -134,34 +143,51 @@ def not_in_history(samples: Samples, split: Split) -> Floats:
     return np.asarray(_share(samples, split, np.arange(samples.item_count + 1)) == 0, np.float64)
 
 
+def unknown_item(samples: Samples, split: Split) -> Floats:
+    """(N,) 1 where no training sample mentions the candidate, which models then give row 0."""
+    _, known, _ = samples.known()
+    return np.asarray(~known[split.item], np.float64)
+
+
+CATALOGUE_RULE, UNKNOWN = "catalogue-order", "unknown-item"
 RULES = {
-    "catalogue-order": Rule("just behind the last behaviour in the catalogue", catalogue_order),
+    CATALOGUE_RULE: Rule("just behind the last behaviour in the catalogue", catalogue_order),
     "catalogue-distance": Rule("near the last behaviour in the catalogue", catalogue_distance),
     "catalogue-rank": Rule("late in the catalogue", catalogue_rank),
     "popularity": Rule("popular among training users", popularity),
     "same-category": Rule("in the last behaviour's category", same_category),
     "category-share": Rule("in a frequent category of the history", category_share),
     "not-in-history": Rule("new to the user", not_in_history),
+    UNKNOWN: Rule("in no training sample", unknown_item),
 }
+FITTED_RULES = [name for name in RULES if name != UNKNOWN]  # which is 0 throughout training
 FITTED = "logistic-regression"
 FITTED_LABEL = "all of these rules, weighted"
 
 
-def measure(dataset: str, samples: Samples, replicates: int = REPLICATES) -> Probes:
+def measure(dataset: str, samples: Samples) -> Probes:
     """Score every rule, and a logistic regression on them fitted on training samples, on the test samples."""
     scores = {name: rule.score(samples, samples.test) for name, rule in RULES.items()}
-    parameters = {name: 0 for name in RULES} | {FITTED: len(RULES) + 1}
+    parameters = {name: 0 for name in RULES} | {FITTED: len(FITTED_RULES) + 1}
     labels = {name: rule.label for name, rule in RULES.items()} | {FITTED: FITTED_LABEL}
-    scores[FITTED] = _fitted(samples, np.stack([scores[name] for name in RULES], axis=1))
+    positive, negative = (scores[UNKNOWN][samples.test.label == label].mean() for label in (1, 0))
+    labels[UNKNOWN] += f" ({positive:.1%} of test positives, {negative:.1%} of negatives)".replace("%", " %")
+    scores[FITTED] = _fitted(samples, np.stack([scores[name] for name in FITTED_RULES], axis=1))
     probes = []
     for name, score in scores.items():
-        pairs = pair_scores(samples.test.label, score)
-        interval = bootstrap_interval([pairs], replicates)
-        figures = (round(value, 6) for value in (auc(pairs), *interval))
+        found = estimate_rule(pair_scores(samples.test.label, score))
+        figures = (round(value, 6) for value in (found.difference, *found.auc_interval))
         probes.append(Probe(name, labels[name], parameters[name], *figures))
     return Probes(
         dataset, samples.protocol.name, samples.protocol.hash, samples.sha256, len(samples.test) // 2, tuple(probes)
     )
+
+
+def is_of(measured: Probes, samples: Samples) -> bool:
+    """Tell whether a measurement has every rule, on just these samples."""
+    names = {probe.name for probe in measured.probes}
+    place = (measured.protocol, measured.protocol_hash, measured.data_sha256)
+    return names == {*RULES, FITTED} and place == (samples.protocol.name, samples.protocol.hash, samples.sha256)
 
 
 def file_name(dataset: str, protocol: str) -> str:
@@ -230,9 +256,12 @@ def _share(samples: Samples, split: Split, kind: NDArray[Any]) -> Floats:
 
 def _fitted(samples: Samples, test: Floats) -> Floats:
     """(N,) log odds of test samples from a logistic regression on the rules' scores `test` (N, rules)."""
-    train = np.stack([RULES[name].score(samples, samples.train) for name in RULES], axis=1)
+    train = samples.train
     chosen = np.random.default_rng(0).permutation(len(train))[:FITTED_ON]
+    some = Split(train.user[chosen], train.end[chosen], train.item[chosen], train.label[chosen])
+    scores = {name: RULES[name].score(samples, some) for name in FITTED_RULES if name != "popularity"}
+    scores["popularity"] = popularity(samples, train)[chosen]  # which leaves out what a sample of `train` adds itself
     model = make_pipeline(StandardScaler(), LogisticRegression())
-    model.fit(train[chosen], samples.train.label[chosen])
+    model.fit(np.stack([scores[name] for name in FITTED_RULES], axis=1), some.label)
     log_odds: Floats = model.decision_function(test)
     return log_odds

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Literal, NamedTuple
 
-from benchmark.analysis.bootstrap import bootstrap_interval
-from benchmark.analysis.comparison import Comparison, Interval, compare, holm
+from benchmark.analysis.comparison import Comparison, Interval, compare, estimate, holm
 from benchmark.records.predictions import Scores, read_scores
 from benchmark.records.record import Record
 from datamodules.errors import UserError
 
+Relation = Literal["different", "not significantly different", "not tested"]
 REFERENCES = ("base-model", "din")  # every row is compared with these and with the row above it
 SIGNIFICANT = 0.05
+DIFFERENT: Relation = "different"
+NOT_DIFFERENT: Relation = "not significantly different"
+NOT_TESTED: Relation = "not tested"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,21 +30,20 @@ class Row:
     std: float | None  # unbiased, over seeds; None below two
     last: float | None  # mean test AUC at the last step
     inflation: float | None  # mean of the best test AUC minus the last: what choosing on test adds
-    interval: Interval | None  # of the mean, over test users; None without predictions
+    interval: Interval | None  # of the mean, 95 %, over test users and seeds; None below two seeds with predictions
     scores: tuple[Scores, ...]  # a seed each; empty where a seed has no predictions
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One row against another, with the p of its table's tests together."""
 
     comparison: Comparison
     p: float  # corrected by Holm
 
     @property
-    def is_open(self) -> bool:
-        """True where the two rows are not told apart."""
-        return self.p >= SIGNIFICANT
+    def relation(self) -> Relation:
+        """What the test says of the two rows."""
+        return DIFFERENT if self.p < SIGNIFICANT else NOT_DIFFERENT
 
 
 def summarise(records: Sequence[Record], model: str, label: str) -> Row:
@@ -63,7 +66,7 @@ def summarise(records: Sequence[Record], model: str, label: str) -> Row:
         std=stdev(aucs) if len(aucs) > 1 else None,
         last=fmean(lasts) if lasts else None,
         inflation=fmean(picked) if picked else None,
-        interval=bootstrap_interval(scores) if scores else None,
+        interval=estimate(scores).auc_interval if len(scores) > 1 else None,
         scores=scores,
     )
 
@@ -76,18 +79,47 @@ def differences(rows: Sequence[Row], references: Sequence[Row]) -> dict[tuple[st
     by Holm.
     """
     pairs = [*zip(rows, rows_above(rows), strict=True), *((row, other) for other in references for row in rows)]
+    tested = differences_of_pairs([(row, other) for row, other in pairs if other is not None])
+    for (model, other), (comparison, p) in list(tested.items()):
+        tested[other, model] = Difference(comparison._replace(difference=-comparison.difference), p)
+    return tested
+
+
+def differences_of_pairs(pairs: Sequence[tuple[Row, Row]]) -> dict[tuple[str, str], Difference]:
+    """Test the first row of each pair against the second, all together corrected by Holm.
+
+    Returns (model, other) -> mean AUC of the model minus the other's; each pair once, and those that cannot be tested
+    left out.
+    """
     found: dict[tuple[str, str], Comparison] = {}
     for row, other in pairs:
-        if other is None or row.model == other.model or (other.model, row.model) in found:
+        if row.model == other.model or (other.model, row.model) in found:
             continue
         if min(len(row.scores), len(other.scores)) > 1:
             found[row.model, other.model] = compare(other.scores, row.scores)
     corrected = holm([comparison.p for comparison in found.values()])
-    tested: dict[tuple[str, str], Difference] = {}
-    for ((model, other_model), comparison), p in zip(found.items(), corrected, strict=True):
-        tested[model, other_model] = Difference(comparison, p)
-        tested[other_model, model] = Difference(comparison._replace(difference=-comparison.difference), p)
-    return tested
+    return {pair: Difference(comparison, p) for (pair, comparison), p in zip(found.items(), corrected, strict=True)}
+
+
+def standing(rows: Sequence[Row]) -> dict[str, Relation | Literal["best"]]:
+    """Return how each filled row compares with the one of the highest mean, corrected by Holm.
+
+    That one itself is "best" where every other is significantly different; else it has what it has in common with
+    them: it is not significantly different from one of them, or not tested.
+    """
+    filled = sorted((row for row in rows if row.mean is not None), key=lambda row: -(row.mean or 0.0))
+    if len(filled) < 2:
+        return {}
+    first, *others = filled
+    tested = differences_of_pairs([(row, first) for row in others])
+    found = {row.model: relation_of(tested.get((row.model, first.model))) for row in others}
+    ties = [relation for relation in (NOT_DIFFERENT, NOT_TESTED) if relation in found.values()]
+    return {first.model: ties[0] if ties else "best", **found}
+
+
+def relation_of(test: Difference | None) -> Relation:
+    """Return what is known of two rows from their test, None where they were not tested."""
+    return NOT_TESTED if test is None else test.relation
 
 
 def rows_above(rows: Sequence[Row]) -> list[Row | None]:

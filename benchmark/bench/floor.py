@@ -1,127 +1,108 @@
-"""The arithmetic floor of a training step: its matrix products alone, counted from shapes and run on this machine.
+"""The floor of a training step: its matrix products alone, with the sizes that the model has, run on this machine.
 
-A product of (m, k) and (k, n) takes 2 m n k operations, and its backward pass two more products of as many: the
-gradients of both factors. Counted are real behaviours only, no padding, and the least that the equations need:
-
-- what depends on the target alone is multiplied once a sample, not once a behaviour (first layer of the attention);
-- what depends on h_t alone is multiplied once, not once for the behaviour and once for its negative (auxiliary head);
-- the state before the first step is zero, so a history of L behaviours needs L - 1 products with the state.
-
-Look-ups, element-wise functions, sums over steps and Adam over the tables come on top of the floor.
+Torch's products are recorded by its own counter while a model takes a step. The compiled kernels are no operations of
+torch, so each has a formula here. Counted are real behaviours only, no padding; the state in front of the first
+position is zero, so a history of L behaviours needs L - 1 products with the state. Look-ups, element-wise functions,
+products with a single vector outside the kernels, sums over positions and Adam come on top of the floor.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-EMBEDDING, HIDDEN = 18, 36
-ROWS = ("base-model", "wide-deep", "pnn", "din", "gru-attention", "aigru", "agru", "augru", "dien")
+from baselines.layers.attention import MLPAttention
+from baselines.layers.auxiliary import MLPAuxiliaryLoss
+from baselines.layers.recurrent import RecurrentLayer
+from baselines.lightning_module import CTRModule
+from datamodules.batch import Batch
 
 
-@dataclass(frozen=True)
-class Product:
-    """`times` products of (m, k) and one (k, n), in the forward pass, one after the other."""
+class Product(NamedTuple):
+    """`times` products of (m, k) and (k, n), one after the other."""
 
     m: int
     k: int
     n: int
     times: int = 1
 
-    @property
-    def operations(self) -> int:
-        """Operations forward and backward."""
-        return 3 * 2 * self.m * self.k * self.n * self.times
+
+def products_of(module: CTRModule, batch: Batch) -> list[Product]:
+    """Return the matrix products of a training step on a batch, forward and backward, in float32 on the CPU.
+
+    Convolutions and torch's fused attention, which no row has, are left out. The module's gradients are dropped.
+    """
+    found: list[Product] = []
+
+    def record(left: Any, right: Any, *_: Any, **__: Any) -> int:
+        found.append(Product(left[-2], left[-1], right[-1], left[0] if len(left) == 3 else 1))
+        return 0
+
+    def record_sum(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
+        return record(left, right)
+
+    aten = torch.ops.aten
+    formulas = {aten.mm: record, aten.bmm: record, aten.addmm: record_sum, aten.baddbmm: record_sum}
+    hooks = [
+        part.register_forward_hook(lambda part, inputs, _: found.extend(in_kernel(part, inputs)))
+        for part in module.modules()
+        if isinstance(part, (RecurrentLayer, MLPAttention, MLPAuxiliaryLoss))
+    ]
+    with FlopCounterMode(display=False, custom_mapping=formulas):
+        module.train().training_step(batch, 0).backward()  # type: ignore[no-untyped-call]
+    for hook in hooks:
+        hook.remove()
+    module.zero_grad(set_to_none=True)
+    return [product for product in found if operations([product])]
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What of a batch decides its operations."""
-
-    samples: int  # B
-    behaviours: int  # sum of the lengths
-    followed: int  # behaviours with one behind them: sum of the lengths less 1, at least 0
-
-    @staticmethod
-    def of(lengths: Tensor) -> "Shape":
-        """Return the shape of a batch from its lengths (B,).
-
-        >>> Shape.of(torch.tensor([3, 0, 1]))
-        Shape(samples=3, behaviours=4, followed=2)
-        """
-        followed = int((lengths - 1).clamp(min=0).sum())
-        return Shape(len(lengths), int(lengths.sum()), followed)
+def in_kernel(layer: nn.Module, inputs: Any) -> list[Product]:
+    """Return what the compiled kernel of a layer multiplies, given what the layer's `forward` is given."""
+    if isinstance(layer, RecurrentLayer):
+        x, packing = inputs[:2]
+        return recurrence(layer.hidden_size, packing.first, len(x) - packing.first)
+    assert isinstance(layer, (MLPAttention, MLPAuxiliaryLoss))
+    if isinstance(layer, MLPAttention):  # on [k, q k] of each behaviour; what meets q alone is torch's product
+        rows, size = len(inputs[1]), 2 * inputs[1].shape[1]
+    else:  # on behaviours and negatives; what meets h alone is torch's product
+        rows, size = 2 * len(inputs[2]), inputs[2].shape[1]
+    sizes = [size, layer.first.out_features, layer.second.out_features, 1]
+    return [product for k, n in pairwise(sizes) for product in both_ways(rows, k, n)]
 
 
-def row_products(row: str, variant: str, shape: Shape) -> list[Product] | None:
-    """Return the forward products of a row's training step on a batch; None for a model that is no row of ours."""
-    if row not in ROWS:
-        return None
-    official, e, h = variant == "official", EMBEDDING, HIDDEN
-    if row in ("base-model", "wide-deep", "pnn"):
-        inputs = {"base-model": 5 * e, "wide-deep": 5 * e, "pnn": 7 * e} if official else {"pnn": 4 * e + 6}
-        wide = [Product(shape.samples, 6 * e, 2)] if official and row == "wide-deep" else []
-        return [*_top(inputs.get(row, 4 * e), official, shape), *wide]
-    if row == "din":
-        top = _top((9 if official else 4) * e, official, shape)
-        return [*_attention_mlp(2 * e, 2 * e, False, shape), *top]
-    attention = _attention_mlp(2 * e, h, True, shape) if official else _attention_bilinear(2 * e, h, shape)
-    top = _top((7 if official else 2) * e + h, official, shape)
-    layers = [*recurrent_layer(2 * e, h, shape), *recurrent_layer(h, h, shape)]
-    auxiliary = _auxiliary_mlp(h, 2 * e, shape) if row == "dien" and official else []
-    return [*layers, *attention, *auxiliary, *top]
+def recurrence(hidden: int, first: int, rest: int) -> list[Product]:
+    """U h of `rest` behaviours behind the `first` of their histories: as few and large products as there can be."""
+    times, fewer = divmod(rest, first)
+    parts = [(first, times), (fewer, 1)]
+    return [product for m, times in parts for product in both_ways(m, hidden, 3 * hidden, times)]
 
 
-def recurrent_layer(inputs: int, hidden: int, shape: Shape) -> list[Product]:
-    """W i for all behaviours at once, and U h step by step."""
-    return [Product(shape.behaviours, inputs, 3 * hidden), *recurrence(hidden, shape)]
-
-
-def recurrence(hidden: int, shape: Shape) -> list[Product]:
-    """U h of every behaviour but the first, in products over all samples and a rest: as few and large as it can be."""
-    times, rest = divmod(shape.followed, shape.samples)
-    parts = ((shape.samples, times), (rest, 1))
-    return [Product(m, hidden, 3 * hidden, times) for m, times in parts if m and times]
-
-
-def _attention_mlp(query: int, key: int, project: bool, shape: Shape) -> list[Product]:
-    """80-40-1 on [q, k, q - k, q k]: two of the four parts meet q alone, two a behaviour."""
-    behaviours = shape.behaviours
-    projection = [Product(shape.samples, query, key)] if project else []
-    layers = [Product(behaviours, 2 * key, 80), Product(behaviours, 80, 40), Product(behaviours, 40, 1)]
-    return [*projection, Product(shape.samples, key, 80), *layers]
-
-
-def _attention_bilinear(query: int, key: int, shape: Shape) -> list[Product]:
-    """h W e: W e once a sample; the inner product with h is element-wise."""
-    return [Product(shape.samples, query, key)]
-
-
-def _auxiliary_mlp(hidden: int, behaviour: int, shape: Shape) -> list[Product]:
-    """100-50-1 on [h, e] of behaviours and negatives: of two outputs the difference alone counts."""
-    both = 2 * shape.followed
-    first = [Product(shape.followed, hidden, 100), Product(both, behaviour, 100)]
-    return [*first, Product(both, 100, 50), Product(both, 50, 1)]
-
-
-def _top(inputs: int, official: bool, shape: Shape) -> list[Product]:
-    """200-80-output."""
-    samples = shape.samples
-    return [Product(samples, inputs, 200), Product(samples, 200, 80), Product(samples, 80, 2 if official else 1)]
+def both_ways(m: int, k: int, n: int, times: int = 1) -> list[Product]:
+    """Return a product that is taken forward, and those of its gradients: the right factor's is taken once."""
+    found = [Product(m, k, n, times), Product(m, n, k, times), Product(k, m * times, n)]
+    return [product for product in found if operations([product])]
 
 
 def operations(products: list[Product]) -> int:
-    """Return the operations of products, forward and backward."""
-    return sum(product.operations for product in products)
+    """Return multiplications and additions of products.
+
+    >>> operations([Product(2, 3, 5, times=7)])
+    420
+    """
+    return sum(2 * m * k * n * times for m, k, n, times in products)
 
 
 def runner(products: list[Product]) -> Callable[[], None]:
-    """Return a function that runs the products, forward and backward, in float32 and nothing else.
+    """Return a function that runs products in float32 and nothing else.
 
     Memory is taken beforehand. What the function takes is the floor's time on this machine at these sizes.
     """
-    calls = [call for product in products for call in _calls(product) if product.operations]
+    calls: list[tuple[int, Tensor, Tensor, Tensor]] = [
+        (times, torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)) for m, k, n, times in products
+    ]
 
     def run() -> None:
         for times, left, right, out in calls:
@@ -129,13 +110,3 @@ def runner(products: list[Product]) -> Callable[[], None]:
                 torch.mm(left, right, out=out)
 
     return run
-
-
-def _calls(product: Product) -> list[tuple[int, Tensor, Tensor, Tensor]]:
-    """Return times, factors and result of the forward product and both backward products."""
-    m, k, n, times = product.m, product.k, product.n, product.times
-    left, right, grad = torch.randn(m, k), torch.randn(k, n), torch.randn(m, n)
-    forward = (times, left, right, torch.empty(m, n))
-    of_left = (times, grad, right.T.contiguous(), torch.empty(m, k))
-    after = torch.randn(k, m * times)  # all steps' states side by side
-    return [forward, of_left, (1, after, torch.randn(m * times, n), torch.empty(k, n))]

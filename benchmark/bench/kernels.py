@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from baselines.layers.packing import packing_of
 from baselines.layers.recurrence import recurrence, reference
 from baselines.layers.recurrent import RecurrentLayer
-from benchmark.bench.floor import HIDDEN, Shape, operations, recurrent_layer, runner
+from benchmark.bench.floor import both_ways, operations, runner
 from benchmark.bench.floor import recurrence as recurrence_products
 from benchmark.bench.timing import Timer, ratio, summarise
+from datamodules.protocol import BATCH_SIZE
 
-BATCH = 128
+BATCH, HIDDEN = BATCH_SIZE, 36
 
 
 class Gate(NamedTuple):
@@ -33,7 +34,7 @@ GATES = (
 
 
 def measure(quick: bool, timer: Timer) -> list[dict[str, Any]]:
-    """Return a line a gate and length T; times in milliseconds for a batch of 128 full histories, H = 36."""
+    """Return a line a gate and length T; times in milliseconds for a batch of full histories."""
     return [_measure(gate, steps, timer) for steps in ((8, 20) if quick else (8, 20, 100)) for gate in GATES]
 
 
@@ -48,8 +49,7 @@ def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
     p, q = (term.requires_grad_(gate.name != "gru") for term in (p, q))
     grad = torch.randn(steps * BATCH, HIDDEN)
     leaves = [projected, weight, p, q]
-    shape = Shape.of(lengths)
-    products = recurrence_products(HIDDEN, shape)
+    products = recurrence_products(HIDDEN, BATCH, (steps - 1) * BATCH)
     sides: dict[str, Callable[[], object]] = {
         "ours": lambda: _both_ways(recurrence(projected, weight, p, q, sizes, gate.reset_after), grad, leaves),
         "loop": lambda: _both_ways(
@@ -59,9 +59,9 @@ def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
     }
     if gate.name == "gru":
         sides |= _layers(lengths, steps)
-        sides["layer_floor"] = runner(recurrent_layer(HIDDEN, HIDDEN, shape))
+        sides["layer_floor"] = runner([*both_ways(steps * BATCH, HIDDEN, 3 * HIDDEN), *products])
     seconds = timer.interleave(sides, warm_up=2)
-    count = operations(products)
+    count, layers = operations(products), "layer" in seconds
     line: dict[str, Any] = {
         "gate": gate.name,
         "reset_after": gate.reset_after,
@@ -69,13 +69,13 @@ def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
         "hidden": HIDDEN,
         "steps": steps,
         "operations": count,
-        "matrix_gflops": round(count / summarise(seconds["floor"]).median / 1e9, 2),
-        "loop_over_ours": ratio(seconds["loop"], seconds["ours"]).as_dict(),
-        "ours_over_floor": ratio(seconds["ours"], seconds["floor"]).as_dict(),
-        "nn_gru_over_layer": ratio(seconds["nn_gru"], seconds["layer"]).as_dict() if "layer" in seconds else None,
+        "matrix_gflops": round(count / summarise(seconds["floor"])["median"] / 1e9, 2),
+        "loop_over_ours": ratio(seconds["loop"], seconds["ours"]),
+        "ours_over_floor": ratio(seconds["ours"], seconds["floor"]),
+        "nn_gru_over_layer": ratio(seconds["nn_gru"], seconds["layer"]) if layers else None,
     }
     for name in ("ours", "loop", "floor", "layer", "nn_gru", "layer_floor"):
-        line[f"{name}_ms"] = summarise(seconds[name]).scaled(1e3).as_dict() if name in seconds else None
+        line[f"{name}_ms"] = summarise(seconds[name], 1e3) if name in seconds else None
     return line
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmark.bench.kernels import BATCH, HIDDEN
 from benchmark.bench.timing import BUSY
 from benchmark.report.render import Section, Table
+from benchmark.runs.config import EVALUATE_EVERY
 
 Line = Mapping[str, Any]
 Columns = dict[str, Callable[[Line], str]]
@@ -12,7 +14,7 @@ Columns = dict[str, Callable[[Line], str]]
 NOTES = (
     "Medians of repeated measurements [quartiles]; both sides of a ratio took turns, it is the median of their rounds.",
     "floor: the matrix products alone, forward and backward, of real behaviours only, run in the same rounds at the "
-    "model's own sizes. Look-ups, element-wise functions and Adam come on top.",
+    "sizes that torch's counter sees. Look-ups, element-wise functions and Adam come on top.",
 )
 NOTE_PEERS = (
     "padding fixed, Adam own: the peer's own way; padding batch: as our batches, to each one's longest history; Adam "
@@ -49,25 +51,24 @@ def as_table(result: Line) -> Table:
     return Table(f"Speed{quick}", tuple(sections), tuple(notes), ())
 
 
-def _spread(key: str, digits: int = 2, unit: str = "") -> Callable[[Line], str]:
+def _spread(key: str, digits: int = 2) -> Callable[[Line], str]:
     """A median with its quartiles; empty where there is none."""
 
     def cell(line: Line) -> str:
-        value = line[key]
-        if value is None:
-            return ""
-        median, lower, upper = (f"{value[name]:,.{digits}f}" for name in ("median", "lower", "upper"))
-        return f"{median}{unit} [{lower}, {upper}]"
+        median, lower, upper = (_median(key, digits, of=name)(line) for name in ("median", "lower", "upper"))
+        return f"{median} [{lower}, {upper}]" if median else ""
 
     return cell
 
 
-def _median(key: str, digits: int = 2, factor: float = 1, unit: str = "") -> Callable[[Line], str]:
+def _median(key: str, digits: int = 2, factor: float = 1, unit: str = "", of: str = "median") -> Callable[[Line], str]:
+    """A median, or a plain number; empty where there is none."""
+
     def cell(line: Line) -> str:
         value = line[key]
         if value is None:
             return ""
-        return f"{(value['median'] if isinstance(value, Mapping) else value) * factor:,.{digits}f}{unit}"
+        return f"{(value[of] if isinstance(value, Mapping) else value) * factor:,.{digits}f}{unit}"
 
     return cell
 
@@ -107,7 +108,7 @@ PHASES: Columns = {
     "step, ms": _spread("step_ms"),
     "look-ups": _median("look_up_ms"),
     "recurrences": _median("recurrence_ms"),
-    "MLPs over steps": _median("mlp_ms"),
+    "attention, auxiliary loss": _median("mlp_ms"),
     "Adam": _median("adam_ms"),
     "the rest": _median("rest_ms"),
 }
@@ -154,9 +155,12 @@ PEERS: Columns = {
 }
 SECTIONS: dict[str, tuple[str, Columns]] = {
     "workloads": ("Samples, with the rows of the tables", WORKLOADS),
-    "kernels": ("Recurrences alone, forward and backward, B = 128, H = 36, full histories", KERNELS),
-    "train": ("One optimiser step; evaluation: one pass over the test split, its share at one every 100 steps", TRAIN),
-    "phases": ("Where a step's time goes, ms; the rest: torch's products, element-wise operations, autograd", PHASES),
+    "kernels": (f"Recurrences alone, forward and backward, B = {BATCH}, H = {HIDDEN}, full histories", KERNELS),
+    "train": (
+        f"One optimiser step; evaluation: one pass over the test split, its share at one every {EVALUATE_EVERY} steps",
+        TRAIN,
+    ),
+    "phases": ("Where a step's time goes, ms; the rest: the top MLP, other operations of torch, autograd", PHASES),
     "batches": ("Making training batches", BATCHES),
     "prepare": ("Preparing generated raw files in the Amazon layout", PREPARE),
     "peers": ("DIEN as others built it, one optimiser step on the same batches", PEERS),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from baselines import MODELS, load
-from benchmark.bench import batches, kernels, phases, train, workloads
+from benchmark.bench import kernels, phases, train, workloads
 from benchmark.bench.peers import compare as peers
 from benchmark.bench.prepare import measure as prepare
 from benchmark.bench.report import as_table
@@ -21,9 +21,9 @@ from benchmark.runs.result import commit
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError, unknown_name
 from datamodules.files.atomic import write_atomically
-from datamodules.protocol import get_protocol
+from datamodules.protocol import BATCH_SIZE, get_protocol
 
-FORMAT = 1  # of bench.json
+FORMAT = 2  # of bench.json; in 1, phases had the compiled kernels alone
 PARTS = ("kernels", "train", "phases", "batches", "prepare", "peers")
 DEFAULT_PARTS = PARTS[:5]  # peers need an environment of their own
 
@@ -39,7 +39,7 @@ class BenchConfig:
     repeats: int = 7
     clock: Clock = "wall"
     quick: bool = False
-    batch_size: int = 128
+    batch_size: int = BATCH_SIZE
     dataset: str | None = None
     protocol: str = "arxiv-v1"
     data_dir: str = "data"
@@ -112,29 +112,22 @@ def as_in_a_run(threads: int) -> Iterator[None]:
 
 def _measure(config: BenchConfig, timer: Timer, report: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
     """Return the lines of each part, in the order of `PARTS`."""
-    parts: dict[str, list[dict[str, Any]]] = {}
     found = _workloads(config) if {"train", "phases", "batches", "peers"} & set(config.parts) else []
-    if found:
-        parts["workloads"] = [workload.describe() for workload in found]
+    rows = [(workload, model) for workload in found for model in config.models]
+    variant, size = config.variant, config.batch_size
+    work: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "kernels": lambda: kernels.measure(config.quick, timer),
+        "train": lambda: [train.measure(workload, model, variant, size, timer) for workload, model in rows],
+        "phases": lambda: [phases.measure(workload, model, variant, size, timer) for workload, model in rows],
+        "batches": lambda: [train.measure_batches(workload, variant, size, timer) for workload in found],
+        "prepare": lambda: [prepare.measure(config.reviews, timer)],
+        "peers": lambda: peers.measure(found, variant, size, timer, config.peers_python, report),
+    }
+    parts = {"workloads": [workload.describe() for workload in found]} if found else {}
     for part in PARTS:
-        if part not in config.parts:
-            continue
-        report(f"measuring {part} ...")
-        if part == "kernels":
-            parts[part] = kernels.measure(config.quick, timer)
-        elif part in ("train", "phases"):
-            measure = train.measure if part == "train" else phases.measure
-            parts[part] = [
-                measure(workload, model, config.variant, config.batch_size, timer)
-                for workload in found
-                for model in config.models
-            ]
-        elif part == "batches":
-            parts[part] = [batches.measure(workload, config.variant, config.batch_size, timer) for workload in found]
-        elif part == "prepare":
-            parts[part] = [prepare.measure(config.reviews, timer)]
-        else:
-            parts[part] = peers.measure(found, config.variant, config.batch_size, config.peers_python, timer, report)
+        if part in config.parts:
+            report(f"measuring {part} ...")
+            parts[part] = work[part]()
     return parts
 
 

@@ -7,8 +7,8 @@ reversed from round to round, and a ratio is the median of the rounds' own ratio
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,41 +23,26 @@ Clock = Literal[
 SETTINGS = ("OMP_NUM_THREADS", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Median and quartiles of repeated measurements, in the unit of these."""
-
-    median: float
-    lower: float  # quartile
-    upper: float  # quartile
-    repeats: int
-
-    def scaled(self, factor: float) -> "Summary":
-        """Return the summary of the measurements times `factor`, above 0."""
-        return Summary(self.median * factor, self.lower * factor, self.upper * factor, self.repeats)
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the fields, for JSON."""
-        return asdict(self)
+Summary = dict[str, float]  # median, lower and upper quartile, and how many repeats they are of
 
 
-def summarise(values: list[float]) -> Summary:
-    """Return median and quartiles (linear between values) of at least one value.
+def summarise(values: Sequence[float], factor: float = 1) -> Summary:
+    """Return median and quartiles (linear between values) of at least one value, times `factor` above 0.
 
-    >>> summarise([3.0, 1.0, 2.0])
-    Summary(median=2.0, lower=1.5, upper=2.5, repeats=3)
+    >>> summarise([3.0, 1.0, 2.0], factor=2)
+    {'median': 4.0, 'lower': 3.0, 'upper': 5.0, 'repeats': 3}
     """
-    lower, median, upper = np.percentile(values, [25, 50, 75]).tolist()
-    return Summary(median, lower, upper, len(values))
+    lower, median, upper = (np.percentile(values, [25, 50, 75]) * factor).tolist()
+    return {"median": median, "lower": lower, "upper": upper, "repeats": len(values)}
 
 
-def ratio(numerator: list[float], denominator: list[float]) -> Summary:
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Summary:
     """Return the summary of the rounds' own ratios.
 
-    >>> ratio([2.0, 9.0], [1.0, 3.0]).median
+    >>> ratio([2.0, 9.0], [1.0, 3.0])["median"]
     2.5
     """
-    return summarise([a / b for a, b in zip(numerator, denominator, strict=True)])
+    return summarise([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -117,6 +102,6 @@ def machine(threads: int) -> dict[str, Any]:
 
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
+    lines = information.read_text("utf-8", "replace").splitlines() if information.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

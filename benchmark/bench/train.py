@@ -1,4 +1,4 @@
-"""One optimiser step of every row, and what evaluating as often as the released code does costs beside it."""
+"""One optimiser step of every row, making its batches, and what evaluating as often as the released code does costs."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -7,12 +7,13 @@ import torch
 
 from baselines import model_label
 from baselines.lightning_module import CTRModule
-from benchmark.bench.floor import Shape, operations, row_products, runner
+from benchmark.bench.floor import operations, products_of, runner
 from benchmark.bench.timing import Timer, ratio, summarise
-from benchmark.bench.workloads import STEPS, Workload, batches_of
-from benchmark.runs.train import EVALUATE_EVERY
+from benchmark.bench.workloads import Workload, batches_of
+from benchmark.runs.config import EVALUATE_EVERY
 from datamodules.batch import Batch
 from datamodules.batches import TrainingBatches
+from datamodules.sources.amazon import ELECTRONICS_STEPS
 
 
 class Step:
@@ -55,10 +56,10 @@ class Step:
 
 
 class Round:
-    """The batches of one measurement and their floor; `begin` changes to those of another."""
+    """The batches of one measurement and, given a module to count on, their floor; `begin` changes to another's."""
 
-    def __init__(self, data: TrainingBatches, window: int, row: str, variant: str) -> None:
-        self.data, self.window, self.row, self.variant = data, window, row, variant
+    def __init__(self, data: TrainingBatches, window: int, counted: CTRModule | None = None) -> None:
+        self.data, self.window, self.counted = data, window, counted
         self.operations: list[int] = []  # of every measurement begun
         self.samples: list[int] = []
         self.begin(0)
@@ -68,10 +69,10 @@ class Round:
         self.number = number
         self.batches = list(self.fresh())
         self.samples.append(sum(len(batch.label) for batch in self.batches))
-        found = [row_products(self.row, self.variant, Shape.of(batch.lengths)) for batch in self.batches]
-        products = [product for of_batch in found if of_batch for product in of_batch]
-        self.operations.append(operations(products))
-        self.run_products = runner(products)
+        if self.counted is not None:
+            products = [product for batch in self.batches for product in products_of(self.counted, batch)]
+            self.operations.append(operations(products))
+            self.run_products = runner(products)
 
     def fresh(self) -> Iterator[Batch]:
         """Make the batches once more, one after the other."""
@@ -83,36 +84,49 @@ def measure(workload: Workload, model: str, variant: str, batch_size: int, timer
 
     Steps are those of the middle of a run.
     A measurement is a window of batches (short and long ones), divided by their number. The evaluation makes its
-    batches on the way too, as in a run; its share of the time is that of an evaluation every 100 steps.
+    batches on the way too, as in a run; its share of the time is that of an evaluation as often as in a run.
     """
-    row, window = model_label(model), workload.window
-    step, test = Step(workload.module(model, variant)), workload.evaluation(batch_size)
-    now = Round(workload.training(variant, batch_size, timer.repeats + 1), window, row, variant)
+    window, test = workload.window, workload.evaluation(batch_size)
+    step = Step(workload.module(model, variant))
+    data = workload.training(variant, batch_size, timer.repeats + 1)
+    now = Round(data, window, workload.module(model, variant))
     step.train(now.batches)
-    step.advance(STEPS // 2)
+    step.advance(ELECTRONICS_STEPS // 2)
     sides: dict[str, Callable[[], object]] = {
         "step": lambda: step.train(now.batches),
         "step_with_batch": lambda: step.train(now.fresh()),
         "evaluation": lambda: step.evaluate(test[number] for number in range(len(test))),
+        "floor": lambda: now.run_products(),
     }
-    if now.operations[0]:
-        sides["floor"] = lambda: now.run_products()
     seconds = timer.interleave(sides, now.begin)
     counted, samples = now.operations[-timer.repeats :], now.samples[-timer.repeats :]
     trained = [EVALUATE_EVERY / window * value for value in seconds["step_with_batch"]]
     whole = [a + b for a, b in zip(seconds["evaluation"], trained, strict=True)]
-    rates = [count / value for count, value in zip(samples, seconds["step_with_batch"], strict=True)]
-    line: dict[str, Any] = {"workload": workload.name, "model": row, "variant": variant, "batch": batch_size}
-    for name in ("step", "step_with_batch"):
-        line[f"{name}_ms"] = summarise(seconds[name]).scaled(1e3 / window).as_dict()
-    line["samples_per_second"] = summarise(rates).as_dict()
-    line["evaluation_seconds"] = summarise(seconds["evaluation"]).as_dict()
-    line["evaluation_share"] = ratio(seconds["evaluation"], whole).as_dict()
-    line |= dict.fromkeys(("operations_a_step", "matrix_gflops", "floor_ms", "step_over_floor"))
-    if "floor" in seconds:
-        speeds = [count / value / 1e9 for count, value in zip(counted, seconds["floor"], strict=True)]
-        line["operations_a_step"] = round(sum(counted) / len(counted) / window)
-        line["matrix_gflops"] = round(summarise(speeds).median, 2)
-        line["floor_ms"] = summarise(seconds["floor"]).scaled(1e3 / window).as_dict()
-        line["step_over_floor"] = ratio(seconds["step"], seconds["floor"]).as_dict()
-    return line
+    return {
+        "workload": workload.name,
+        "model": model_label(model),
+        "variant": variant,
+        "batch": batch_size,
+        "step_ms": summarise(seconds["step"], 1e3 / window),
+        "step_with_batch_ms": summarise(seconds["step_with_batch"], 1e3 / window),
+        "samples_per_second": ratio(samples, seconds["step_with_batch"]),
+        "evaluation_seconds": summarise(seconds["evaluation"]),
+        "evaluation_share": ratio(seconds["evaluation"], whole),
+        "operations_a_step": round(sum(counted) / len(counted) / window),
+        "matrix_gflops": round(ratio(counted, seconds["floor"])["median"] / 1e9, 2),
+        "floor_ms": summarise(seconds["floor"], 1e3 / window),
+        "step_over_floor": ratio(seconds["step"], seconds["floor"]),
+    }
+
+
+def measure_batches(workload: Workload, variant: str, batch_size: int, timer: Timer) -> dict[str, Any]:
+    """Return milliseconds to make a batch, and samples a second; without matrix products there is no floor."""
+    now = Round(workload.training(variant, batch_size, timer.repeats + 1), workload.window)
+    seconds = timer.interleave({"make": lambda: list(now.fresh())}, before=now.begin)["make"]
+    return {
+        "workload": workload.name,
+        "batch": batch_size,
+        "batch_ms": summarise(seconds, 1e3 / workload.window),
+        "samples_per_second": ratio(now.samples[-timer.repeats :], seconds),
+        "floor_ms": None,
+    }

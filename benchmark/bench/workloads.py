@@ -1,17 +1,23 @@
 """What the models are timed on: samples of Electronics' size, samples with full histories, or a prepared data set.
 
-The paper's Electronics has 192,403 users, 63,001 items, 801 categories and 1,689,188 reviews, 8.8 a user, at least 5.
-A user here has 5 + floor(x) behaviours with x of a Pareto distribution (type II, shape 3: a geometric one with a heavy
-tail) whose scale gives that mean. One is the target, so histories have 7.8 behaviours on average; the protocol cuts
-them to the newest 100. The quantiles come out near those of a real 5-core set of about that mean: median 7, 90 % 14,
-99 % 35, against 6, 13 and 32 in Sports (8.3 a user). Items are popular by a power law; all occur.
+The paper's Electronics has 8.8 reviews a user, at least 5. A user here has 5 + floor(x) behaviours with x of a Pareto
+distribution (type II, shape 3: a geometric one with a heavy tail) whose scale gives a data set's mean. One is the
+target, so histories have 7.8 behaviours on average; the protocol cuts them to the newest 100. The quantiles come out
+near those of a real 5-core set of about that mean: median 7, 90 % 14, 99 % 35, against 6, 13 and 32 in Sports (8.3 a
+user). Items are popular by a power law; all occur.
+
+`python -m benchmark.bench.workloads clicks.parquet` writes the same behaviours as a click log of Electronics' size.
+`dien-bench import` makes a data set of it, on which whole runs are timed; AUC on it means nothing.
 """
 
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
@@ -19,23 +25,26 @@ from baselines.lightning_module import CTRModule
 from benchmark.runs.config import RunConfig
 from datamodules.batch import Batch
 from datamodules.batches import WINDOW, EvaluationBatches, TrainingBatches
+from datamodules.datasets import get_dataset
 from datamodules.interactions import Interactions
 from datamodules.protocol import get_protocol
 from datamodules.samples import Samples, make_samples
 from datamodules.samples_file import prepare_samples
+from datamodules.sources.amazon import ELECTRONICS_STEPS
 
-LEAST, MEAN, TAIL = 5, 1_689_188 / 192_403, 3.0  # behaviours a user, shape of the Pareto distribution
-LONGEST = 100  # behaviours in a history, the protocols' max_history
-STEPS = 8_100  # budget that the learning rate's schedule is told
+LEAST, TAIL = 5, 3.0  # behaviours a user, shape of the Pareto distribution
+PROTOCOL = get_protocol("arxiv-v1")
+BEGINNING, DAY = 1_300_000_000, 86_400  # unix seconds, of the click log
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Users, items and categories of the tables, row 0 not counted."""
+    """Users, items and categories of the tables, row 0 not counted, and behaviours a user on average."""
 
-    users: int = 192_403
-    items: int = 63_001
-    categories: int = 801
+    users: int
+    items: int
+    categories: int
+    mean: float = field(default=0.0, compare=False)
 
     @property
     def tables(self) -> dict[str, int]:
@@ -43,7 +52,15 @@ class Sizes:
         return {"users": self.users + 1, "items": self.items + 1, "categories": self.categories + 1}
 
 
-QUICK = Sizes(users=2_000, items=700, categories=40)
+def sizes_of(dataset: str) -> Sizes:
+    """Return the sizes of a data set whose counts are known."""
+    found = get_dataset(dataset).expected
+    users, interactions = found.users or 0, found.interactions or 0
+    return Sizes(users, found.items or 0, found.categories or 0, interactions / users)
+
+
+ELECTRONICS = sizes_of("electronics")
+QUICK = Sizes(2_000, 700, 40, ELECTRONICS.mean)
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,7 @@ class Workload:
     name: str
     samples: Samples
     sizes: Sizes
-    window: int  # batches; 20 are a window inside which training batches are sorted by length
+    window: int  # batches; WINDOW of them are sorted by length together
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -85,7 +102,7 @@ class Workload:
     def module(self, model: str, variant: str) -> CTRModule:
         """Return an untrained module of a row."""
         torch.manual_seed(0)
-        return CTRModule(model=model, variant=variant, **self.sizes.tables, steps=STEPS)
+        return CTRModule(model=model, variant=variant, **self.sizes.tables, steps=ELECTRONICS_STEPS)
 
     def describe(self) -> dict[str, float | int | str]:
         """Return what a reader must know of it, for JSON and tables."""
@@ -102,27 +119,28 @@ class Workload:
 
 def electronics(quick: bool) -> Workload:
     """Return samples with the sizes and lengths of Electronics; `quick`: about a hundredth of them."""
-    samples = make_samples(electronics_interactions(quick), get_protocol("arxiv-v1"))
-    return Workload("electronics", samples, QUICK if quick else Sizes(), 3 if quick else WINDOW)
+    return of_size("electronics", QUICK if quick else ELECTRONICS, 3 if quick else WINDOW)
 
 
-def electronics_interactions(quick: bool) -> Interactions:
-    """Return the behaviours of `electronics`."""
-    sizes = QUICK if quick else Sizes()
+def of_size(name: str, sizes: Sizes, window: int = WINDOW) -> Workload:
+    """Return samples of made-up behaviours with the sizes of a data set and the lengths described above."""
+    return Workload(name, make_samples(behaviours_of(sizes), PROTOCOL), sizes, window)
+
+
+def behaviours_of(sizes: Sizes) -> Interactions:
+    """Return the behaviours of `of_size`."""
     rng = np.random.default_rng(20180911)
-    scale = (MEAN - LEAST + 0.5) * (TAIL - 1)  # the floor takes half a behaviour
+    scale = (sizes.mean - LEAST + 0.5) * (TAIL - 1)  # the floor takes half a behaviour
     lengths = LEAST + np.floor(scale * rng.pareto(TAIL, sizes.users)).astype(np.int64)
     return _interactions(lengths, sizes, rng)
 
 
 def full_histories(quick: bool) -> Workload:
-    """Return samples whose histories all have 100 behaviours (`quick`: 20), under tables of Electronics' size."""
-    sizes = QUICK if quick else Sizes()
-    users = Sizes(300 if quick else 4_000, sizes.items, sizes.categories)
-    longest = 20 if quick else LONGEST
-    behaviours = _interactions(np.full(users.users, longest + 1), users, np.random.default_rng(1))
-    samples = make_samples(behaviours, get_protocol("arxiv-v1"))
-    return Workload(f"T={longest}", samples, sizes, 2 if quick else 4)
+    """Return samples whose histories are as long as the protocols allow (`quick`: 20), tables as Electronics'."""
+    sizes = QUICK if quick else ELECTRONICS
+    users, longest = (300, 20) if quick else (4_000, PROTOCOL.max_history)
+    behaviours = _interactions(np.full(users, longest + 1), sizes, np.random.default_rng(1))
+    return Workload(f"T={longest}", make_samples(behaviours, PROTOCOL), sizes, 2 if quick else 4)
 
 
 def prepared(dataset: str, protocol: str, data_dir: Path) -> Workload:
@@ -152,3 +170,15 @@ def _interactions(lengths: NDArray[np.int64], sizes: Sizes, rng: np.random.Gener
         catalogue_rank=item - 1,
         manifest={"counts": {"users": len(lengths), "items": sizes.items, "categories": sizes.categories}},
     )
+
+
+def write_click_log(path: Path, quick: bool = False) -> None:
+    """Write the behaviours of `electronics` as Parquet, a user's a day apart."""
+    made = behaviours_of(QUICK if quick else ELECTRONICS)
+    position = np.arange(len(made.user)) - np.searchsorted(made.user, made.user)  # in the user's own history, from 0
+    columns = {"user": made.user, "item": made.item, "category": made.category, "time": BEGINNING + DAY * position}
+    pq.write_table(pa.table(columns), path)
+
+
+if __name__ == "__main__":
+    write_click_log(Path(sys.argv[1]))

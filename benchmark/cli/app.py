@@ -10,7 +10,7 @@ from benchmark.cli import bench, data, figures, models, run
 from benchmark.cli import leaderboard as board
 from benchmark.cli import table as results
 from benchmark.cli import wandb_workspace as tracking
-from benchmark.runs.process import own_variables
+from benchmark.runs.process import make_streams_lenient, own_variables
 from datamodules.errors import UserError, blocks_writing, printable
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.add_typer(board.leaderboard, name="leaderboard")
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 some run failed, 2 a mistake to mend, 130 interrupted."""
+    make_streams_lenient()
     os.environ.update(own_variables())  # before anything imports Matplotlib or Numba
     try:
         app(standalone_mode=True)

@@ -20,7 +20,7 @@ def bench(
     quick: Annotated[bool, typer.Option(help="Tiny sizes, two repeats: to see that it works.")] = False,
     models: Models = None,
     variant: VariantName = "official",
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
+    batch_size: Annotated[int | None, typer.Option(help="Samples a step; by default those of a run.")] = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="Time on this prepared data set too.", autocompletion=completion.one(completion.datasets)),
@@ -44,6 +44,7 @@ def bench(
     from baselines import MODELS
     from benchmark.bench.suite import DEFAULT_PARTS, BenchConfig
     from benchmark.bench.suite import bench as measure
+    from benchmark.runs.config import RunConfig
 
     config = BenchConfig(
         parts=tuple(parts or DEFAULT_PARTS),
@@ -53,7 +54,7 @@ def bench(
         repeats=2 if quick else repeats,
         clock=clock,
         quick=quick,
-        batch_size=batch_size,
+        batch_size=RunConfig.batch_size if batch_size is None else batch_size,
         dataset=dataset,
         protocol=protocol,
         data_dir=str(data_dir),

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import completion
-from benchmark.cli.options import DataDir, Datasets, Out, ProtocolName, VariantName
+from benchmark.cli.options import DataDir, Datasets, Out, ProtocolName, VariantName, check_names
 from benchmark.cli.output import Output
-from benchmark.cli.table import check_names
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
 
@@ -28,7 +27,7 @@ def figure(
     variant: VariantName = "official",
     model: Annotated[
         str,
-        typer.Option(help="The row whose losses figure 2 shows.", autocompletion=completion.one(completion.models)),
+        typer.Option(help="The model whose losses figure 2 shows.", autocompletion=completion.one(completion.models)),
     ] = "dien",
     run: Annotated[
         Path | None, typer.Option(help="Figure 3: folder of a finished run of dien, augru, agru or aigru.")
@@ -69,6 +68,7 @@ def _learning_curves(
     number: str, names: list[str], protocol: str, variant: str, model: str, out: Path, data_dir: Path
 ) -> list[Path]:
     """Figure 2, or the AUC of every row."""
+    from baselines import model_label
     from benchmark.records.record import read_records
     from benchmark.report.learning_curves import figure2, figure_auc
 
@@ -79,7 +79,8 @@ def _learning_curves(
         if record.dataset in curves and record.status == "finished":
             curves[record.dataset].setdefault(record.model, []).append(record.path.parent / "metrics.csv")
     if number == "2":
-        return list(figure2({name: rows.get(model, []) for name, rows in curves.items()}, out / "figure2", model=model))
+        runs = {name: rows.get(model_label(model), []) for name, rows in curves.items()}
+        return list(figure2(runs, out / "figure2", model=model))
     return [
         path
         for name, rows in curves.items()

@@ -29,7 +29,10 @@ def add(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Check finished runs and copy their records: all seeds, the same samples, and the AUC that they claim.
+    """Check runs and copy their records: all seeds, failed ones too, the same samples, and the AUC that they claim.
+
+    Probes in the same folder come along. A command that is killed leaves the board as it was, or is completed by the
+    next one.
 
     Example: dien-bench leaderboard add runs
     """
@@ -62,12 +65,19 @@ def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: J
 def build(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
     """Make tables, figures and site/index.html from all records of the board, and the table in the README beside it.
 
+    Tables and figures of rows that are gone are removed.
+
     Example: dien-bench leaderboard build
     """
     from benchmark.leaderboard.build import build as make
+    from benchmark.leaderboard.store import changing, remove_gone
 
     output = Output(as_json=as_json, quiet=quiet)
-    written = make(board)
+    with changing(board):
+        written = make(board)
+        gone = remove_gone(board, written)
     output.written(written)
+    for path in gone:
+        output.say(f"{path}: removed, its rows are gone")
     output.advise(f"open {board / 'site' / 'index.html'}")
-    output.result({"files": written})
+    output.result({"files": written, "removed": gone})

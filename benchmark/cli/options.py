@@ -94,3 +94,13 @@ def command(*words: object) -> str:
     "dien-bench run --out 'my runs'"
     """
     return shlex.join(map(str, words))
+
+
+def check_names(datasets: list[str], protocol: str, data_dir: Path) -> None:
+    """Raise `UserError` for an unknown data set or protocol."""
+    from datamodules.datasets import get_dataset
+    from datamodules.protocol import get_protocol
+
+    for name in datasets:
+        get_dataset(name, data_dir)
+    get_protocol(protocol)

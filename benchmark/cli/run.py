@@ -28,6 +28,7 @@ from benchmark.cli.output import Output
 from benchmark.cli.table import show_table, table_of_runs
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
+from datamodules.protocol import BATCH_SIZE
 
 if TYPE_CHECKING:
     from benchmark.runs.config import RunConfig
@@ -43,7 +44,7 @@ def run(
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = BATCH_SIZE,
     workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
@@ -77,6 +78,8 @@ def run(
 ) -> None:
     """Train rows for every seed; what has a record is not trained again, what was interrupted is continued.
 
+    What rules without a model reach on the same test samples goes to OUT/probes-<data>-<protocol>.json.
+
     Example: dien-bench run --datasets tafeng --models "din dien" --seeds "0 1"
     """
     if number is not None and number not in paper.TABLES:
@@ -87,6 +90,7 @@ def run(
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds, short_budgets
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
     from benchmark.executors.sweep import check_distinct, sweep
+    from benchmark.report.probe_tables import store_probes
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
@@ -134,7 +138,7 @@ def run(
     check_writable(out)
     for name in dict.fromkeys(names):
         prepare_interactions(name, data_dir, report=output.say)
-        prepare_samples(name, protocol, data_dir)
+        store_probes(name, prepare_samples(name, protocol, data_dir), out)
     for config in configs if retry_failed else []:
         forget_failure(config)
     for line in short_budgets(configs):

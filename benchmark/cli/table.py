@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmark.cli import completion
-from benchmark.cli.options import DataDir, Datasets, Json, Model, Models, Out, ProtocolName, Quiet, VariantName, rows_of
+from benchmark.cli.options import (
+    DataDir,
+    Datasets,
+    Json,
+    Model,
+    Models,
+    Out,
+    ProtocolName,
+    Quiet,
+    VariantName,
+    check_names,
+    rows_of,
+)
 from benchmark.cli.output import Output
 from benchmark.records import paper
 from datamodules.errors import unknown_name
@@ -100,16 +112,6 @@ def probe(
         f'dien-bench run --datasets "{datasets}" --protocol {protocol} --table 4: its tables show these rules'
     )
     output.result(results)
-
-
-def check_names(datasets: list[str], protocol: str, data_dir: Path) -> None:
-    """Raise `UserError` for an unknown data set or protocol."""
-    from datamodules.datasets import get_dataset
-    from datamodules.protocol import get_protocol
-
-    for name in datasets:
-        get_dataset(name, data_dir)
-    get_protocol(protocol)
 
 
 def table_of_runs(number: str, datasets: list[str], protocol: str, variant: str, rows: list[str], out: Path) -> Table:

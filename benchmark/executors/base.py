@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmark.runs.process import ProcessDied
+from benchmark.runs.process import ProcessDied, make_streams_lenient
 from datamodules.errors import UserError, blocks_writing
 from datamodules.files.lock import Busy
 
@@ -64,6 +64,7 @@ Start = Callable[[Train, int], Executor]  # start an executor that trains so man
 
 def attempt(train: Train, config: RunConfig, send: Callable[[Message], None]) -> Message:
     """Train a run, send what it says on the way, and return the message of its end."""
+    make_streams_lenient()
     try:
         record = train(config, lambda progress: send(("progress", progress)), lambda text: send(("note", text)))
     except Busy as busy:

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from benchmark.analysis.comparison import compare, holm
 from benchmark.analysis.probes import Probes
-from benchmark.analysis.summary import Difference, Row
-from benchmark.leaderboard.site_data import OPTIONS, Shown
+from benchmark.analysis.summary import Difference, Row, differences_of_pairs
 from benchmark.records.paper import LABELS
 from benchmark.records.record import Record
+from benchmark.report.table_sections import OPTIONS, Shown
 from benchmark.report.tables import results_of
 
 
@@ -51,9 +50,4 @@ def _named(row: Row) -> Row:
 def against(rows: Sequence[Row], base: str) -> dict[tuple[str, str], Difference]:
     """Test each row against the base alone, all together corrected by Holm; as `summary.differences`."""
     first = next(row for row in rows if row.model == base)
-    pairs = [row for row in rows if row is not first and min(len(row.scores), len(first.scores)) > 1]
-    found = [compare(first.scores, row.scores) for row in pairs]
-    corrected = holm([comparison.p for comparison in found])
-    return {
-        (row.model, base): Difference(comparison, p) for row, comparison, p in zip(pairs, found, corrected, strict=True)
-    }
+    return differences_of_pairs([(row, first) for row in rows])

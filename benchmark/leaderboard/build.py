@@ -5,21 +5,23 @@ Ranks of its predictions let anybody recompute the AUC and test two rows against
 items. leaderboards/probes/ holds what simple rules reach on the same test samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from benchmark.analysis.probes import Probes, file_name, read_probes
+from benchmark.analysis.probes import CATALOGUE_RULE, Probes, file_name, read_probes
 from benchmark.leaderboard.ablations import base_of, option_tables
 from benchmark.leaderboard.claims import claims_page
+from benchmark.leaderboard.marks import fill, marks_of
 from benchmark.leaderboard.site import read_figures, write_site
-from benchmark.leaderboard.site_data import Shown
+from benchmark.leaderboard.site_data import document
 from benchmark.leaderboard.study import write_study
 from benchmark.records import paper
 from benchmark.records.record import Record, read_records
 from benchmark.report.learning_curves import figure2, figure_auc
 from benchmark.report.probe_tables import overview
-from benchmark.report.render import escape_markdown, write_table
+from benchmark.report.render import escape_markdown, fixed, signed, write_table
+from benchmark.report.table_sections import Shown
 from benchmark.report.tables import results_of, table_of
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
@@ -30,19 +32,20 @@ def build(board: Path) -> list[Path]:
     """Write every table and figure of the board, and its index, from its records; return their paths."""
     records = read_records(board / "records") if (board / "records").is_dir() else []
     if not records:
-        page = write_site(board, [], [], [])[0]
+        page = write_site(board, document([], [], []))[0]
         raise UserError(
             f"{board / 'records'} holds no record; {page} says how to make one: dien-bench leaderboard add runs"
         )
     written: list[Path] = []
     shown: list[Shown] = []
     options: list[Shown] = []
+    parts: dict[str, str] = {}
     index = [
         "# Leaderboard",
         "",
         "Made by `make leaderboard` from the records in `records/` and the rules in `probes/`; not to be edited.",
         "`dien-bench leaderboard verify` recomputes every AUC. Printed figures one by one: [claims](claims.md).",
-        "Why the paper's AUC is not reached: the [study](study.md).",
+        *(["Why the paper's AUC is not reached: the [study](study.md)."] if (board / "study.md").is_file() else []),
         "With seeds, settings and learning curves of every row: open [`site/index.html`](site/index.html).",
         "",
     ]
@@ -62,20 +65,24 @@ def build(board: Path) -> list[Path]:
             shown.append(Shown(number, protocol, variant, results, made.notes))
             paths = write_table(made, board, f"table{number}-{stem}")
             written += paths
-            index += [paths[0].read_text().replace("## ", "#### ").replace("##### ", "#### "), ""]
+            index += [paths[0].read_text("utf-8").replace("## ", "#### ").replace("##### ", "#### "), ""]
             index += [f"As [CSV]({quote(paths[1].name)}).", ""]
             if (number, stem) == ("4", "arxiv-v1-official"):
-                short = table_of(results, number, protocol, variant, short=True)
-                _show_in(board.parent / "README.md", board.name, short.markdown())
+                short = table_of(results, number, protocol, variant, short=True).markdown()
+                parts["table 4"] = short.replace("## ", "### ", 1).replace("\n### ", "\n#### ")
         options += option_tables(mine, protocol, variant, datasets, probes)
         written += _figures(mine, datasets, board, stem, index)
     index += _evolution(board)
     measured = _measured_probes(board)
     index += [overview(measured).markdown().replace("### ", "#### ")] if measured else []
     write_atomically(board / "claims.md", claims_page(records, board).encode())
-    written += write_study(records, {(found.dataset, found.protocol): found for found in measured}, board)
+    parts |= {"catalogue rule": _catalogue_rule(measured), "a run of the released code": _beside_released(shown)}
+    _fill_readme(board, parts)
+    by_place = {(found.dataset, found.protocol): found for found in measured}
+    written += write_study(records, by_place, [*shown, *options], board)
     write_atomically(board / "README.md", "\n".join(index).encode())
-    return [*written, board / "claims.md", board / "README.md", *write_site(board, records, shown, measured, options)]
+    site = write_site(board, document(records, shown, measured), document(records, options, []) if options else None)
+    return [*written, board / "claims.md", board / "README.md", *site]
 
 
 def _probes(board: Path, datasets: Sequence[str], protocol: str) -> dict[str, Probes]:
@@ -97,22 +104,43 @@ def _probed(board: Path, protocol: str) -> list[str]:
     return sorted(names, key=_dataset_order)
 
 
-def _show_in(readme: Path, board: str, markdown: str) -> None:
-    """Put a board's table between its two marks of a page, where the page has them."""
-    begin, end = f"<!-- table 4 of {board} -->", f"<!-- /table 4 of {board} -->"
-    text = readme.read_text() if readme.exists() else ""
-    before, found, rest = text.partition(begin)
-    _, closed, after = rest.partition(end)
-    if found and closed:
-        table_only = markdown.replace("## ", "### ", 1).replace("\n### ", "\n#### ")
-        write_atomically(readme, f"{before}{begin}\n{table_only}{end}{after}".encode())
+def _fill_readme(board: Path, parts: Mapping[str, str]) -> None:
+    """Put what a board shows in the README beside it between marks that name the board, where there are any."""
+    readme = board.parent / "README.md"
+    if readme.is_file():
+        named = {f"{name} of {board.name}": part for name, part in parts.items()}
+        if set(named) & set(marks_of(readme.read_text("utf-8"))):
+            fill(readme, named, other_marks=True)
+
+
+def _catalogue_rule(measured: Sequence[Probes]) -> str:
+    """AUC of the catalogue rule on each data set, under every protocol where it was measured."""
+    protocols = [name for name in PROTOCOLS if any(found.protocol == name for found in measured)]
+    lines = [["data set", *(f"`{name}`" for name in protocols)], ["---"] + ["---:"] * len(protocols)]
+    for dataset in dict.fromkeys(found.dataset for found in measured):
+        rules = [(f.protocol, f.named(CATALOGUE_RULE)) for f in measured if f.dataset == dataset]
+        aucs = {protocol: rule.auc for protocol, rule in rules if rule}
+        lines.append([escape_markdown(dataset), *(fixed(aucs.get(protocol), 3) for protocol in protocols)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _beside_released(shown: Sequence[Shown]) -> str:
+    """Our AUC on Sports in catalogue order beside that of a run of the authors' released code there."""
+    results = [r for made in shown if (made.protocol, made.variant) == ("arxiv-v1", "official") for r in made.results]
+    rows = {row.model: row for result in results if result.dataset == "sports" for row in result.rows}
+    lines = ["| model | released code, one run | ours (seeds) | ours − released |", "| --- | ---: | ---: | ---: |"]
+    for model, auc in paper.RELEASED_ON_SPORTS.items():
+        if (row := rows.get(model)) and row.mean is not None:
+            cells = [row.label, fixed(auc, 4), f"{row.mean:.4f} ({row.seeds})", signed(row.mean, auc, 4)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: str, index: list[str]) -> list[Path]:
     curves: dict[str, dict[str, list[Path]]] = {}
     for record in sorted(records, key=lambda record: (paper.order(record.model), record.seed)):
-        if record.model != base_of(record.model) in paper.LABELS:
-            continue  # a row with options has its curves on the page study-details.html
+        if record.status == "failed" or record.model != base_of(record.model) in paper.LABELS:
+            continue  # no curve; a row with options has its curves on the page study-details.html
         path = record.path.parent / "metrics.csv"
         curves.setdefault(record.dataset, {}).setdefault(record.model, []).append(path)
     written: list[Path] = []

@@ -7,6 +7,7 @@ as JSON in which no tag can begin, and is shown as text.
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -15,20 +16,19 @@ from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 
-from benchmark.analysis.probes import Probes
-from benchmark.leaderboard.site_data import Shown, document
-from benchmark.records.record import Record
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 
 ASSETS = files("benchmark.leaderboard") / "assets"
-COPIED = ("style.css", "chart.js", "overview.js", "evolution.js", "board.js")
+COPIED = ("style.css", "page.js", "chart.js", "overview.js", "evolution.js", "board.js")
+VENDORED = ("uPlot.iife.min.js", "uPlot.min.css", "uPlot.LICENSE")  # assets/vendor/README.md
 OWN_PAGES = {
     "README.md": "index.html",
     "claims.md": "claims.html",
     "study.md": "study.html",
     "study-details.md": "study-details.html",
 }
+MARK = re.compile("<!-- /?[^<>]* -->")
 PLACE = '<div id="board"></div>'  # where a script shows the page's data
 
 FIGURE_PARTS = ("title", "history", "variance", "targets", "caption", "command")
@@ -42,28 +42,22 @@ class Page(NamedTuple):
     data: dict[str, Any] = {"kind": "text"}  # noqa: RUF012  (never written to)
 
 
-def write_site(
-    board: Path,
-    records: Sequence[Record],
-    tables: Sequence[Shown],
-    measured: Sequence[Probes],
-    options: Sequence[Shown] = (),
-) -> list[Path]:
-    """Write board/site from the records and tables of the board and its pages; return the paths, index.html first.
+def write_site(board: Path, shown: dict[str, Any], options: dict[str, Any] | None = None) -> list[Path]:
+    """Write board/site from documents of `site_data` and the board's pages; return the paths, index.html first.
 
-    `options` are the tables of rows with options, which stand under board/study-details.md, where there is one. The
-    figures of figure3-*.json get a page. Without records the first page says how to make one.
+    `options` has the tables of rows with options, which stand under board/study-details.md, where there is one. The
+    figures of figure3-*.json get a page. Without runs the first page says how to make one.
     """
-    claims = (board / "claims.md").read_text("utf-8") if records else "# Claims\n\nNo run is recorded yet.\n"
+    claims = (board / "claims.md").read_text("utf-8") if shown["runs"] else "# Claims\n\nNo run is recorded yet.\n"
     pages = {
-        "index.html": Page("Leaderboard", PLACE, {"kind": "board", "board": document(records, tables, measured)}),
+        "index.html": Page("Leaderboard", PLACE, {"kind": "board", "board": shown}),
         "claims.html": Page("Claims", _prose(claims)),
     }
     if (study := board / "study.md").is_file():
         pages["study.html"] = Page("Study", _prose(study.read_text("utf-8")))
     if (details := board / "study-details.md").is_file() or options:
         text = details.read_text("utf-8") if details.is_file() else "# Settings\n\nNothing is written about them yet.\n"
-        rows = {"kind": "study", "board": document(records, options, [])}
+        rows = {"kind": "study", "board": options}
         pages["study-details.html"] = Page("Settings", _prose(text) + PLACE, rows if options else {"kind": "text"})
     if figures := read_figures(board):
         pages["figure3.html"] = Page("Evolving interests", PLACE, {"kind": "figure3", "figures": figures})
@@ -72,6 +66,7 @@ def write_site(
         name: _html(page, links.replace(f'"{name}"', f'"{name}" aria-current="page"')) for name, page in pages.items()
     }
     contents |= {name: (ASSETS / name).read_text("utf-8") for name in COPIED}
+    contents |= {name: (ASSETS / "vendor" / name).read_text("utf-8") for name in VENDORED}
     for name, content in contents.items():
         write_atomically(board / "site" / name, content.encode("utf-8"))
     for name in {"study.html", "study-details.html", "figure3.html"} - set(pages):
@@ -111,12 +106,15 @@ def embed(value: object) -> str:
 
 
 def render_markdown(text: str) -> str:
-    """Return one of the board's Markdown pages as HTML whose links lead from site/; of HTML in it only <br> is kept."""
+    """Return one of the board's Markdown pages as HTML whose links lead from site/; of HTML in it only <br> is kept.
+
+    Marks, as <!-- levels -->, between which the build writes, do not show.
+    """
     renderer = MarkdownIt("commonmark").enable("table")
 
     def text_of(self: Any, tokens: Sequence[Any], index: int, options: object, env: object) -> str:
         content = str(tokens[index].content)
-        return content if content == "<br>" else html.escape(content)
+        return content if content == "<br>" else "" if MARK.fullmatch(content.strip()) else html.escape(content)
 
     for kind in ("html_inline", "html_block"):
         renderer.add_render_rule(kind, text_of)

@@ -6,36 +6,34 @@ Tables hold lines that name rows; a row holds its seeds, settings, learning curv
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from baselines.spec import LEARNING_RATE
 from benchmark.analysis.probes import Probe, Probes
-from benchmark.analysis.summary import REFERENCES, Row, rows_above
+from benchmark.analysis.summary import Row, relation_of, rows_above, standing
 from benchmark.records import paper
 from benchmark.records.curves import Curve, read_curve
 from benchmark.records.record import Record
 from benchmark.report.probe_tables import overview
-from benchmark.report.table_sections import NOTES, Result, comparison, shown_probes, warning
-from benchmark.report.tables import SELECTION_WORDS
+from benchmark.report.table_sections import (
+    NOTES,
+    OPTIONS,
+    SELECTION_WORDS,
+    Result,
+    Shown,
+    comparison,
+    shown_probes,
+    warning,
+)
 from datamodules.errors import UserError
-from datamodules.protocol import PROTOCOLS
+from datamodules.protocol import BATCH_SIZE, PROTOCOLS
 
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
-OPTIONS, OPTIONS_TITLE = "options", "One row of the paper, and that row with options"  # in place of a table's number
-BATCH_SIZE, LEARNING_RATE = 128, 0.001  # what `dien-bench run` takes where it is told nothing
-
-
-class Shown(NamedTuple):
-    """One table of the board, a result a data set, with the notes that it needs."""
-
-    number: str
-    protocol: str
-    variant: str
-    results: Sequence[Result]
-    notes: Sequence[str]
-    references: Sequence[str] = REFERENCES  # rows that every row is compared with
+OPTIONS_TITLE = "One row of the paper, and that row with options"
+DIRTY = "-dirty"  # behind a commit, where the code that trained differs from it
 
 
 def document(records: Sequence[Record], tables: Sequence[Shown], measured: Sequence[Probes]) -> Json:
@@ -51,6 +49,7 @@ def document(records: Sequence[Record], tables: Sequence[Shown], measured: Seque
     return {
         "runs": sum(map(len, runs.values())),
         "blocks": blocks,
+        "standing": _standing(tables),
         "rows": {key: _row(mine) for key, mine in runs.items()},
         "notes": notes,
         "protocols": {name: _protocol(name) for name in sorted({table.protocol for table in tables} & set(PROTOCOLS))},
@@ -97,7 +96,10 @@ def command(
     options = " ".join(f"--{name} {shlex.quote(value)}" for name, value in words.items())
     lines = [f".venv/bin/dien-bench run {options}"]
     commits = {record.commit for record in records}
-    if len(commits) == 1 and (commit := commits.pop()) is not None:
+    if changed := sorted(commit for commit in commits if commit and commit.endswith(DIRTY)):
+        base = " ".join(changed[0].removesuffix(DIRTY).split())  # a line break would end the comment
+        lines.append(f"# trained by code that was not committed, changed from commit {base}")
+    elif len(commits) == 1 and (commit := commits.pop()) is not None:
         lines = [f"git checkout {shlex.quote(commit)} && make setup", *lines]
     if settings.get("learning_rate", LEARNING_RATE) != LEARNING_RATE:
         lines.append(f"# trained with learning_rate={settings['learning_rate']} in RunConfig, which is no option")
@@ -106,6 +108,20 @@ def command(
 
 def _key(dataset: str, protocol: str, model: str, variant: str) -> str:
     return f"{dataset}/{protocol}/{model}-{variant}"
+
+
+def _standing(tables: Sequence[Shown]) -> dict[str, str]:
+    """Return by key how a row compares with the best of its data set, protocol and variant, all tables together."""
+    places: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for table in tables:
+        for result in table.results:
+            place = places.setdefault((result.dataset, table.protocol, table.variant), {})
+            place |= {row.model: row for row in result.rows if row.mean is not None}
+    return {
+        _key(dataset, protocol, model, variant): relation
+        for (dataset, protocol, variant), rows in places.items()
+        for model, relation in standing(list(rows.values())).items()
+    }
 
 
 def _block(table: Shown, result: Result) -> Json:
@@ -117,7 +133,7 @@ def _block(table: Shown, result: Result) -> Json:
         about.append(f"batch {batches.pop()}")
     about += [f"{settings[0]['steps']:,} steps"] if settings else []
     about += [f"{users:,} test users"] if users else []
-    best = max((f"{row.mean:.4f}" for row in result.rows if row.mean is not None), default="")
+    places = standing(result.rows)
     lines = []
     above_of = (
         rows_above(result.rows) if table.number != OPTIONS else [None, *[result.rows[0]] * (len(result.rows) - 1)]
@@ -126,7 +142,7 @@ def _block(table: Shown, result: Result) -> Json:
         line = _line(table, result, row, above)
         auc = printed.get(row.model)
         line |= {"printed": auc and auc.mean, "printed_std": auc and auc.std}
-        line |= {"best": row.mean is not None and f"{row.mean:.4f}" == best}
+        line |= {"best": places.get(row.model) == "best"}
         lines.append(line)
     return {
         "table": table.number,
@@ -161,7 +177,7 @@ def _line(table: Shown, result: Result, row: Row, above: Row | None) -> Json:
         "low": _rounded(interval[0]),
         "high": _rounded(interval[1]),
         "above": above.label if above else "",
-        "close": above is not None and above.model in tests and tests[above.model].is_open,
+        "relation": relation_of(tests.get(above.model)) if above is not None and row.mean is not None else "",
         "tests": [
             {
                 "other": other,
@@ -180,7 +196,7 @@ def _line(table: Shown, result: Result, row: Row, above: Row | None) -> Json:
 
 def _probe(probe: Probe) -> Json:
     return {
-        "label": f"probe: {probe.title}",
+        "label": f"probe: {probe.line}",
         "parameters": probe.parameters,
         "mean": probe.auc,
         "low": probe.low,

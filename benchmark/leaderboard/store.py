@@ -1,73 +1,136 @@
-"""The committed records of the leaderboard: adding runs, and verifying what is there."""
+"""The committed records of the leaderboard: adding runs, and verifying what is there.
+
+A change to the board is staged in the hidden folder `.adding` beside its records. Only when all of it lies there does
+the file `complete` say so; then files are moved to their places one by one. A command that is killed leaves the folder:
+the next one removes it, or completes the moves.
+"""
 
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
-from filelock import FileLock
-
+from benchmark.analysis.probes import file_name, read_probes
 from benchmark.analysis.verify import check_auc
+from benchmark.records.curves import read_curve
 from benchmark.records.predictions import PREDICTIONS, RANKS, read_scores, write_ranks
-from benchmark.records.record import Record, read_records, run_folder
+from benchmark.records.record import FILE_NAME, Record, read_records, run_folder
+from benchmark.report.tables import check_comparable
 from datamodules.errors import UserError
+from datamodules.files.atomic import write_atomically
+from datamodules.files.lock import locked
 from datamodules.protocol import PROTOCOLS
 
-FILES = ("record.json", "metrics.csv")  # copied as they are; predictions are kept as ranks
+CURVES = "metrics.csv"
+STAGED, COMPLETE = ".adding", "complete"
+LOCK = ".lock"
+# Tables and figures that `build` makes; further ones of these names are of rows that are gone.
+GENERATED = ("table[24]-*.md", "table[24]-*.csv", "figure2-*.png", "figure2-*.svg", "auc-*.png", "auc-*.svg")
 NO_SETTINGS = {"model", "steps_by_default"}  # how a run was asked for: the path of a file, and whether steps were given
 
 
 def add_runs(runs: Path, board: Path) -> tuple[int, int]:
-    """Copy the finished runs under `runs` to the board; return how many were added, and how many were there.
+    """Copy the runs under `runs` to the board, with their probes; return how many were added, and how many were there.
 
-    A run that is there already without its ranks gets them. Raises `UserError`, with nothing copied, where a run's
-    predictions are missing or do not give the AUC that it claims, its protocol is not the one of that name here, its
-    samples are not those of the board, its row lacks a seed or mixes settings, or another run stands in its place.
+    A run that failed is added as well, as the record that says so. A run that is there already without its ranks gets
+    them. Raises `UserError`, with the board as it was, where a run's predictions are missing or do not give the AUC
+    that it claims, its protocol is not the one of that name here, its samples are not those of the board, its row lacks
+    a seed or mixes settings, tables would refuse it, or another run stands in its place.
     """
-    found = [record for record in read_records(runs) if record.status == "finished"]
-    if not found:
+    found = read_records(runs)
+    if not any(record.status == "finished" for record in found):
         raise UserError(f"{runs} holds no finished run; train some first: dien-bench run --datasets tafeng")
-    new, kept = [], []
     for record in found:
         check_run(record)
+    with changing(board):
+        there = read_records(board / "records") if (board / "records").is_dir() else []
+        new, kept = _sorted_out(found, board)
+        check_samples(new, there)
+        check_rows(new, there)
+        check_tables(new, there)
+        staged = board / STAGED
+        for record in new:
+            _stage(record, _place(staged, record))
+        for record in kept:
+            if record.status == "finished" and not (_place(board, record) / RANKS).exists():
+                _stage_ranks(record, _place(staged, record))
+        for dataset, protocol in sorted({(record.dataset, record.protocol) for record in found}):
+            _stage_probes(runs, board, dataset, protocol, [*there, *new])
+        if staged.is_dir():
+            write_atomically(staged / COMPLETE, b"")
+    return len(new), len(kept)
+
+
+@contextmanager
+def changing(board: Path) -> Iterator[None]:
+    """Hold the board's lock, with what a killed command left settled first; the folder is made where there is none."""
+    board.mkdir(parents=True, exist_ok=True)
+    with locked(board / LOCK, lambda holder: print(f"{board}: waiting for {holder}", file=sys.stderr)):
+        _settle(board)
+        try:
+            yield
+        finally:
+            _settle(board)
+
+
+def settle(board: Path) -> None:
+    """Complete or remove what a killed command left on the board; a board that is in order is not written to."""
+    if (board / STAGED).exists():
+        with changing(board):
+            pass
+
+
+def _settle(board: Path) -> None:
+    staged = board / STAGED
+    if (staged / COMPLETE).exists():
+        files = [path for path in staged.rglob("*") if path.is_file() and path != staged / COMPLETE]
+        for path in sorted(files, key=lambda path: (path.parent, path.name == FILE_NAME)):  # a record behind its files
+            target = board / path.relative_to(staged)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.name == RANKS:
+                (target.parent / PREDICTIONS).unlink(missing_ok=True)
+            path.replace(target)
+    shutil.rmtree(staged, ignore_errors=True)
+    for part in board.rglob(".*.tmp"):  # of files that were being written
+        part.unlink(missing_ok=True)
+
+
+def _sorted_out(found: Sequence[Record], board: Path) -> tuple[list[Record], list[Record]]:
+    """Return the runs that the board lacks, and those that it has; raises `UserError` where it has another run."""
+    new, kept = [], []
+    for record in found:
         target = _place(board, record)
-        if not (target / "record.json").exists():
-            new.append((record, target))
-        elif (target / "record.json").read_bytes() != record.path.read_bytes():
+        if not (target / FILE_NAME).exists():
+            new.append(record)
+        elif (target / FILE_NAME).read_bytes() == record.path.read_bytes():
+            kept.append(record)
+        else:
             raise UserError(
                 f"{target} holds another run than {record.path.parent}; remove the one that is not to count"
             )
-        else:
-            kept.append((record, target))
-    there = read_records(board / "records") if (board / "records").is_dir() else []
-    check_samples([record for record, _ in new], there)
-    check_rows([record for record, _ in new], there)
-    board.mkdir(parents=True, exist_ok=True)
-    with FileLock(board / ".lock"):
-        for record, target in new:
-            partial = target.with_name(target.name + ".part")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            for name in FILES:
-                shutil.copyfile(record.path.parent / name, partial / name)
-            _copy_ranks(record.path.parent, partial)
-            partial.rename(target)
-        for record, target in kept:
-            if not (target / RANKS).exists():
-                _copy_ranks(record.path.parent, target)
-                (target / PREDICTIONS).unlink(missing_ok=True)
-    (board / ".lock").unlink(missing_ok=True)
-    return len(new), len(found) - len(new)
+    return new, kept
 
 
 def check_run(record: Record) -> None:
-    """Raise `UserError` unless protocol and predictions bear out what a record claims."""
+    """Raise `UserError` unless protocol, curves and predictions bear out what a record claims."""
     folder = record.path.parent
     protocol = PROTOCOLS.get(record.protocol)
     if protocol is None or protocol.hash != record.protocol_hash:
         expected = "an unknown protocol" if protocol is None else f"hash {protocol.hash}"
         raise UserError(f"{folder} was run under {record.protocol} of hash {record.protocol_hash}, here is {expected}")
-    if missing := [name for name in FILES if not (folder / name).is_file()]:
-        raise UserError(f"{folder} lacks {missing[0]}, expected {', '.join(FILES)}")
+    if record.selection != protocol.selection:
+        raise UserError(
+            f"{folder} reports the selection {record.selection}, expected {protocol.selection}, that of "
+            f"{record.protocol}. Train the run again."
+        )
+    if record.status == "failed":
+        return
+    if not (folder / CURVES).is_file():
+        raise UserError(f"{folder} lacks {CURVES}, expected it beside the record. Train the run again.")
+    for column in ("loss", "test_auc"):
+        read_curve(folder / CURVES, column)
     if not check_auc(record):
         raise UserError(f"{folder} lacks {PREDICTIONS}, expected it beside the record. Train the run again.")
 
@@ -75,13 +138,21 @@ def check_run(record: Record) -> None:
 def check_samples(new: Sequence[Record], there: Sequence[Record]) -> None:
     """Raise `UserError` unless all runs of a data set and protocol saw the same samples."""
     expected: dict[tuple[str, str], Record] = {}
-    for record in [*there, *new]:
-        first = expected.setdefault((record.dataset, record.protocol), record)
+    users: dict[tuple[str, str], int] = {}
+    for number, record in enumerate([*there, *new]):
+        place = (record.dataset, record.protocol)
+        first = expected.setdefault(place, record)
         if record.data_sha256 != first.data_sha256:
             raise UserError(
                 f"{record.path.parent} was run on samples {record.data_sha256[:8]}..., but {first.path.parent} on "
                 f"{first.data_sha256[:8]}...: {record.dataset} is not the same data there. Prepare it anew, or give "
                 "other data another name, and train the runs again."
+            )
+        scores = read_scores(record.path.parent) if number >= len(there) or place not in users else None
+        if scores and len(scores.reported) != users.setdefault(place, len(scores.reported)):
+            raise UserError(
+                f"{record.path.parent} has predictions for {len(scores.reported)} test users, other runs of "
+                f"{record.dataset} for {users[place]}, expected the same. Train it again."
             )
 
 
@@ -90,7 +161,7 @@ def check_rows(new: Sequence[Record], there: Sequence[Record]) -> None:
     touched = {_row(record) for record in new}
     rows: dict[tuple[str, ...], list[Record]] = {}
     for record in [*there, *new]:
-        if _row(record) in touched and record.status == "finished":
+        if _row(record) in touched:
             rows.setdefault(_row(record), []).append(record)
     for row, records in rows.items():
         name, seeds = "/".join(row), sorted(record.seed for record in records)
@@ -109,6 +180,72 @@ def check_rows(new: Sequence[Record], there: Sequence[Record]) -> None:
                     )
 
 
+def check_tables(new: Sequence[Record], there: Sequence[Record]) -> None:
+    """Raise `UserError` where the tables of the board could not show the new runs beside the others."""
+
+    def table(record: Record) -> tuple[str, ...]:
+        return record.protocol, record.variant, record.dataset
+
+    touched = {table(record) for record in new}
+    mine = [record for record in [*there, *new] if table(record) in touched]
+    mine.sort(key=lambda record: (*table(record), record.model, record.seed))
+    for _, records in groupby(mine, table):
+        check_comparable(list(records))
+
+
+def verify(board: Path) -> tuple[int, list[Path]]:
+    """Recompute the AUC of every run on the board; return how many agree, and the folders without predictions.
+
+    Raises `UserError` for the first run whose record claims another AUC.
+    """
+    settle(board)
+    finished = [record for record in read_records(board / "records") if record.status == "finished"]
+    without = [record.path.parent for record in finished if not check_auc(record)]
+    return len(finished) - len(without), without
+
+
+def remove_gone(board: Path, written: Iterable[Path]) -> list[Path]:
+    """Remove the tables and figures of rows that are gone: all but what `build` has `written`; return them."""
+    kept = {path.resolve() for path in written}
+    found = (path for folder in (board, board / "gallery") for pattern in GENERATED for path in folder.glob(pattern))
+    gone = sorted(path for path in found if path.resolve() not in kept)
+    for path in gone:
+        path.unlink()
+    return gone
+
+
+def _stage(record: Record, target: Path) -> None:
+    """Put what the board keeps of a run into a folder: record, and of a finished run curves and ranks."""
+    target.mkdir(parents=True)
+    shutil.copyfile(record.path, target / FILE_NAME)
+    if record.status == "finished":
+        shutil.copyfile(record.path.parent / CURVES, target / CURVES)
+        _stage_ranks(record, target)
+
+
+def _stage_ranks(record: Record, target: Path) -> None:
+    """Write the ranks of a run whose scores have been checked."""
+    scores = read_scores(record.path.parent)
+    assert scores is not None
+    target.mkdir(parents=True, exist_ok=True)
+    write_ranks(scores, target / RANKS)
+
+
+def _stage_probes(runs: Path, board: Path, dataset: str, protocol: str, records: Sequence[Record]) -> None:
+    """Take over the probes that were measured on the samples of the runs, where the board has none of these samples."""
+    of_runs = read_probes([runs], dataset, protocol)
+    samples = next(r.data_sha256 for r in records if (r.dataset, r.protocol) == (dataset, protocol))
+    if of_runs is None or of_runs.data_sha256 != samples:
+        return
+    of_board = read_probes([board / "probes"], dataset, protocol)
+    if of_board is None or of_board.data_sha256 != samples:
+        source = runs / file_name(dataset, protocol)
+        (board / STAGED / "probes").mkdir(parents=True, exist_ok=True)
+        for path in (source, source.with_suffix(".md")):
+            if path.is_file():
+                shutil.copyfile(path, board / STAGED / "probes" / path.name)
+
+
 def _row(record: Record) -> tuple[str, ...]:
     return record.dataset, record.protocol, f"{record.model}-{record.variant}"
 
@@ -117,22 +254,5 @@ def _listed(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def verify(board: Path) -> tuple[int, list[Path]]:
-    """Recompute the AUC of every run on the board; return how many agree, and the folders without predictions.
-
-    Raises `UserError` for the first run whose record claims another AUC.
-    """
-    finished = [record for record in read_records(board / "records") if record.status == "finished"]
-    without = [record.path.parent for record in finished if not check_auc(record)]
-    return len(finished) - len(without), without
-
-
-def _copy_ranks(source: Path, target: Path) -> None:
-    """Write the ranks of a run whose scores have been checked."""
-    scores = read_scores(source)
-    assert scores is not None
-    write_ranks(scores, target / RANKS)
-
-
-def _place(board: Path, record: Record) -> Path:
-    return run_folder(board / "records", record.dataset, record.protocol, record.model, record.variant, record.seed)
+def _place(root: Path, record: Record) -> Path:
+    return run_folder(root / "records", record.dataset, record.protocol, record.model, record.variant, record.seed)

@@ -1,58 +1,133 @@
-"""The study's first page: what order, ties, negatives, picking on test and the auxiliary loss are each worth in AUC.
+"""What the build puts into the study's pages, study.md and study-details.md, which are written by hand.
 
-leaderboards/study.md, made from the board's records and probes; a figure that has no runs is left blank. What stands
-behind it is on a second page (study_details.py).
+Tables and lists of verdicts, each between the marks of its name; what has no runs is left blank. A board without these
+pages has no study.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmark.leaderboard.study_details import details_page
+from benchmark.analysis.summary import Difference
+from benchmark.leaderboard.marks import fill
 from benchmark.leaderboard.study_figure import figure_ladder
 from benchmark.leaderboard.study_runs import (
     DATASETS,
     LADDER,
     MODELS,
+    PROTOCOLS,
     SHORT,
     Find,
     Measured,
     difference,
     finder,
+    gain_of,
     picked,
     rule_auc,
+    said,
     short_label,
     table,
+    verdicts,
 )
 from benchmark.records.record import Record
-from datamodules.files.atomic import write_atomically
+from benchmark.report.table_sections import OPTIONS, Shown
 
+PAGES = ("study.md", "study-details.md")
 CHANGES = {  # what is added -> with it, without it
     "catalogue order instead of time": ("arxiv-v1", "aaai-2019"),
     "catalogue order inside a day": ("aaai-2019", "random-ties"),
     "negatives that the user may know": ("random-ties", "clean"),
     "uniform negatives instead of popular ones": ("uniform-negatives", "aaai-2019"),
 }
+GRID = {  # DIEN's auxiliary loss: options behind "dien", by what they say
+    "alpha = 0 (the row AUGRU)": "augru",
+    "alpha = 0.1": "dien+auxiliary_weight=0.1",
+    "alpha = 0.5": "dien+auxiliary_weight=0.5",
+    "alpha = 2": "dien+auxiliary_weight=2",
+    "negatives uniform, fresh each epoch": "dien+auxiliary_negatives=uniform",
+    "negatives by popularity, drawn once": "dien+auxiliary_draws=once",
+    "negatives uniform, drawn once": "dien+auxiliary_draws=once+auxiliary_negatives=uniform",
+    "mean over real behaviours": "dien+auxiliary_mean=behaviours",
+    "inner product as head": "dien+auxiliary_head=inner-product",
+}
+GRID_PROTOCOLS = ("arxiv-v1", "clean")
+VARIANT_PROTOCOLS = ("arxiv-v1", "aaai-2019", "clean", "din-2018")
+FIRST_PASS = 500  # steps: the first evaluation behind the first pass over the samples of `clean`, on either data set
+Tested = Mapping[tuple[str, str, str, str], Difference]  # (data set, protocol, model, other)
 
 
-def write_study(records: Sequence[Record], probes: Measured, board: Path) -> list[Path]:
-    """Write study.md, its figure and study-details.md to the board, and return their paths."""
-    pages = {"study.md": study_page(records, probes), "study-details.md": details_page(records, probes)}
-    for name, page in pages.items():
-        write_atomically(board / name, page.encode())
+def write_study(records: Sequence[Record], probes: Measured, tables: Sequence[Shown], board: Path) -> list[Path]:
+    """Fill in the study's pages where the board has them and draw its figure; return their paths.
+
+    tables  those of the board, with options and without, whose tests are taken over
+    """
+    pages = [board / name for name in PAGES if (board / name).is_file()]
+    if not pages:
+        return []
     find = finder(records)
+    parts = {name: "\n".join(lines) for name, lines in study_parts(find, probes, _tests_of(tables)).items()}
+    for page in pages:
+        fill(page, parts)
     levels = {
         dataset: {m: [find(dataset, p, "official", m).mean() for p in LADDER] for m in MODELS} for dataset in DATASETS
     }
     rules = {dataset: [rule_auc(probes, dataset, protocol) for protocol in LADDER] for dataset in DATASETS}
-    return [*(board / name for name in pages), *figure_ladder(levels, rules, LADDER, board / "study")]
+    return [*pages, *figure_ladder(levels, rules, LADDER, board / "study")]
 
 
-def study_page(records: Sequence[Record], probes: Measured) -> str:
-    """Return the page as Markdown."""
-    find = finder(records)
-    worth = [line for dataset in DATASETS for line in (f"**{dataset}**", "", *_worth(find, probes, dataset), "")]
-    parts = {"What each is worth": "\n".join([*worth, WORTH]), "Check it": COMMANDS}
-    return "\n".join([INTRODUCTION, *(f"## {heading}\n\n{text}" for heading, text in parts.items())])
+def study_parts(find: Find, probes: Measured, tested: Tested) -> dict[str, list[str]]:
+    """Return the lines of every part by the name of its mark."""
+    changes = {
+        change: verdicts(
+            {
+                f"{short_label(model)} on {dataset}": (
+                    find(dataset, with_it, "official", model),
+                    find(dataset, without, "official", model),
+                )
+                for dataset in DATASETS
+                for model in SHORT
+            }
+        )
+        for change, (with_it, without) in CHANGES.items()
+    }
+    return {
+        "the way": _way(find, probes),
+        **changes,
+        "parts of DIEN": _parts_of_dien(find, tested),
+        "DIEN as printed": _as_printed(find),
+        "worth": _by_dataset(lambda dataset: _worth(find, probes, dataset)),
+        "levels": _by_dataset(lambda dataset: _levels(find, probes, dataset)),
+        "settings": _grid(find),
+        "verdicts of the settings": _verdicts_of_settings(find, tested),
+        "variants": _variants(find),
+        "first pass": _first_pass(find),
+    }
+
+
+def _tests_of(tables: Sequence[Shown]) -> dict[tuple[str, str, str, str], Difference]:
+    """Return the tests of Table 4 and of the tables of options, variant official."""
+    return {
+        (result.dataset, shown.protocol, *pair): test
+        for shown in tables
+        if shown.number in ("4", OPTIONS) and shown.variant == "official"
+        for result in shown.results
+        for pair, test in result.tested.items()
+    }
+
+
+def _by_dataset(lines_of: Callable[[str], list[str]]) -> list[str]:
+    return [line for dataset in DATASETS for line in (f"**{dataset}**", "", *lines_of(dataset), "")]
+
+
+def _way(find: Find, probes: Measured) -> list[str]:
+    """AUC of DIEN and of the rule under the protocols of the ladder."""
+    rows = []
+    for protocol in LADDER:
+        cells = []
+        for dataset in DATASETS:
+            rule = rule_auc(probes, dataset, protocol)
+            cells += [find(dataset, protocol, "official", "dien").text(), "" if rule is None else f"{rule:.3f}"]
+        rows.append([f"`{protocol}`: {PROTOCOLS[protocol]}", *cells])
+    return table(["samples", *(f"{dataset}, {what}" for dataset in DATASETS for what in ("DIEN", "rule"))], rows)
 
 
 def _worth(find: Find, probes: Measured, dataset: str) -> list[str]:
@@ -69,64 +144,94 @@ def _worth(find: Find, probes: Measured, dataset: str) -> list[str]:
     ):
         cells = [picked(find(dataset, protocol, "official", model), honest) for model in SHORT]
         rows.append([f"checkpoint best on test instead of {words}", *cells, "", f"`{protocol}`"])
-    for protocol in LADDER:
-        if gain := difference(*(find(dataset, protocol, "official", model) for model in ("dien", "augru"))):
-            rows.append(["auxiliary loss (DIEN − AUGRU)", "", "", gain, "", f"`{protocol}`"])
     return table(["what is added", *map(short_label, SHORT), "rule", "runs of"], rows)
 
 
-INTRODUCTION = """\
-# Why is the paper's AUC not reached?
+def _parts_of_dien(find: Find, tested: Tested) -> list[str]:
+    """What Table 4's tests say of the auxiliary loss and of AUGRU."""
+    lines = []
+    for words, pair in (("auxiliary loss, DIEN − AUGRU", ("dien", "augru")), ("AUGRU − DIN", ("augru", "din"))):
+        places = {
+            f"`{protocol}` on {dataset}": (dataset, protocol, *pair) for protocol in LADDER for dataset in DATASETS
+        }
+        lines += [f"{words}:", "", *_of_tables(find, tested, places), ""]
+    return lines
 
-Made by `make leaderboard` from the records; not to be edited. Who trains DIEN on Amazon reviews today finds an AUC
-near 0.76 where the first version of the paper prints 0.90. This page takes the way from one to the other in single
-steps, on two subsets of the same release (Sports, Beauty), with the same test users at every step. AUC is the
-chance that a test user's true next item scores above a drawn one; 0.5 is chance.
 
-![AUC of every row, step by step](study.png)
+def _of_tables(find: Find, tested: Tested, places: Mapping[str, tuple[str, str, str, str]]) -> list[str]:
+    """Return as a list what the board's tables say of (data set, protocol, model, other), by name."""
+    gains = {}
+    for name, (dataset, protocol, model, other) in places.items():
+        test = tested.get((dataset, protocol, model, other))
+        runs, reference = (find(dataset, protocol, "official", one) for one in (model, other))
+        gain = gain_of((runs, reference))[0] if test is None else test.comparison.difference
+        if gain is not None:
+            gains[name] = (gain, test)
+    return said(gains)
 
-- **Catalogue order is the gap.** The paper's first data had each user's reviews in the order of the files, which is
-  that of catalogue numbers. Sorting by time takes more than 0.1 off every row, and *the rule*, which is no model at
-  all but "the candidate stands just behind the user's last item in the catalogue", falls from 0.91, as good as DIEN
-  or better, to below 0.7.
-- **Order inside a day matters to the rule, hardly to the models.** Times have the resolution of a day, and a stable
-  sort leaves each day in catalogue order: worth more than 0.1 to the rule, and nothing told from noise to a model.
-- **Negatives move the level.** Uniform negatives instead of popular ones add 0.01 to 0.04: that an item is popular
-  then says that it is the true one. Negatives that the user may know, and a ninth more users that train, are worth
-  0.02 at most.
-- **Picking the checkpoint on test users is early stopping.** It adds up to 0.05 over the last step of a row that
-  overfits, but hardly 0.003 over a checkpoint picked on other users, which is as easy to have.
-- **Of DIEN's parts the auxiliary loss is the one that shows.** AUGRU is not told from DIN. The auxiliary loss is
-  worth more in catalogue order, where "what comes next" is a question about the catalogue, than by time, and under
-  `clean` on Sports it is not told from nothing.
-- **DIEN as printed against DIEN as released depends on the samples.** By time it is ahead, by 0.02 under `clean` and
-  0.01 under `aaai-2019`; in catalogue order it is behind on Sports and ahead on Beauty, by less than 0.01; where every
-  position trains, `din-2018`, it was 0.015 behind on both in the one seed that was run.
 
-Every level, DIEN's auxiliary loss setting by setting, and the equations against the released code:
-[figure by figure](study-details.md).
-"""
-WORTH = """\
-AUC with it minus AUC without it, of the checkpoint best on test users, as in print. In brackets: seeds. ±: half the
-95 % interval over test users and seeds. All else is equal, but for `clean`, which also trains on a ninth fewer users
-(they validate) and takes popularity from training users alone. [What a protocol is](../docs/protocols.md).
-"""
-COMMANDS = """\
-Put the protocols of a line's last column into `P`. Two seeds take some twenty minutes on two cores, and need
-nothing from this board; `AMAZON_MIRROR=folder` in front takes the raw files from a folder.
+def _as_printed(find: Find) -> list[str]:
+    """DIEN of variant paper against official."""
+    return verdicts(
+        {
+            f"`{protocol}` on {dataset}": (
+                find(dataset, protocol, "paper", "dien"),
+                find(dataset, protocol, "official", "dien"),
+            )
+            for protocol in VARIANT_PROTOCOLS
+            for dataset in DATASETS
+        }
+    )
 
-```sh
-P="arxiv-v1 aaai-2019"
-for p in $P; do
-  .venv/bin/dien-bench probe --dataset "sports beauty" --protocol $p --out mine/probes
-  .venv/bin/dien-bench run --datasets "sports beauty" --protocol $p --seeds "0 1" --out runs \\
-    --models "base-model din augru dien" --workers 2
-done
-.venv/bin/dien-bench leaderboard add runs --board mine
-.venv/bin/dien-bench leaderboard build --board mine
-```
 
-`mine/study.md` is this page with the figures of these runs alone; its sentences stay those about the records committed
-here. Other rounding, as of another machine, moves the AUC of a run less than another seed does
-([speed](../docs/speed.md)).
-"""
+def _levels(find: Find, probes: Measured, dataset: str) -> list[str]:
+    rows = []
+    for protocol, words in PROTOCOLS.items():
+        rule = rule_auc(probes, dataset, protocol)
+        cells = [find(dataset, protocol, "official", model).text() for model in MODELS]
+        rows.append([f"`{protocol}`: {words}", *cells, "" if rule is None else f"{rule:.3f}"])
+    return table(["protocol", *map(short_label, MODELS), "rule"], rows)
+
+
+def _grid(find: Find) -> list[str]:
+    places = [(dataset, protocol) for protocol in GRID_PROTOCOLS for dataset in DATASETS]
+    default = ["as released: alpha = 1, negatives by popularity, fresh, mean over places, MLP"]
+    rows = [default + [find(*place, "official", "dien").text() for place in places]]
+    for words, model in GRID.items():
+        cells = [difference(find(*place, "official", model), find(*place, "official", "dien")) for place in places]
+        rows.append([words, *cells])
+    return table(["auxiliary loss", *(f"{dataset}, `{protocol}`" for dataset, protocol in places)], rows)
+
+
+def _verdicts_of_settings(find: Find, tested: Tested) -> list[str]:
+    """What the tests of the board's tables say of each setting against the released one."""
+    lines = []
+    for protocol in GRID_PROTOCOLS:
+        places = {
+            f"{words} on {dataset}": (dataset, protocol, model, "dien")
+            for dataset in DATASETS
+            for words, model in GRID.items()
+        }
+        lines += [f"`{protocol}`:", "", *_of_tables(find, tested, places), ""]
+    return lines
+
+
+def _variants(find: Find) -> list[str]:
+    rows = [
+        [
+            f"{dataset}, `{protocol}`",
+            *(difference(*(find(dataset, protocol, v, model) for v in ("paper", "official"))) for model in MODELS),
+        ]
+        for protocol in VARIANT_PROTOCOLS
+        for dataset in DATASETS
+    ]
+    return table(["`paper` minus `official`", *map(short_label, MODELS)], [row for row in rows if any(row[1:])])
+
+
+def _first_pass(find: Find) -> list[str]:
+    rows = [
+        [f"{dataset}, `{variant}`", *(find(dataset, "clean", variant, model).text_at(FIRST_PASS) for model in MODELS)]
+        for dataset in DATASETS
+        for variant in ("official", "paper")
+    ]
+    return table([f"`clean`, after {FIRST_PASS} steps", *map(short_label, MODELS)], rows)

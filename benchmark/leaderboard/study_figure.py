@@ -1,8 +1,9 @@
-"""The study's figure: AUC of every row from the paper's first protocol to the clean one, a panel a data set."""
+"""The study's figure: AUC of the models from the paper's first protocol to the clean one, a panel a data set."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
 
@@ -15,17 +16,20 @@ Levels = Sequence[float | None]  # an AUC a protocol
 def figure_ladder(
     levels: Mapping[str, Mapping[str, Levels]], rules: Mapping[str, Levels], protocols: Sequence[str], stem: Path
 ) -> tuple[Path, Path]:
-    """Draw data set -> model -> AUC over the protocols, and the rule's; return the paths of PNG and SVG."""
+    """Draw data set -> model -> AUC over the protocols, and the rule's; return the paths of PNG and SVG.
+
+    Only neighbouring protocols that were both run are joined.
+    """
     with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(8.6, 3.9), layout="constrained")
         axes = figure.subplots(1, len(levels), sharey=True, squeeze=False).ravel()
         for ax, (dataset, rows) in zip(axes, levels.items(), strict=True):
             for model, aucs in rows.items():
                 colour, dashes = ROW_STYLES[model]
-                ax.plot(
-                    *_known(aucs), color=colour, linestyle=dashes, marker="o", markersize=4, label=short_label(model)
-                )
-            ax.plot(*_known(rules[dataset]), color="black", linestyle=":", linewidth=2, label="rule: catalogue order")
+                values = np.array(aucs, float)  # NaN where nothing was run, across which no line is drawn
+                ax.plot(values, color=colour, linestyle=dashes, marker="o", markersize=4, label=short_label(model))
+            rule = np.array(rules[dataset], float)
+            ax.plot(rule, color="black", linestyle=":", linewidth=2, label="rule: catalogue order")
             ax.axhline(0.5, color="#9a9a9a", linewidth=0.8)
             ax.set_xticks(range(len(protocols)), [protocol.replace("-ties", "-\nties") for protocol in protocols])
             ax.set_title(dataset)
@@ -34,8 +38,3 @@ def figure_ladder(
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
         return save_figure(figure, stem)
-
-
-def _known(aucs: Levels) -> tuple[list[int], list[float]]:
-    known = [(place, auc) for place, auc in enumerate(aucs) if auc is not None]
-    return [place for place, _ in known], [auc for _, auc in known]

@@ -1,11 +1,12 @@
-"""What the study compares: its rows, the seeds of a row, and how much two rows differ on the same test users."""
+"""What the study compares: its models, the seeds of a model, and how much two differ on the same test users."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from benchmark.analysis.comparison import compare
-from benchmark.analysis.probes import Probes
+from benchmark.analysis.comparison import Comparison, compare, holm
+from benchmark.analysis.probes import CATALOGUE_RULE, Probes
+from benchmark.analysis.summary import DIFFERENT, NOT_DIFFERENT, NOT_TESTED, Difference, relation_of
 from benchmark.records import paper
 from benchmark.records.curves import read_curve
 from benchmark.records.predictions import Scores, read_scores
@@ -23,12 +24,11 @@ PROTOCOLS = {  # in the order of the ladder, then the two beside it
     "din-2018": "every position trains, negatives uniform",
 }
 LADDER = ("arxiv-v1", "aaai-2019", "random-ties", "clean")
-RULE = "catalogue-order"
 Measured = Mapping[tuple[str, str], Probes]  # (data set, protocol)
 
 
 class Runs(NamedTuple):
-    """Finished records of one row by seed; AUC is that of the checkpoint best on test unless said otherwise."""
+    """Finished records of one model by seed; AUC is that of the checkpoint best on test unless said otherwise."""
 
     records: dict[int, Record]
 
@@ -62,6 +62,7 @@ class Runs(NamedTuple):
 
 
 Find = Callable[[str, str, str, str], Runs]  # data set, protocol, variant, model
+Pair = tuple[Runs, Runs]  # runs and those that they are compared with
 
 
 def finder(records: Sequence[Record]) -> Find:
@@ -74,23 +75,48 @@ def finder(records: Sequence[Record]) -> Find:
     return lambda *key: Runs(dict(sorted(by_row.get(key, {}).items())))
 
 
-def difference(runs: Runs, reference: Runs) -> str:
-    """How much higher the AUC of `runs` is, over the seeds that both have; empty where there is none.
+def gain_of(pair: Pair) -> tuple[float | None, int, Comparison | None]:
+    """How much higher the AUC of the first runs is, over the seeds that both have; that number; and the test.
 
-    From two seeds on with the half width of its 95 % interval over test users and seeds (`statistics.compare`), where
-    both were scored on equally many test users.
+    The gain is None without a common seed, the test below two and where the numbers of test users differ.
     """
-    seeds = sorted(runs.records.keys() & reference.records.keys())
-    runs, reference = runs.only(seeds), reference.only(seeds)
+    seeds = sorted(pair[0].records.keys() & pair[1].records.keys())
+    runs, reference = (side.only(seeds) for side in pair)
     ours, theirs = runs.mean(), reference.mean()
     if ours is None or theirs is None:
-        return ""
-    gain = f"{ours - theirs:+.3f}"
+        return None, len(seeds), None
     first, second = reference.scores(), runs.scores()
-    if len(seeds) < 2 or not len(first) == len(second) == len(seeds) or len(first[0]) != len(second[0]):
-        return f"{gain} ({len(seeds)})"
-    low, high = compare(first, second).interval
-    return f"{gain} ± {(high - low) / 2:.3f} ({len(seeds)})"
+    same = len(first) == len(second) == len(seeds) and len(first[0]) == len(second[0])
+    return ours - theirs, len(seeds), compare(first, second) if same and len(seeds) > 1 else None
+
+
+def difference(runs: Runs, reference: Runs) -> str:
+    """The gain as a cell: with the half width of its 95 % interval where it is tested, and its seeds."""
+    gain, seeds, test = gain_of((runs, reference))
+    if gain is None:
+        return ""
+    if test is None:
+        return f"{gain:+.3f} ({seeds})"
+    return f"{gain:+.3f} ± {(test.interval.high - test.interval.low) / 2:.3f} ({seeds})"
+
+
+def verdicts(pairs: Mapping[str, Pair]) -> list[str]:
+    """Return as a list what the tests of some named pairs say, all together corrected by Holm."""
+    gains = {name: gain_of(pair) for name, pair in pairs.items()}
+    tests = {name: test for name, (_, _, test) in gains.items() if test is not None}
+    corrected = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
+    found = {name: Difference(test, corrected[name]) for name, test in tests.items()}
+    return said({name: (gain, found.get(name)) for name, (gain, _, _) in gains.items() if gain is not None})
+
+
+def said(gains: Mapping[str, tuple[float, Difference | None]]) -> list[str]:
+    """Return as a list which gains are significant, which are not, and which were not tested."""
+    groups: dict[str, list[str]] = {"higher": [], "lower": [], NOT_DIFFERENT: [], NOT_TESTED: []}
+    for name, (gain, test) in gains.items():
+        relation = relation_of(test)
+        word = relation if relation != DIFFERENT else "higher" if gain > 0 else "lower"
+        groups[word].append(f"{name} ({gain:+.3f})")
+    return [f"- {word}: {', '.join(names)}" for word, names in groups.items() if names] or ["- no run yet"]
 
 
 def picked(runs: Runs, honest: str) -> str:
@@ -102,7 +128,8 @@ def picked(runs: Runs, honest: str) -> str:
 def rule_auc(probes: Measured, dataset: str, protocol: str) -> float | None:
     """AUC of the catalogue rule on the test samples; None where it was not measured."""
     found = probes.get((dataset, protocol))
-    return None if found is None else next((probe.auc for probe in found.probes if probe.name == RULE), None)
+    rule = found and found.named(CATALOGUE_RULE)
+    return rule.auc if rule else None
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
@@ -112,5 +139,5 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def short_label(model: str) -> str:
-    """The paper's label of a row without what the rows of Table 4 share."""
+    """The paper's label of a model without what those of Table 4 share."""
     return paper.LABELS[model].replace("BaseModel + GRU + ", "")

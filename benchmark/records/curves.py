@@ -60,6 +60,18 @@ def read_curve(path: Path, column: str) -> Curve:
     return Curve(np.asarray(steps), np.where(np.abs(array) <= DIVERGED, array, np.nan))
 
 
+def read_losses(path: Path) -> dict[str, Curve]:
+    """Return the losses of a metrics.csv by column: `loss`, the whole, and the losses that it consists of.
+
+    A model without further losses has `loss` alone, which is its target loss. Raises UserError as `read_curve`.
+    """
+    whole = read_curve(path, "loss")
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    parts = [name for name in lines[0] if str(name).endswith("_loss") and any(line[name] for line in lines)]
+    return {"loss": whole} | ({name: read_curve(path, name) for name in parts} if parts != ["target_loss"] else {})
+
+
 def _number(path: Path, line: int, column: str, cell: str | None) -> float:
     try:
         return float(cell or "")

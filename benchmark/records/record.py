@@ -1,69 +1,120 @@
-"""Run records: the one JSON file that a run leaves, and what every table, figure and page is made of.
+"""Run records: the one JSON file that a run leaves, and the only source of every table, figure and page.
 
-A record lies in OUT/<dataset>/<protocol>/<model>-<variant>/seed-<n>/record.json. It is written last and in
-one step, so a folder without it is a run that did not finish.
+A record lies in OUT/<dataset>/<protocol>/<model>-<variant>/seed-<n>/record.json. It is written last and in one step, so
+a folder without it is a run that did not finish. `Record` is its schema, docs/record.schema.json the same for programs.
 """
 
 import json
-import math
 import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from datamodules.errors import UNSHOWN, UserError
+from pydantic import AfterValidator, Field, Strict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic.json_schema import SkipJsonSchema
+
+from datamodules.errors import UNSHOWN, UserError, printable
 from datamodules.files.atomic import write_atomically
 
 FILE_NAME = "record.json"
 LAYOUT = f"<dataset>/<protocol>/<model>-<variant>/seed-<n>/{FILE_NAME}"
-SELECTIONS = ("last", "validation", "test")
-_PLAIN = (bool, int, float, type(None))  # besides text, what a setting can be
+SCHEMA_VERSION = 2  # records without a version are of version 1, which kept no hash of the code
 _ADVICE = "Delete that run's folder and train it again, or take the file out of the folder."
 
+_UNSHOWN = UNSHOWN.pattern[1:-1].replace(r"\ud800-\udfff", "")  # halves of a character are no string to pydantic
+TEXT = rf"^[^{_UNSHOWN}]+$"
+# A name is one component of a path, since every name is one in the run folder, and no formula of a spreadsheet.
+NAME = rf"^[^.=+@/\\{_UNSHOWN}-][^/\\{_UNSHOWN}]*$"
+SHA256 = "^[0-9a-f]{64}$"
+EXPECTED = {  # pattern or kind of an error -> what a message says; for others pydantic's own words
+    TEXT: "a string that is not empty, without control characters and marks of writing direction",
+    NAME: "a name without slashes, control characters and marks of writing direction, beginning with none of . = + - @",
+    SHA256: "64 hexadecimal digits in lower case",
+    "string_unicode": "a string of whole characters",
+    "dict_type": "an object",
+    "dataclass_type": "an object",
+}
 
-@dataclass(frozen=True)
+Text = Annotated[str, Field(pattern=TEXT)]
+Name = Annotated[str, Field(pattern=NAME)]
+Sha256 = Annotated[str, Field(pattern=SHA256)]
+Whole = Annotated[int, Strict()]
+Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Count = Annotated[Whole, Field(ge=0)]
+Number = Annotated[Finite, Field(ge=0)]
+Auc = Annotated[Finite, Field(ge=0, le=1)]
+
+
+if TYPE_CHECKING:
+    Setting = Any
+else:
+    Setting = Annotated[bool, Strict()] | Whole | Finite | Text | None
+SETTINGS = {  # that every record has
+    "batch_size": {"type": "integer", "minimum": 1},
+    "steps": {"type": "integer", "minimum": 1},
+    "learning_rate": {"type": "number", "minimum": 0},
+}
+
+
+def _complete(settings: dict[str, Any]) -> dict[str, Any]:
+    for name, schema in SETTINGS.items():
+        kinds, value = (int,) if schema["type"] == "integer" else (int, float), settings.get(name)
+        if type(value) not in kinds or value < schema["minimum"]:  # type: ignore[operator]
+            raise ValueError(f"{name} in it to be a JSON {schema['type']} of at least {schema['minimum']}")
+    return settings
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
 class AucBySelection:
     """Test AUC in [0, 1] of three checkpoints of one run; None where there is none.
 
     `last` is the last step, `validation` the step best on validation users, `test` the step best on test.
     """
 
-    last: float | None
-    validation: float | None
-    test: float | None
+    last: Auc | None
+    validation: Auc | None
+    test: Auc | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
 class Record:
     """One run: what was trained, under which protocol, with which outcome; the fields of record.json."""
 
-    dataset: str
-    protocol: str
-    protocol_hash: str
-    model: str
+    schema_version: Annotated[Whole, Field(ge=1, le=SCHEMA_VERSION)] = 1
+    dataset: Name
+    protocol: Name
+    protocol_hash: Text
+    model: Name
     variant: Literal["official", "paper"]
-    seed: int
+    seed: Count
     selection: Literal["last", "validation", "test"]  # whose test AUC is reported
     auc: AucBySelection
-    logloss: float | None  # nats a sample; None for a failed run
-    best_step: int | None
-    epochs: float
-    steps: int
-    parameters: int
-    train_seconds: float  # evaluations included
-    evaluation_seconds: float
-    samples_per_second: float  # of training alone
-    peak_memory_mb: int  # of the process that ran it
-    device: str
-    versions: dict[str, str]
-    commit: str | None  # None outside a git checkout
-    data_sha256: str
-    settings: dict[str, Any]
+    validation_auc: Auc | None = None  # on validation users, at the reported step
+    logloss: Number | None  # nats a sample; None for a failed run
+    best_step: Count | None
+    epochs: Number
+    steps: Count
+    parameters: Count
+    train_seconds: Number  # evaluations included
+    evaluation_seconds: Number
+    samples_per_second: Number  # of training alone
+    peak_memory_mb: Count
+    device: Text
+    versions: dict[Text, Text]
+    commit: Text | None  # None outside a git checkout
+    code_sha256: Sha256 | None = None  # None: not known, of an old record
+    data_sha256: Sha256
+    sampler_version: Count | None = None  # None: not known, of an old record
+    settings: Annotated[
+        dict[Text, Setting],
+        AfterValidator(_complete),
+        Field(json_schema_extra={"required": [*SETTINGS], "properties": SETTINGS}),
+    ]
     status: Literal["finished", "failed"]
-    path: Path = field(compare=False)  # where it was read, for messages
-    reason: str | None = None  # of a failure, in one line
+    reason: Text | None = None  # of a failure, in one line
+    path: SkipJsonSchema[Path] = field(compare=False)  # where it was read, for messages
 
     @property
     def reported_auc(self) -> float:
@@ -74,105 +125,84 @@ class Record:
         return value
 
 
-def _is_name(value: object) -> bool:
-    """A name is one component of a path, since every name is one in the run folder, and no formula of a spreadsheet."""
-    return _is_text(value) and value not in (".", "..") and not re.search(r"[/\\]|^[=+@-]", str(value))
+def code_state(records: Iterable[Record]) -> Literal["same", "different", "not known"]:
+    """Say whether runs were trained by the same code; records of version 1 do not know theirs."""
+    hashes = {record.code_sha256 for record in records}
+    if len(hashes - {None}) > 1:
+        return "different"
+    return "not known" if None in hashes else "same"
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != "" and not UNSHOWN.search(value)
+FIELDS = tuple(one.name for one in fields(Record) if one.name != "path")  # of record.json, in its order
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_number(value: object) -> bool:
-    return _is_count(value) or (isinstance(value, float) and math.isfinite(value) and value >= 0)
-
-
-def _is_auc(value: object) -> bool:
-    if not isinstance(value, dict) or set(value) != set(SELECTIONS):
-        return False
-    return all(auc is None or (_is_number(auc) and auc <= 1) for auc in value.values())
-
-
-def _is_versions(value: object) -> bool:
-    return isinstance(value, dict) and all(map(_is_text, [*value, *value.values()]))
-
-
-def _is_settings(value: object) -> bool:
-    if not isinstance(value, dict):
-        return False
-    if not all(_is_text(name) and (_is_text(one) or isinstance(one, _PLAIN)) for name, one in value.items()):
-        return False
-    counts = all(_is_count(value.get(key)) and value[key] > 0 for key in ("batch_size", "steps"))
-    return counts and _is_number(value.get("learning_rate"))
-
-
-TEXT = "a string that is not empty, without control characters and marks of writing direction"
-NAME = "a name without slashes, control characters and marks of writing direction, beginning with none of = + - @"
-
-# Field by field: the test that a value must pass, and the words for it in the message.
-CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "dataset": (_is_name, NAME),
-    "protocol": (_is_name, NAME),
-    "protocol_hash": (_is_text, f"a hash, {TEXT}"),
-    "model": (_is_name, NAME),
-    "variant": (lambda value: value in ("official", "paper"), "'official' or 'paper'"),
-    "seed": (_is_count, "an integer of at least 0"),
-    "selection": (lambda value: value in SELECTIONS, "'last', 'validation' or 'test'"),
-    "auc": (_is_auc, "an object of exactly last, validation and test, each a number from 0 to 1 or null"),
-    "logloss": (lambda value: value is None or _is_number(value), "a number of at least 0, or null"),
-    "best_step": (lambda value: value is None or _is_count(value), "an integer of at least 0, or null"),
-    "epochs": (_is_number, "a number of at least 0"),
-    "steps": (_is_count, "an integer of at least 0"),
-    "parameters": (_is_count, "an integer of at least 0"),
-    "train_seconds": (_is_number, "a number of at least 0"),
-    "evaluation_seconds": (_is_number, "a number of at least 0"),
-    "peak_memory_mb": (_is_count, "an integer of at least 0"),
-    "samples_per_second": (_is_number, "a number of at least 0"),
-    "device": (_is_text, TEXT),
-    "versions": (_is_versions, f"an object of strings, each {TEXT}"),
-    "commit": (lambda value: value is None or _is_text(value), f"{TEXT}, or null"),
-    "data_sha256": (
-        lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
-        "64 hexadecimal digits in lower case",
-    ),
-    "settings": (
-        _is_settings,
-        "an object of texts, numbers, true, false and null, with batch_size and steps (integers of at least 1) and "
-        "learning_rate (a number)",
-    ),
-    "status": (lambda value: value in ("finished", "failed"), "'finished' or 'failed'"),
-}
-OPTIONAL: dict[str, tuple[Callable[[object], bool], str]] = {
-    "reason": (lambda value: value is None or _is_text(value), "a string that is not empty, or null"),
-}
+def json_schema() -> str:
+    """Return the JSON Schema of record.json, the text of docs/record.schema.json."""
+    return json.dumps(TypeAdapter(Record).json_schema(), indent=2) + "\n"
 
 
 def parse_record(data: object, path: Path) -> Record:
     """Return the record that `data`, the content of the JSON file `path`, stands for.
 
-    Raises UserError naming file and field where a field is missing, unknown, of a wrong type or out of range,
-    and where a finished run lacks the figures that it reports.
+    Raises UserError naming file and field where a field is missing, unknown, of a wrong type or out of range, and where
+    a finished run lacks the figures that it reports.
     """
     if not isinstance(data, dict):
         raise UserError(f"{path} holds a JSON {type(data).__name__}, expected an object. {_ADVICE}")
-    if missing := [name for name in CHECKS if name not in data]:
-        raise UserError(f"{path} lacks the field '{missing[0]}'. {_ADVICE}")
-    if unknown := [name for name in data if name not in CHECKS | OPTIONAL]:
-        raise UserError(f"{path} has the unknown field {unknown[0]!r}. {_ADVICE}")
-    for name, (holds, expected) in (CHECKS | OPTIONAL).items():
-        if name in data and not holds(data[name]):
-            raise _wrong(path, name, data[name], expected)
-    if data["status"] == "finished":
-        for name in ("last", data["selection"]):
-            if data["auc"][name] is None:
-                raise _wrong(path, f"auc.{name}", None, "a number, since the run finished")
-        if data["logloss"] is None:
-            raise _wrong(path, "logloss", None, "a number, since the run finished")
-    return Record(**{**data, "auc": AucBySelection(**data["auc"])}, path=path)
+    if isinstance(version := data.get("schema_version"), int) and version > SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema_version {version}, this dien-bench reads up to {SCHEMA_VERSION}. Update it."
+        )
+    if "path" in data:
+        raise UserError(f"{path} has the unknown field 'path'. {_ADVICE}")
+    try:
+        record = Record(**data, path=path)
+    except ValidationError as error:
+        raise _unlike_schema(path, data, error) from None
+    if record.status == "finished":
+        figures = {f"auc.{name}": getattr(record.auc, name) for name in ("last", record.selection)}
+        for name, value in (figures | {"logloss": record.logloss}).items():
+            if value is None:
+                raise _wrong(path, name, None, "a number, since the run finished")
+    for name in ("code_sha256", "sampler_version"):
+        if record.schema_version > 1 and getattr(record, name) is None:
+            raise _wrong(path, name, None, f"a value, since schema_version is {record.schema_version}")
+    return record
+
+
+def _unlike_schema(path: Path, data: dict[str, Any], error: ValidationError) -> UserError:
+    """Return the message on the first field that is not as the schema says."""
+    found = error.errors(include_url=False)
+    kind, place = found[0]["type"], _inside(data, found[0]["loc"])
+    if kind in ("missing", "missing_keyword_only_argument", "missing_argument"):
+        return UserError(f"{path} lacks the field '{_shown_place(found[0]['loc'])}'. {_ADVICE}")
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return UserError(f"{path} has the unknown field '{_shown_place(found[0]['loc'])}'. {_ADVICE}")
+    expected = dict.fromkeys(_expected(one) for one in found if _inside(data, one["loc"]) == place)
+    value: Any = data
+    for key in place:
+        value = value[key]
+    return _wrong(path, _shown_place(place), value, " or ".join(expected))
+
+
+def _expected(error: Any) -> str:
+    words: str = EXPECTED.get(error.get("ctx", {}).get("pattern", error["type"]), error["msg"])
+    return words.removeprefix("Input should be ").removeprefix("Value error, ")
+
+
+def _inside(data: Any, place: Iterable[str | int]) -> tuple[str | int, ...]:
+    """Return the part of a place that leads to a value; behind it stand kinds of a union and the like."""
+    inside = []
+    for key in place:
+        if not isinstance(data, dict) or key not in data:
+            break
+        inside.append(key)
+        data = data[key]
+    return tuple(inside)
+
+
+def _shown_place(place: Iterable[str | int]) -> str:
+    return printable(".".join(map(str, place)).replace("\n", "\\n"))
 
 
 def _wrong(path: Path, name: str, found: object, expected: str) -> UserError:
@@ -253,5 +283,9 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     Raises UserError where the fields are not those of a record or the file cannot be written.
     """
     parse_record(record, path)
-    text = json.dumps({name: record[name] for name in CHECKS | OPTIONAL if name in record}, indent=2, allow_nan=False)
+    text = json.dumps({name: record[name] for name in FIELDS if name in record}, indent=2, allow_nan=False)
     write_atomically(path, (text + "\n").encode("utf-8"))
+
+
+if __name__ == "__main__":
+    print(json_schema(), end="")

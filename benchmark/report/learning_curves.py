@@ -6,6 +6,7 @@ settings are its defaults whatever the user's own are, and nothing in the files 
 
 import io
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmark.analysis.probes import Probe, Probes
 from benchmark.records import paper
-from benchmark.records.curves import Curve, read_curve
+from benchmark.records.curves import Curve, read_curve, read_losses
 from benchmark.report.render import one_line
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
@@ -45,11 +46,11 @@ BAND_ALPHA = 0.22
 LINE, BAND = "line: mean of the seeds", "band: lowest to highest"
 
 # Okabe and Ito's colours, told apart by people of every colour vision; the dashes tell them apart in print.
-LOSS_CURVES: tuple[tuple[str, str, str, Dashes], ...] = (
-    ("loss", "whole loss $L$", "#0072B2", "-"),
-    ("auxiliary_loss", "auxiliary loss $L_{aux}$", "#D55E00", (0, (7, 1.5))),
-    ("target_loss", "target loss $L_{target}$", "#9a9a9a", "-"),
-)
+LOSS_STYLES: dict[str, tuple[str, str, Dashes]] = {
+    "loss": ("whole loss $L$", "#0072B2", "-"),
+    "auxiliary_loss": ("auxiliary loss $L_{aux}$", "#D55E00", (0, (7, 1.5))),
+    "target_loss": ("target loss $L_{target}$", "#9a9a9a", "-"),
+}
 # A row has its colour in every figure, whichever rows stand beside it.
 ROW_STYLES = {
     "base-model": ("#7f7f7f", "-"),
@@ -77,41 +78,43 @@ class Band(NamedTuple):
 def figure2(
     runs: Mapping[str, Sequence[Path]], out_stem: Path, *, model: str = "dien", smoothing: int = 1
 ) -> tuple[Path, Path]:
-    """Draw whole, auxiliary and target loss over steps, a panel a data set; return the paths of PNG and SVG.
+    """Draw the losses of a model over steps, a panel a data set; return the paths of PNG and SVG.
+
+    These are the whole loss, the auxiliary and the target loss, and those of a model's own; a model without further
+    losses has one curve.
 
     runs        data set -> metrics.csv of each seed; the line is their mean, the band lowest to highest
     out_stem    the files are out_stem + ".png" and ".svg"
     model       named in the titles
     smoothing   each point of a seed becomes the mean of this many logged points, it and those before; 1: none
 
-    Raises UserError for a file without these losses, and for seeds without a common step. Source: Figure 2.
+    Raises UserError for a file without a loss, and for seeds without a common step. Source: Figure 2.
     """
     if not runs or not all(runs.values()):
-        raise UserError("no learning curves to draw: no run is given for a data set. Train dien first.")
-    curves = {
-        dataset: {
-            column: _over_seeds([smooth(_read_loss(path, column), smoothing) for path in paths], paths)
-            for column, *_ in LOSS_CURVES
-        }
-        for dataset, paths in runs.items()
-    }
+        lacking = shlex.quote(" ".join(name for name, paths in runs.items() if not paths) or "tafeng")
+        raise UserError(
+            f"no learning curves to draw: no run of {model} is given for a data set. Train it first: "
+            f"dien-bench run --datasets {lacking} --model {shlex.quote(model)}"
+        )
+    curves = {dataset: _losses_over_seeds(paths, smoothing) for dataset, paths in runs.items()}
     columns = 2 if len(runs) == 4 else min(len(runs), 3)
     rows = math.ceil(len(runs) / columns)
     title = paper.LABELS.get(model, model)
     with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(max(4.3 * columns, 5.8), 3.1 * rows + 0.6), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        handles: dict[str, Any] = {}
         for ax, (dataset, bands) in zip(axes, curves.items(), strict=False):
-            for column, label, colour, dashes in reversed(LOSS_CURVES):
-                width = 0.8 if column == "target_loss" else 1.6
-                _draw(ax, bands[column], label, colour, dashes, width)
+            _draw_losses(ax, bands)
+            lines, labels = ax.get_legend_handles_labels()
+            handles |= dict(zip(labels, lines, strict=True))
             ax.set_title(f"{plain(title)} on {plain(dataset)} ({_seeds(len(runs[dataset]))})")
             _name_axes(ax, "training loss" if smoothing == 1 else f"training loss, mean of {smoothing} points")
             ax.set_ylim(bottom=0)
         for ax in axes[len(runs) :]:
             ax.remove()
-        handles, labels = axes[0].get_legend_handles_labels()
-        legend = figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=len(labels))
+        shown = [*handles.values()][::-1], [*handles][::-1]
+        legend = figure.legend(*shown, loc="outside lower center", ncols=len(handles))
         if any(len(paths) > 1 for paths in runs.values()):
             legend.set_title(f"{LINE}, {BAND}")
         return save_figure(figure, out_stem)
@@ -189,13 +192,25 @@ def smooth(curve: Curve, window: int) -> Curve:
     return Curve(curve.steps[window - 1 :], means)
 
 
-def _read_loss(path: Path, column: str) -> Curve:
-    try:
-        return read_curve(path, column)
-    except UserError as error:
-        if column != "auxiliary_loss" or not path.is_file():
-            raise
-        raise UserError(f"{error} The auxiliary loss exists for the model dien only.") from error
+def _losses_over_seeds(paths: Sequence[Path], smoothing: int) -> dict[str, Band]:
+    """Return the losses that all seeds of a model have."""
+    seeds = [read_losses(path) for path in paths]
+    return {
+        column: _over_seeds([smooth(losses[column], smoothing) for losses in seeds], paths)
+        for column in seeds[0]
+        if all(column in losses for losses in seeds)
+    }
+
+
+def _draw_losses(ax: Axes, bands: Mapping[str, Band]) -> None:
+    own = [column for column in bands if column not in LOSS_STYLES]
+    for column in [*own, *(name for name in reversed(LOSS_STYLES) if name in bands)]:
+        if column in LOSS_STYLES:
+            label, colour, dashes = LOSS_STYLES[column]
+        else:
+            colour, dashes = OTHER_STYLES[own.index(column) % len(OTHER_STYLES)]
+            label = plain(column.replace("_", " "))
+        _draw(ax, bands[column], label, colour, dashes, 0.8 if column == "target_loss" else 1.6)
 
 
 def _over_seeds(curves: Sequence[Curve], paths: Sequence[Path]) -> Band:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmark.analysis.probes import Probes, file_name
+from benchmark.analysis.probes import Probes, file_name, is_of, measure, read_probes
 from benchmark.report.render import Section, Table, fixed
+from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
+from datamodules.samples import Samples
 
 
 def probe_table(measured: Probes) -> Table:
@@ -26,9 +28,9 @@ def probe_table(measured: Probes) -> Table:
         "", ("rule: the candidate is ...", "parameters", "AUC", "95 % interval"), rows, frozenset({(0, 2)})
     )
     notes = (
-        f"AUC on the {measured.test_users:,} test users of the protocol, one positive and one negative each; interval: "
-        "bootstrap over test users. 0.5 is chance; below it the reverse of the rule is better "
-        "than chance by as much.",
+        f"AUC on the {measured.test_users:,} test users of the protocol, one positive and one negative each, with its "
+        "95 % interval over test users (a rule has no seeds). 0.5 is chance; below it the reverse of the rule is "
+        "better than chance by as much.",
     )
     lines = [tuple(asdict(ordered[0]))] + [tuple(str(value) for value in asdict(probe).values()) for probe in ordered]
     return Table(f"Probes on {measured.dataset}, protocol {measured.protocol}", (section,), notes, tuple(lines))
@@ -49,6 +51,18 @@ def overview(measured: Sequence[Probes]) -> Table:
         sections.append(Section(dataset, header, rows, bold))
     note = "AUC on the protocol's test users; 0.5 is chance, below it the reverse of the rule is better than chance."
     return Table("Probes: what rules reach without a model", tuple(sections), (note,), ())
+
+
+def store_probes(dataset: str, samples: Samples, out: Path) -> Probes:
+    """Return the probes of these samples from `out`, measured and written there first where it has none of them."""
+    try:
+        found = read_probes([out], dataset, samples.protocol.name)
+    except UserError:
+        found = None  # damaged: measured again
+    if found is None or not is_of(found, samples):
+        found = measure(dataset, samples)
+        write_probes(found, out)
+    return found
 
 
 def write_probes(measured: Probes, out: Path) -> tuple[Path, Path]:

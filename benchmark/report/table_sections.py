@@ -1,24 +1,54 @@
 """One data set's part of a table: its rows, its probes, how the rows differ, and what must be said about them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmark.analysis.comparison import Interval
-from benchmark.analysis.probes import Probe, Probes
-from benchmark.analysis.summary import REFERENCES, Difference, Row, rows_above
+from benchmark.analysis.probes import UNKNOWN, Probe, Probes
+from benchmark.analysis.summary import (
+    DIFFERENT,
+    NOT_DIFFERENT,
+    NOT_TESTED,
+    REFERENCES,
+    Difference,
+    Relation,
+    Row,
+    relation_of,
+    rows_above,
+    standing,
+)
 from benchmark.records import paper
 from benchmark.records.paper import Auc
-from benchmark.records.record import Record
+from benchmark.records.record import Record, code_state
 from benchmark.report.render import Section, fixed, signed
 
 # The data set whose printed figures stand beside data sets that the paper does not have.
 REFERENCE = "electronics"
 
-NOTE_MEAN = "Mean test AUC ± unbiased standard deviation (seeds); the highest mean of a data set is in bold."
-NOTE_INTERVAL = "95 % interval: bootstrap over test users of the mean over seeds; blank without predictions."
+OPTIONS = "options"  # in place of a table's number: one row of the paper, and that row with options
+SELECTION_WORDS = {
+    "last": "at the last step",
+    "validation": "best on validation users",
+    "test": "best on test",
+}
+DIFFERENT_CODE = "†"
+MARKS: dict[Relation, str] = {DIFFERENT: "≠", NOT_DIFFERENT: "≈", NOT_TESTED: "?"}
+
+NOTE_MEAN = (
+    "Mean test AUC ± unbiased standard deviation (seeds). In bold: the highest mean of a data set, where it is "
+    "significantly different from every other (p < 0.05, Holm-corrected over these comparisons)."
+)
+NOTE_MARKS = (
+    "Against the nearest filled row above: ≠ different, ≈ not significantly different, ? not tested, for want of a "
+    "second seed or of predictions."
+)
+NOTE_INTERVAL = (
+    "95 % interval: of the mean, over test users and seeds; blank with fewer than two seeds or without predictions. "
+    "A rule has no seeds: its interval is over test users."
+)
 NOTE_INFLATION = (
     "best − last: what choosing the checkpoint on test users adds to the AUC of the last step, mean over seeds."
 )
-NOTE_CLOSE = "≈ Not distinguishable from the nearest filled row above."
 NOTE_TESTS = (
     "Differences: mean AUC of the row minus the other's (p of a two-sided paired test that counts both test users and "
     "seeds, Holm-corrected over the differences of a data set in this table). Rows with one seed or without "
@@ -26,7 +56,12 @@ NOTE_TESTS = (
 )
 NOTE_PART = "(n of m): only n of the m seeds of this data set are finished in this row."
 NOTE_REFERENCE = "paper, Electronics: printed for another data set, a point of comparison and nothing to be met."
-NOTES = (NOTE_MEAN, NOTE_CLOSE, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE, NOTE_TESTS)  # in this order
+NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
+NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
+NOTES = (
+    *(NOTE_MEAN, NOTE_MARKS, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE, NOTE_TESTS),  # in this order
+    *(NOTE_CODE, NOTE_NO_CODE),
+)
 
 
 class Result(NamedTuple):
@@ -45,6 +80,17 @@ class Result(NamedTuple):
         return len({record.seed for record in self.records})
 
 
+class Shown(NamedTuple):
+    """One table of a board, a result a data set, with the notes that it needs."""
+
+    number: str
+    protocol: str
+    variant: str
+    results: Sequence[Result]
+    notes: Sequence[str]
+    references: Sequence[str] = REFERENCES  # rows that every row is compared with
+
+
 def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
     """Return the sections of one data set, and the notes that they need."""
     printed, compared, notes = comparison(result.dataset, result.protocol)
@@ -52,19 +98,20 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
     columns = ["model", "AUC", *full, *(compared[:1] if short else compared)]
     cells = []
     for row, above in zip(result.rows, rows_above(result.rows), strict=True):
-        difference = result.tested.get((row.model, above.model)) if above else None
+        mark = MARKS[relation_of(result.tested.get((row.model, above.model)))] if above else ""
         auc = printed.get(row.model)
         values = {
             "model": row.label,
-            "AUC": _mean_cell(row, result.seeds, difference is not None and difference.is_open),
+            "AUC": _mean_cell(row, result.seeds, mark),
             "95 % interval": _interval(row.interval),
             "last step": fixed(row.last, 4),
             "best − last": "" if row.inflation is None else f"{row.inflation:+.4f}",
             "difference": signed(row.mean, auc and auc.mean, 4),
         }
         cells.append(values | dict.fromkeys(compared[:1], _printed(auc)))
-    if any("≈" in line["AUC"] for line in cells):
-        notes.append(NOTE_CLOSE)
+    notes += _mark_code(result, cells, short)
+    if any(mark in line["AUC"] for line in cells for mark in MARKS.values()):
+        notes.append(NOTE_MARKS)
     if any(" of " in line["AUC"] for line in cells):
         notes.append(NOTE_PART)
     if any(line["95 % interval"] for line in cells) and not short:
@@ -72,8 +119,8 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
         notes.append(NOTE_INTERVAL)
     if any(line["best − last"] for line in cells) and not short:
         notes.append(NOTE_INFLATION)
-    best = max((fixed(row.mean, 4) for row in result.rows), default="")
-    bold = frozenset((i, 1) for i, row in enumerate(result.rows) if best and fixed(row.mean, 4) == best)
+    places = standing(result.rows)
+    bold = frozenset((i, 1) for i, row in enumerate(result.rows) if places.get(row.model) == "best")
     if result.probes:
         cells += [_probe_line(probe) for probe in shown_probes(result.probes, short)]
     rows = tuple(tuple(line.get(column, "") for column in columns) for line in cells)
@@ -84,6 +131,19 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
         sections.append(_differences(result))
         notes.append(NOTE_TESTS)
     return sections, notes
+
+
+def _mark_code(result: Result, cells: list[dict[str, str]], short: bool) -> list[str]:
+    """Mark the rows whose seeds were trained by different code, and return the notes on code."""
+    notes = []
+    for row, line in zip(result.rows, cells, strict=True):
+        state = code_state(r for r in result.records if r.model == row.model and r.status == "finished")
+        if state == "different":
+            line["model"] += f" {DIFFERENT_CODE}"
+            notes.append(NOTE_CODE)
+        elif state == "not known" and not short:
+            notes.append(NOTE_NO_CODE)
+    return notes
 
 
 def _differences(result: Result) -> Section:
@@ -101,15 +161,21 @@ def _differences(result: Result) -> Section:
 
 
 def shown_probes(probes: Probes, short: bool) -> list[Probe]:
-    """Return the best rule without parameters and, in a full table, the best of all where that is another."""
-    free = probes.without_parameters
-    return [free] if short or probes.best == free else [free, probes.best]
+    """Return the best rule without parameters; in a full table also the best of all, and whether items are unknown.
+
+    The last is the rule that the candidate is unknown, where its AUC is not that of chance.
+    """
+    shown = [probes.without_parameters]
+    if not short:
+        unknown = probes.named(UNKNOWN)
+        shown += [probes.best] + ([unknown] if unknown and not unknown.low <= 0.5 <= unknown.high else [])
+    return list(dict.fromkeys(shown))
 
 
 def _probe_line(probe: Probe) -> dict[str, str]:
     interval = _interval(Interval(probe.low, probe.high))
     return {
-        "model": f"probe: {probe.title}, {probe.parameters} parameters",
+        "model": f"probe: {probe.line}, {probe.parameters} parameters",
         "AUC": f"{probe.auc:.4f}",
         "95 % interval": interval,
     }
@@ -159,13 +225,13 @@ def comparison(dataset: str, protocol: str) -> tuple[dict[str, Auc], tuple[str, 
     return {}, (), []
 
 
-def _mean_cell(row: Row, seeds: int, close: bool) -> str:
+def _mean_cell(row: Row, seeds: int, mark: str) -> str:
     if row.seeds + row.failed == 0:
         return ""
     counts = [f"{row.seeds}" if row.seeds == seeds else f"{row.seeds} of {seeds}"]
     counts += [f"{row.failed} failed"] if row.failed else []
     spread = f" ± {row.std:.4f}" if row.std is not None else ""
-    return f"{fixed(row.mean, 4)}{spread} ({', '.join(counts)}){' ≈' if close else ''}".strip()
+    return f"{fixed(row.mean, 4)}{spread} ({', '.join(counts)}){f' {mark}' if row.mean is not None else ''}".strip()
 
 
 def csv_line(result: Result, variant: str, row: Row) -> tuple[str, ...]:

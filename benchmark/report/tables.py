@@ -12,17 +12,12 @@ from benchmark.records import paper
 from benchmark.records.paper import Statistics
 from benchmark.records.record import Record
 from benchmark.report.render import Section, Table
-from benchmark.report.table_sections import NOTE_MEAN, NOTES, Result, csv_line, sections_of
+from benchmark.report.table_sections import NOTE_MEAN, NOTES, SELECTION_WORDS, Result, csv_line, sections_of
 from datamodules.errors import UserError, unknown_name
 
 CSV_HEADER = "dataset,protocol,variant,model,seeds,auc_mean,auc_std,auc_last_mean,paper_auc,difference"
 MORE_COLUMNS = "auc_low,auc_high,best_minus_last,p_base_model,p_din,p_row_above,probe_auc,fitted_probe_auc"
 MORE_COLUMNS += ",rule_beats_base_model"  # yes, no, or empty where one of the two has not been measured
-SELECTION_WORDS = {
-    "last": "at the last step",
-    "validation": "best on validation users",
-    "test": "best on test",
-}
 
 
 def table(
@@ -94,7 +89,7 @@ def results_of(
     results = []
     for dataset in datasets:
         mine = [record for record in shown if record.dataset == dataset]
-        _check_comparable(mine)
+        check_comparable(mine)
         others = _hidden_references(mine, [r for r in used if r.dataset == dataset and r.model not in labels])
         rows = {model: summarise(mine + others, model, label) for model, label in labels.items()}
         references = [rows.get(model) or summarise(others, model, paper.LABELS[model]) for model in REFERENCES]
@@ -142,8 +137,11 @@ def _check_one_selection(records: Sequence[Record]) -> None:
             raise _mixed(records[0], record, "selection", records[0].selection, record.selection)
 
 
-def _check_comparable(records: Sequence[Record]) -> None:
-    """Refuse mixed runs of one data set. Batch size and learning rate may differ between rows, not in one."""
+def check_comparable(records: Sequence[Record]) -> None:
+    """Raise `UserError` for mixed runs of one data set, protocol and variant, sorted by model and seed.
+
+    Batch size, learning rate and the file of a model may differ between rows, not in one.
+    """
     first_of_model: dict[str, Record] = {}
     previous: Record | None = None
     for record in records:
@@ -155,16 +153,17 @@ def _check_comparable(records: Sequence[Record]) -> None:
             if found != expected:
                 raise _mixed(records[0], record, name, expected, found)
         first = first_of_model.setdefault(record.model, record)
-        for name, other in (("steps", records[0]), ("batch_size", first), ("learning_rate", first)):
-            if record.settings[name] != other.settings[name]:
-                raise _mixed(other, record, name, other.settings[name], record.settings[name])
+        of_row = (("batch_size", first), ("learning_rate", first), ("model_sha256", first))
+        for name, other in (("steps", records[0]), *of_row):
+            if record.settings.get(name) != other.settings.get(name):
+                raise _mixed(other, record, name, other.settings.get(name), record.settings.get(name))
 
 
 def _hidden_references(shown: Sequence[Record], others: Sequence[Record]) -> list[Record]:
     """Return runs of rows that are compared with and not shown, none where they do not go with those shown."""
     try:
         _check_one_selection([*shown, *others])
-        _check_comparable([*shown, *others])
+        check_comparable([*shown, *others])
     except UserError:
         return []
     return list(others)

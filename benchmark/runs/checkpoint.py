@@ -6,7 +6,6 @@ torch, NumPy and Python, evaluations so far and rows of metrics.csv. Batches fol
 removed once the record is written.
 """
 
-import hashlib
 import random
 import time
 import zipfile
@@ -21,17 +20,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
 
-import baselines
-import datamodules
 from baselines.lazy_adam import LazyAdam
 from baselines.lightning_module import CTRModule, Evaluation
-from baselines.spec import parse_spec
+from benchmark.runs.identity import code_sha256
 from datamodules.errors import printable
 from datamodules.files.atomic import replacing
 
 State = dict[str, Any]
 NAME = "checkpoint.pt"
-EVERY = 60.0  # seconds between two
 SHARE = 0.01  # of the time that writing may take: where one takes long, there are fewer
 FORMAT = 2
 EVALUATIONS = ("last", "best_test", "best_validation")
@@ -57,19 +53,6 @@ def identity(
         **{f"{name} version": version(name) for name in ("torch", "pytorch-lightning", "numpy", "numba")},
         "code of the models": code_sha256(str(settings["model"])),
     }
-
-
-def code_sha256(model: str) -> str:
-    """The sha256 of the source that decides a run's numbers, a file of the user's own included."""
-    folders = [Path(str(package.__file__)).parent for package in (baselines, datamodules)]
-    files = sorted(path for folder in folders for path in folder.rglob("*.py"))
-    base = parse_spec(model).base
-    if ":" in base:
-        files.append(Path(base.rpartition(":")[0]))
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path, wanted: State) -> State | None:
@@ -173,7 +156,7 @@ class Checkpoints(pl.Callback):
     `Refused` for a checkpoint that the run cannot continue from: when it is made, or when the training starts.
     """
 
-    def __init__(self, path: Path, wanted: State, say: Callable[[str], None], every: float = EVERY) -> None:
+    def __init__(self, path: Path, wanted: State, say: Callable[[str], None], every: float) -> None:
         self.path, self.wanted, self.say, self.every = path, wanted, say, every
         self.resumed = load_checkpoint(path, wanted)
         self.resumed_at: int = self.resumed["step"] if self.resumed else 0

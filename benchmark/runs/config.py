@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from baselines import file_hash, load, model_label
-from baselines.spec import parse_spec
-from benchmark.runs import checkpoint
+from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.runs.device import Device, check_device
 from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives
+from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import get_dataset
 from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
-from datamodules.protocol import get_protocol
+from datamodules.protocol import BATCH_SIZE, get_protocol
+
+EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
+LOG_EVERY = 20  # steps
+CHECKPOINT_EVERY = 60.0  # seconds between two
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,14 @@ class RunConfig:
     variant: Literal["official", "paper"]
     seed: int
     steps: int | None = None  # optimiser steps; None: the data set's budget
-    batch_size: int = 128
-    learning_rate: float = 1e-3
+    batch_size: int = BATCH_SIZE
+    learning_rate: float = LEARNING_RATE
     data_dir: str = "data"
     out: str = "runs"
     logger: Tracker = "csv"
     device: Device = "auto"
     devices: int = 1  # processes that share each batch
-    checkpoint_seconds: float = checkpoint.EVERY  # between two checkpoints; 0: one at every evaluation
+    checkpoint_seconds: float = CHECKPOINT_EVERY  # between two checkpoints; 0: one at every evaluation
 
     def check(self) -> None:
         """Raise `UserError` unless every name is known and every number possible."""
@@ -145,3 +149,19 @@ class Progress:
 def lock_of(config: RunConfig) -> Path:
     """The lock that whoever trains a run holds."""
     return config.folder() / ".lease"
+
+
+def data_of(config: RunConfig) -> InteractionsDataModule:
+    """What a run trains on."""
+    settings = config.settings()
+    return InteractionsDataModule(
+        config.dataset,
+        config.protocol,
+        data_dir=config.data_dir,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        shuffle=settings["shuffle"],
+        auxiliary_negatives=settings["auxiliary_negatives"],
+        auxiliary_draws=settings.get("auxiliary_draws", "fresh"),
+        seed=config.seed,
+    )

@@ -1,6 +1,5 @@
 """What a failed run leaves: a record that says so, which keeps it from being run again by itself."""
 
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,8 @@ import torch
 
 from baselines.lightning_module import NotFinite
 from benchmark.records.record import FILE_NAME, read_record, write_record
-from benchmark.runs.config import RunConfig, lock_of
-from benchmark.runs.data import data_of
+from benchmark.runs.config import RunConfig, data_of, lock_of
+from benchmark.runs.identity import code_sha256
 from benchmark.runs.result import identity_of, origin_of
 from datamodules.batch import Batch
 from datamodules.datamodule import InteractionsDataModule
@@ -77,8 +76,8 @@ def _failed_record(config: RunConfig, reason: str, step: int) -> dict[str, Any]:
         "train_seconds": 0,
         "evaluation_seconds": 0,
         "samples_per_second": 0,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
-        **origin_of(config, data),
+        "peak_memory_mb": 0,  # nobody measured it
+        **origin_of(config, data, code_sha256(config.model)),
         "settings": config.settings() | {"steps": data.steps, "steps_by_default": config.steps is None},
         "status": "failed",
         "reason": reason,

@@ -1,9 +1,12 @@
-"""Processes of runs: their environment, and how one ended."""
+"""Processes of runs: their environment, what they can print, and how one ended."""
 
+import codecs
 import contextlib
 import getpass
+import io
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,8 @@ WORKER_VARIABLES = dict.fromkeys((f"{name}_NUM_THREADS" for name in ("OMP", "MKL
 }
 CACHES = ("NUMBA_CACHE_DIR", "MPLCONFIGDIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")
 
+LOOKALIKES = str.maketrans({"−": "-", "±": "+-", "≈": "~", "≠": "!=", "…": "..."})  # of what tables contain
+
 
 class ProcessDied(RuntimeError):
     """One of the processes of a run has ended before the run; the message says which and how."""
@@ -29,6 +34,21 @@ def how_it_ended(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"was ended by {signal.Signals(-exit_code).name}"
     return f"ended with exit code {exit_code}"
+
+
+def make_streams_lenient() -> None:
+    """Let stdout and stderr of this process show all text: in ASCII where the encoding of the terminal lacks a sign."""
+    codecs.register_error("lookalike", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="lookalike")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """What is shown for the signs of an error of encoding, and the position to go on from: see `codecs`."""
+    assert isinstance(error, UnicodeEncodeError)
+    signs = error.object[error.start : error.end].translate(LOOKALIKES)
+    return signs.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
 @contextlib.contextmanager

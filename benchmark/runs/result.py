@@ -1,6 +1,6 @@
 """What a finished run leaves for tables: its record, and its predictions on the test users.
 
-`failures.py` makes the record of a failed run with the same fields.
+`failure.py` makes the record of a failed run with the same fields.
 """
 
 import os
@@ -15,10 +15,14 @@ import pandas as pd
 
 from baselines import model_label
 from baselines.lightning_module import CTRModule
+from benchmark.records.record import SCHEMA_VERSION
 from benchmark.runs.config import RunConfig
 from benchmark.runs.device import Device, describe, triton_version
 from datamodules.batches import EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
+from datamodules.samples import SAMPLER_VERSION
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def record_of(
@@ -27,9 +31,13 @@ def record_of(
     module: CTRModule,
     settings: dict[str, Any],
     seconds: float,
+    code: str,
     peak_memory_mb: int,
 ) -> dict[str, Any]:
-    """Return the record of a module that is trained to its last step; `seconds` and the memory are the whole run's."""
+    """Return the record of a module that is trained to its last step.
+
+    `seconds` and the memory are those of the whole run, and `code` is the `code_sha256` of its model when it began.
+    """
     last, reported = module.last, module.selected(data.protocol.selection)
     assert last is not None
     assert module.best_test is not None
@@ -44,6 +52,7 @@ def record_of(
             "validation": None if module.best_validation is None else module.best_validation.auc,
             "test": module.best_test.auc,
         },
+        "validation_auc": _validation_auc(module, reported.step),
         "logloss": reported.logloss,
         "best_step": reported.step,
         "epochs": round(epochs, 4),
@@ -53,15 +62,22 @@ def record_of(
         "evaluation_seconds": round(module.evaluation_seconds, 3),
         "samples_per_second": round(seen / training_seconds, 1),
         "peak_memory_mb": peak_memory_mb,
-        **origin_of(config, data),
+        **origin_of(config, data, code),
         "settings": settings,
         "status": "finished",
     }
 
 
+def _validation_auc(module: CTRModule, step: int) -> float | None:
+    """The AUC on validation users at an evaluation; None where there are none."""
+    rows = (row for row in module.rows if row["step"] == step and "validation_auc" in row)
+    return next((row["validation_auc"] for row in rows), None)
+
+
 def identity_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, Any]:
     """Return the fields of a record, finished or failed, that say which run it is."""
     return {
+        "schema_version": SCHEMA_VERSION,
         "dataset": config.dataset,
         "protocol": config.protocol,
         "protocol_hash": data.protocol.hash,
@@ -72,13 +88,15 @@ def identity_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, An
     }
 
 
-def origin_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, Any]:
+def origin_of(config: RunConfig, data: InteractionsDataModule, code: str) -> dict[str, Any]:
     """Return the fields of a record, finished or failed, that say what it was made with."""
     return {
         "device": describe(config.device, config.devices),
         "versions": versions(config.device),
         "commit": commit(),
+        "code_sha256": code,
         "data_sha256": data.ready.sha256,
+        "sampler_version": SAMPLER_VERSION,
     }
 
 

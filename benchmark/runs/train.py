@@ -18,23 +18,22 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from baselines.lightning_module import CTRModule, NotFinite
 from benchmark.analysis.verify import check_auc
-from benchmark.records.record import read_record, write_record
+from benchmark.records.record import FILE_NAME, Record, read_record, write_record
 from benchmark.runs import checkpoint
-from benchmark.runs.config import Progress, RunConfig, lock_of
-from benchmark.runs.data import data_of
+from benchmark.runs.config import EVALUATE_EVERY, LOG_EVERY, Progress, RunConfig, data_of, lock_of
 from benchmark.runs.ddp import other_ranks
 from benchmark.runs.device import describe, uses_gpu
 from benchmark.runs.failure import keep_bad_batch
+from benchmark.runs.identity import check_identity, code_sha256
 from benchmark.runs.memory import PeakMemory
-from benchmark.runs.result import record_of, write_predictions
+from benchmark.runs.result import record_of, versions, write_predictions
 from benchmark.runs.weights import WEIGHTS, KeepWeights
 from benchmark.tracking.loggers import close_loggers, open_loggers
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError
 from datamodules.files.lock import take
-
-EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
-LOG_EVERY = 20  # steps
+from datamodules.protocol import get_protocol
+from datamodules.samples_file import stored_sha256
 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is made in microseconds
 warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # leftovers are removed before
@@ -45,28 +44,48 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
     """Return the record of a run of the same identity and settings, finished or failed, None where there is none.
 
     Raises `UserError` where the folder holds a damaged record, one of another run, one that its predictions do not bear
-    out, or one of other settings: nothing is overwritten silently.
+    out, or one of other settings, samples or code, and where another seed of the row was trained by other code: nothing
+    is overwritten silently, and numbers of different code do not become one row.
     """
-    path = config.folder() / "record.json"
+    path = config.folder() / FILE_NAME
     if not path.exists():
+        for other in sorted(path.parent.parent.glob(f"seed-*/{FILE_NAME}")):
+            _check_same(read_record(other), config)
         return None
-    found_record = read_record(path)
-    record: dict[str, Any] = json.loads(path.read_text())
-    found = record["settings"]
+    found = read_record(path)
     wanted = config.settings()
-    differing = [key for key in wanted if wanted[key] is not None and found.get(key) != wanted[key]]
-    differing += ["steps"] if config.steps is None and not found.get("steps_by_default") else []
+    differing = [key for key in wanted if wanted[key] is not None and found.settings.get(key) != wanted[key]]
+    differing += ["steps"] if config.steps is None and not found.settings.get("steps_by_default") else []
+    differing = [key for key in differing if key != "model"]  # the label says which, and its file has a hash
     if differing:
         key = differing[0]
         raise UserError(
-            f"{path.parent} holds a run with {key} = {found.get(key)}, asked for was "
+            f"{path.parent} holds a run with {key} = {found.settings.get(key)}, asked for was "
             f"{wanted[key] if wanted[key] is not None else 'the default'}: "
             "choose another output folder (OUT=..., --out ...), or move that one away"
         )
-    if found_record.status == "finished":
-        check_auc(found_record)
+    _check_same(found, config)
+    if found.status == "finished":
+        check_auc(found)
         (path.parent / checkpoint.NAME).unlink(missing_ok=True)  # left where it was killed right behind its record
+    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return record
+
+
+def _check_same(found: Record, config: RunConfig) -> None:
+    """Raise `UserError` where a run was trained by other code or on other samples than `config` would be now.
+
+    One that failed has no numbers to be mixed with others, and passes.
+    """
+    if found.status == "finished":
+        protocol_hash = get_protocol(config.protocol).hash
+        check_identity(
+            found,
+            config.model,
+            protocol_hash,
+            stored_sha256(config.dataset, config.protocol, Path(config.data_dir)),
+            versions(config.device),
+        )
 
 
 def train_run(
@@ -107,6 +126,7 @@ def _train_on(
 ) -> dict[str, Any]:
     folder, memory = config.folder(), PeakMemory()
     data, settings = _prepared(config)
+    code = code_sha256(config.model)  # before it is trained: a file can be edited meanwhile
     remove_leftovers(folder)
     checkpoints = _checkpoints(config, data, settings, say)
     keep = KeepWeights(folder / WEIGHTS, data.protocol.selection, say)
@@ -126,8 +146,8 @@ def _train_on(
         raise NotFinite(f"{error}; its batch and the one before are in {kept}", error.step) from None
     for logger in trainer.loggers:
         logger.finalize("success")
-    (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n")
-    record = record_of(config, data, module, settings, checkpoints.seconds, memory.megabytes)
+    (folder / "config.json").write_text(json.dumps(asdict(config) | {"settings": settings}, indent=1) + "\n", "utf-8")
+    record = record_of(config, data, module, settings, checkpoints.seconds, code, memory.megabytes)
     write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)
     (folder / checkpoint.NAME).unlink(missing_ok=True)

@@ -75,11 +75,11 @@ def run_id(path: Path, settings: dict[str, Any]) -> str:
     Eight characters, drawn and not derived: the same run in another folder is another W&B run.
     """
     settings_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    found = path.read_text().split() if path.exists() else []
+    found = path.read_text("utf-8").split() if path.exists() else []
     if len(found) == 2 and found[1] == settings_hash:
         return found[0]
     new = secrets.token_hex(4)
-    path.write_text(f"{new} {settings_hash}\n")
+    path.write_text(f"{new} {settings_hash}\n", "utf-8")
     return new
 
 

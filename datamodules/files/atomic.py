@@ -1,21 +1,29 @@
 """Files that readers see whole or not at all."""
 
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from datamodules.errors import UserError
+from datamodules.errors import cannot_write
+
+
+def this_process() -> str:
+    """Return what tells this process from all others that share a file system: HOST.PID, fit for a file's name."""
+    host = re.sub(r"[^\w-]", "-", socket.gethostname(), flags=re.ASCII)
+    return f"{host[:64]}.{os.getpid()}"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of `path`, on the disk, when the block ends; after an error `path` is as before.
 
-    It lies beside `path` as .NAME.PID.tmp; one that a killed process left may be removed.
+    It lies beside `path` as .NAME.HOST.PID.tmp; one that a killed process left may be removed.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.{this_process()}.tmp")
     try:
         with part.open("wb") as file:
             yield file
@@ -38,6 +46,4 @@ def write_atomically(path: Path, content: bytes) -> None:
         with replacing(path) as file:
             file.write(content)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}. Check the folder, its rights and its space."
-        ) from error
+        raise cannot_write(path, error) from error

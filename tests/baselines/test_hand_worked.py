@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from baselines.contract import SIZES, make_batch
 from baselines.layers.attention import BilinearAttention, MLPAttention
 from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, Mean, MLPAuxiliaryLoss
 from baselines.layers.mlp import Dice, FrozenNormalisation
 from baselines.layers.packing import pack, packing_of
 from baselines.layers.recurrent import RecurrentLayer
 from baselines.lightning_module import CTRModule
-from tests.baselines.test_parity import make_batch
 
 
 def terms(gate: str, a: list[float]) -> dict[str, Tensor]:
@@ -163,17 +163,15 @@ def test_halved_target_loss(variant: str, loss: float) -> None:
     sizes = {"users": 9, "items": 30, "categories": 7, "steps": 9}
     module = CTRModule(model="dien+auxiliary_weight=0.0", variant=variant, **sizes)
     fill(module.model)
-    batch = make_batch()
-    assert module.training_step(batch._replace(label=batch.label.float()), 0).item() == pytest.approx(loss, abs=1e-6)
+    batch = make_batch([4, 1, 2, 0, 3, 4], 5)
+    assert module.training_step(batch, 0).item() == pytest.approx(loss, abs=1e-6)
 
 
 def test_whole_loss_adds_alpha_times_the_auxiliary_loss() -> None:
     """All weights 0: every behaviour costs log 2 twice. The batch has lengths 4, 1, 2, 0, 3, 4, so 3 + 1 + 2 + 3 = 9 of
     them, on 6 users: eq. 8 with alpha 0.5 gives log 2 + 0.5 * (9 * 2 log 2) / 6 = 2.5 log 2 = 1.7328680.
     """
-    module = CTRModule(model="dien+auxiliary_weight=0.5", variant="paper", users=9, items=30, categories=7, steps=9)
+    module = CTRModule(model="dien+auxiliary_weight=0.5", variant="paper", **SIZES, steps=9)
     fill(module.model)
-    batch = make_batch()
-    assert module.training_step(batch._replace(label=batch.label.float()), 0).item() == pytest.approx(
-        1.732868, abs=1e-6
-    )
+    batch = make_batch([4, 1, 2, 0, 3, 4], 5)
+    assert module.training_step(batch, 0).item() == pytest.approx(1.732868, abs=1e-6)

@@ -2,48 +2,20 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from baselines import MODELS, load, model_label
-from datamodules.batch import Batch
+from baselines.contract import LENGTHS, SIZES, make_batch
 from datamodules.errors import UserError
-
-USERS, ITEMS, CATEGORIES = 9, 30, 7
-LENGTHS = [5, 3, 1, 0, 4, 1]
-
-
-def make_batch(lengths: list[int], steps: int) -> Batch:
-    rng = np.random.default_rng(0)
-    real = np.arange(steps) < np.array(lengths)[:, None]
-
-    def ids(high: int, *shape: int) -> torch.Tensor:
-        return torch.from_numpy(rng.integers(1, high, shape))
-
-    def behaviours(high: int) -> torch.Tensor:
-        return ids(high, *real.shape) * torch.from_numpy(real)
-
-    size = len(lengths)
-    return Batch(
-        user=ids(USERS, size),
-        item=ids(ITEMS, size),
-        category=ids(CATEGORIES, size),
-        history_items=behaviours(ITEMS),
-        history_categories=behaviours(CATEGORIES),
-        lengths=torch.tensor(lengths),
-        negative_items=behaviours(ITEMS),
-        negative_categories=behaviours(CATEGORIES),
-        label=torch.arange(size) % 2 * 1.0,
-    )
 
 
 def build(name: str, variant: str) -> nn.Module:
     """A row whose biases and scales are no longer at the values that hide a mistake."""
     torch.manual_seed(1)
-    model = load(name)(users=USERS, items=ITEMS, categories=CATEGORIES, variant=variant)
+    model = load(name)(**SIZES, variant=variant)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
@@ -63,7 +35,7 @@ def test_weights_saved_and_loaded_give_the_same_logits(name: str, variant: str, 
     model, batch = build(name, variant).eval(), make_batch(LENGTHS, 5)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     torch.manual_seed(2)
-    other = load(name)(users=USERS, items=ITEMS, categories=CATEGORIES, variant=variant).eval()
+    other = load(name)(**SIZES, variant=variant).eval()
     with torch.inference_mode():
         assert not torch.equal(other(batch).logit, model(batch).logit)
         other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
@@ -113,9 +85,15 @@ def test_padding_leaves_the_papers_auxiliary_loss_alone() -> None:
 @rows
 def test_sizes_and_words_that_make_no_sense(name: str, variant: str) -> None:
     with pytest.raises(ValueError, match="items must be positive, got 0"):
-        load(name)(users=USERS, items=0, categories=CATEGORIES, variant=variant)
+        load(name)(**SIZES | {"items": 0}, variant=variant)
     with pytest.raises(ValueError, match="variant must be"):
-        load(name)(users=USERS, items=ITEMS, categories=CATEGORIES, variant="offical")
+        load(name)(**SIZES, variant="offical")
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -0.1, True, "1"])
+def test_auxiliary_weights_that_make_no_sense(weight: object) -> None:
+    with pytest.raises(ValueError, match="auxiliary_weight must be a finite number of at least 0, got"):
+        load("dien")(**SIZES, auxiliary_weight=weight)
 
 
 MINE = """

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.contract import SIZES, make_batch
 from baselines.lightning_module import CTRModule
 from datamodules.batch import Batch
 from tests.baselines import reference
 from tests.baselines.reference import Floats, Weights
 
-USERS, ITEMS, CATEGORIES = 9, 30, 7
 LENGTHS = [4, 1, 2, 0, 3, 4]
 POSITIONS = 5  # one more than the longest history: padding that a whole batch has
 ROWS = ["base-model", "wide-deep", "pnn", "din", "gru-attention", "aigru", "agru", "augru", "dien"]
@@ -21,28 +21,12 @@ HASHED = "wide-deep+crosses=10"  # more pairs of categories than weights for the
 VARIANTS = pytest.mark.parametrize("official", [True, False], ids=["official", "paper"])
 
 
-def make_batch() -> Batch:
-    """A batch with histories of length 0 and 1, and with unknown ids (0) as target and as behaviour."""
-    rng = np.random.default_rng(0)
-    real = torch.arange(POSITIONS) < torch.tensor(LENGTHS)[:, None]
-
-    def ids(high: int, *shape: int) -> torch.Tensor:
-        return torch.from_numpy(rng.integers(1, high, shape))
-
-    size = len(LENGTHS)
-    batch = Batch(
-        user=ids(USERS, size),
-        item=ids(ITEMS, size),
-        category=ids(CATEGORIES, size),
-        history_items=ids(ITEMS, size, POSITIONS) * real,
-        history_categories=ids(CATEGORIES, size, POSITIONS) * real,
-        lengths=torch.tensor(LENGTHS),
-        negative_items=ids(ITEMS, size, POSITIONS) * real,
-        negative_categories=ids(CATEGORIES, size, POSITIONS) * real,
-        label=torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0], dtype=torch.float64),
-    )
-    batch.item[1] = batch.history_items[0, 1] = batch.history_categories[4, 2] = batch.user[2] = 0
-    return batch
+def batch_of_float64() -> Batch:
+    """Histories of length 0 and 1, and unknown ids (0) as target and as behaviours."""
+    batch = make_batch(LENGTHS, POSITIONS, seed=1)  # of 0, a difference of one row straddles a kink of PReLU
+    assert not batch.item.all()
+    assert not batch.history_items[batch.mask].all()
+    return batch._replace(label=batch.label.double())
 
 
 def base_of(row: str) -> str:
@@ -56,9 +40,7 @@ def build(row: str, official: bool) -> CTRModule:
     module = CTRModule(
         model=f"{row}+embedding_size=2" + (f"+hidden_size={hidden}" if hidden else ""),
         variant="official" if official else "paper",
-        users=USERS,
-        items=ITEMS,
-        categories=CATEGORIES,
+        **SIZES,
         steps=10,
     ).double()
     with torch.no_grad():
@@ -110,7 +92,7 @@ def check_gradients(row: str, module: CTRModule, batch: Batch, official: bool, *
 @VARIANTS
 @pytest.mark.parametrize("row", [*ROWS, HASHED])
 def test_probabilities_are_the_references(row: str, official: bool) -> None:
-    module, batch = build(row, official), make_batch()
+    module, batch = build(row, official), batch_of_float64()
     weights, b = arrays(module, batch)
     p, _ = reference.clicked(base_of(row), weights, b, official)
     for training in (False, True):  # nothing in a row depends on the mode: variants.md 7 and 8
@@ -121,7 +103,7 @@ def test_probabilities_are_the_references(row: str, official: bool) -> None:
 @VARIANTS
 @pytest.mark.parametrize("row", [*ROWS, HASHED])
 def test_whole_loss_and_its_gradients_are_the_references(row: str, official: bool) -> None:
-    module, batch = build(row, official), make_batch()
+    module, batch = build(row, official), batch_of_float64()
     whole, auxiliary = reference_loss(row, *arrays(module, batch), official)
     assert module.training_step(batch, 0).item() == pytest.approx(whole, rel=1e-8)
     expected = {"loss": whole, "target_loss": whole - auxiliary} | ({"auxiliary_loss": auxiliary} if auxiliary else {})
@@ -134,7 +116,7 @@ def test_whole_loss_and_its_gradients_are_the_references(row: str, official: boo
 @pytest.mark.parametrize("mean", ["places", "behaviours", "users"])
 def test_every_auxiliary_head_and_mean_of_dien(mean: str, head: str, official: bool) -> None:
     row = f"dien+auxiliary_head={head}+auxiliary_mean={mean}+auxiliary_weight=0.25"
-    module, batch = build(row, official), make_batch()
+    module, batch = build(row, official), batch_of_float64()
     options = {"alpha": 0.25, "head": head, "mean": mean}
     whole, _ = reference_loss(row, *arrays(module, batch), official, **options)
     assert module.training_step(batch, 0).item() == pytest.approx(whole, rel=1e-8)
@@ -150,11 +132,10 @@ def test_float32_and_its_kernels_agree_with_float64(row: str, official: bool) ->
     """
     torch.manual_seed(3)
     variant = "official" if official else "paper"
-    sizes = {"users": USERS, "items": ITEMS, "categories": CATEGORIES, "steps": 10}
-    single = CTRModule(model=row, variant=variant, **sizes)
-    double = CTRModule(model=row, variant=variant, **sizes).double()
+    single = CTRModule(model=row, variant=variant, **SIZES, steps=10)
+    double = CTRModule(model=row, variant=variant, **SIZES, steps=10).double()
     double.load_state_dict({name: tensor.double() for name, tensor in single.state_dict().items()})
-    batch = make_batch()
+    batch = batch_of_float64()
     batch = Batch(*(torch.cat([tensor.roll(shift, 0) for shift in range(12)]) for tensor in batch))  # 72 samples
     losses = [module.training_step(batch._replace(label=batch.label.to(kind)), 0) for module, kind in
               ((single, torch.float32), (double, torch.float64))]  # fmt: skip

@@ -3,7 +3,8 @@
 import pytest
 
 from baselines import load, model_label
-from baselines.spec import parse_spec
+from baselines.spec import LEARNING_RATE, parse_spec
+from benchmark.leaderboard import site_data
 from datamodules.errors import UserError
 
 SIZES = {"users": 5, "items": 6, "categories": 3, "variant": "official"}
@@ -39,3 +40,7 @@ def test_mistakes_are_named(name: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         load(name)
     assert message in str(caught.value)
+
+
+def test_the_page_knows_the_learning_rate_that_runs_have_by_default() -> None:
+    assert site_data.LEARNING_RATE == LEARNING_RATE

@@ -178,3 +178,11 @@ def test_a_negative_drawn_once_stays_with_its_behaviour(samples: Samples) -> Non
         assert max(map(len, found.values())) >= distinct
         assert (max(map(len, found.values())) == 1) == (draws == "once")
         assert len(set.union(*found.values())) > 100
+
+
+def test_a_maker_has_no_copy_of_the_behaviours(samples: Samples) -> None:
+    """What it holds grows with users, items and samples; behaviours are by far the longest array at Books' size."""
+    many = replace(samples, items=np.tile(samples.items, 50))
+    maker = BatchMaker(many, many.test)
+    own = [value for value in vars(maker).values() if isinstance(value, np.ndarray | torch.Tensor)]
+    assert max(map(len, own)) < len(samples.items)

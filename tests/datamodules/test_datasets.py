@@ -72,6 +72,9 @@ def test_a_number_of_categories_that_was_only_printed_is_reported_not_enforced()
     assert check_counts(FOUND, spec).endswith("as known, except that the paper prints 6 categories")
     with pytest.raises(UserError, match="other users and categories"):
         check_counts(FOUND, replace(spec, expected=replace(spec.expected, users=1)))
+    for printed in (2, 11):  # found 5: a difference that large is no slip of the paper
+        with pytest.raises(UserError, match="other categories"):
+            check_counts(FOUND, replace(spec, expected=replace(spec.expected, categories=printed)))
 
 
 def test_items_without_category_are_no_published_category() -> None:
@@ -145,6 +148,24 @@ def test_two_processes_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not second.is_alive()
     assert len(reads) == 1
     assert load_interactions(tmp_path / "generated").users == 300
+
+
+def test_a_table_of_an_older_reader_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = prepare_interactions("generated", tmp_path, lambda line: None)
+    other = lambda data_dir: generate_interactions(seed=1)  # noqa: E731
+    newer = replace(DATASETS["generated"], source_version=2, read=other, expected=Counts())
+    monkeypatch.setitem(DATASETS, "generated", newer)
+    before = load_interactions(folder).manifest["sha256"]
+    said: list[str] = []
+    prepare_interactions("generated", tmp_path, said.append)
+    assert load_interactions(folder).manifest["sha256"] != before
+    assert said[0] == "generated: version 1 of the reader made the table that is there, this is version 2: made anew"
+    prepare_interactions("generated", tmp_path, said.append)
+    assert len(said) == 3
+    monkeypatch.setitem(DATASETS, "generated", replace(newer, source_version=3, read=forbidden))
+    with pytest.raises(AssertionError):  # what cannot be read leaves the older table
+        prepare_interactions("generated", tmp_path, said.append)
+    assert load_interactions(folder).users == 300
 
 
 def test_the_lock_is_released_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,7 @@ def test_manifest(tmp_path: Path) -> None:
         "steps": None,
         "order_within_time": True,
         "reader_version": READER_VERSION,
+        "source_version": 1,
         "inputs": raw.inputs,
         "counts": {"interactions": 5, "users": 2, "items": 4, "categories": 3},
         "malformed_lines": 2,

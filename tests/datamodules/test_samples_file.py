@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datamodules import samples_file
 from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
 from datamodules.files.manifest import MANIFEST
@@ -92,6 +93,8 @@ def test_a_file_cut_short(share: float, sound: dict[str, Samples], tmp_path: Pat
     ("changes", "reason"),
     [
         ({"format": 2}, "it has format 2, this is format 1"),
+        ({"sampler_version": 0}, r"it was made by sampler version 0, this is version 1\): delete it, it is made again"),
+        ({"sampler_version": 99}, "it was made by sampler version 99, this is version 1"),
         ({"protocol": None}, "'protocol'"),
         ({"protocol": {"name": "clean"}}, "missing"),
         ({"protocol": {**vars(PROTOCOLS["clean"]), "max_history": 1000}}, "its protocol is not what clean is here"),
@@ -106,6 +109,21 @@ def test_an_edited_header(changes: dict[str, object], reason: str, sound: dict[s
     np.savez(path, **header_of(path, **changes))
     with pytest.raises(UserError, match=reason):
         load_samples(path)
+
+
+def test_a_file_from_before_samplers_had_versions_is_of_the_first(sound: dict[str, Samples], tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    save_samples(sound["clean"], path)
+    assert json.loads(str(members_of(path)["header"]))["sampler_version"] == 1
+    np.savez(path, **header_of(path, sampler_version=None))
+    assert same(load_samples(path), sound["clean"])
+
+
+def test_a_changed_sampler_does_not_reuse_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_samples("generated", "clean", tmp_path)
+    monkeypatch.setattr(samples_file, "SAMPLER_VERSION", 2)
+    with pytest.raises(UserError, match="made by sampler version 1, this is version 2"):
+        prepare_samples("generated", "clean", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,17 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmark.bench.floor import Shape, operations, row_products, runner
 from benchmark.bench.peers.exchange import Arrays, write_batches
 from benchmark.bench.timing import Timer, ratio, summarise
-from benchmark.bench.train import Step
-from benchmark.bench.workloads import Workload, batches_of
+from benchmark.bench.train import Round, Step
+from benchmark.bench.workloads import Workload
+from benchmark.runs.config import RunConfig
 from datamodules.batch import Batch
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,8 +64,8 @@ def measure(
     workloads: Sequence[Workload],
     variant: str,
     batch_size: int,
-    python: str,
     timer: Timer,
+    python: str,
     report: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Return a line for each set of samples, peer and way of training it: nearer to ours from one to the next.
@@ -75,92 +76,76 @@ def measure(
     lines: list[dict[str, Any]] = []
     for workload in workloads:
         report(f"  {workload.name} ...")
-        lines += _measure(workload, variant, batch_size, python, timer)
+        lines += _measure(workload, variant, batch_size, timer, python)
     return lines
 
 
-def _measure(workload: Workload, variant: str, batch_size: int, python: str, timer: Timer) -> list[dict[str, Any]]:
-    batches = list(batches_of(workload.training(variant, batch_size, 1), workload.window, 0))
-    count, samples = len(batches), sum(len(batch.label) for batch in batches)
-    shapes = [Shape.of(batch.lengths) for batch in batches]
+def _measure(workload: Workload, variant: str, batch_size: int, timer: Timer, python: str) -> list[dict[str, Any]]:
+    step, counted = (Step(workload.module("dien", variant)), workload.module("dien", variant))
+    now = Round(workload.training(variant, batch_size, 1), workload.window, counted)
+    count, samples = len(now.batches), now.samples[0]
     ways = [("fixed", "own"), ("batch", "own"), ("batch", "fused")]
-    if all(batch.history_items.shape[1] == workload.longest for batch in batches):
+    if all(batch.history_items.shape[1] == workload.longest for batch in now.batches):
         ways = [("fixed", "own"), ("fixed", "fused")]  # both paddings are the same
-    products = [product for shape in shapes for product in row_products("dien", variant, shape) or []]
-    step = Step(workload.module("dien", variant))
-    sides: dict[str, Callable[[], object]] = {"ours": lambda: step.train(batches), "floor": runner(products)}
+    sides: dict[str, Callable[[], object]] = {"ours": lambda: step.train(now.batches), "floor": now.run_products}
     started: dict[tuple[str, str, str], PeerProcess] = {}
     with tempfile.TemporaryDirectory(prefix="dien-bench-") as temporary, ExitStack() as stack:
         path = Path(temporary) / "batches.npz"
-        sha256 = write_batches(path, [as_arrays(batch) for batch in batches], workload.sizes.tables)
-        for peer in PEERS:
-            for padding, adam in ways:
-                steps = workload.longest if padding == "fixed" else 0
-                process = stack.enter_context(_process(python, [peer, str(path), str(steps), adam], variant))
-                started[peer, padding, adam] = PeerProcess(process, timer)
-                sides[f"{peer} {padding} {adam}"] = started[peer, padding, adam].train
+        sha256 = write_batches(path, [as_arrays(batch) for batch in now.batches], workload.sizes.tables)
+        for peer, (padding, adam) in product(PEERS, ways):
+            positions = workload.longest if padding == "fixed" else 0
+            process = stack.enter_context(_process(python, peer, path, positions, adam, variant))
+            started[peer, padding, adam] = PeerProcess(process, timer)
+            sides[f"{peer} {padding} {adam}"] = started[peer, padding, adam].train
         seconds = timer.interleave(sides)
-    parameters = sum(parameter.numel() for parameter in step.module.model.parameters())
-    common = {
-        "workload": workload.name,
-        "batch": batch_size,
-        "batches": count,
-        "sha256": sha256,
-        "ours_ms": summarise(seconds["ours"]).scaled(1e3 / count).as_dict(),
-        "ours_samples_per_second": summarise([samples / value for value in seconds["ours"]]).as_dict(),
-        "ours_parameters": parameters,
-        "operations_a_step": round(operations(products) / count),
-        "floor_ms": summarise(seconds["floor"]).scaled(1e3 / count).as_dict(),
-    }
-    return [
-        common
-        | {"padding": padding, "adam": adam}
-        | _line(peer, process, seconds[f"{peer} {padding} {adam}"], seconds["ours"], count, samples, sha256)
-        for (peer, padding, adam), process in started.items()
-    ]
 
+    def figures(name: str, side: str) -> dict[str, Any]:
+        return {
+            f"{name}_ms": summarise(seconds[side], 1e3 / count),
+            f"{name}_samples_per_second": ratio([samples] * timer.repeats, seconds[side]),
+        }
 
-def _line(
-    peer: str,
-    process: PeerProcess,
-    seconds: list[float],
-    ours: list[float],
-    count: int,
-    samples: int,
-    sha256: str,
-) -> dict[str, Any]:
-    about, failed = process.about, process.error is not None
-    return {
-        "peer": f"{peer} {about.get('version', '')}".strip(),
-        "peer_torch": about.get("torch"),
-        "peer_parameters": about.get("parameters"),
-        "peer_sha256": about.get("sha256"),
-        "same_samples": about.get("sha256") == sha256,
-        "peer_ms": None if failed else summarise(seconds).scaled(1e3 / count).as_dict(),
-        "peer_samples_per_second": None if failed else summarise([samples / value for value in seconds]).as_dict(),
-        "peer_over_ours": None if failed else ratio(seconds, ours).as_dict(),
-        "peer_loss": process.loss,
-        "error": process.error,
-    }
+    lines = []
+    for (peer, padding, adam), running in started.items():
+        side, about, failed = f"{peer} {padding} {adam}", running.about, running.error is not None
+        theirs = figures("peer", side) | {"peer_over_ours": ratio(seconds[side], seconds["ours"])}
+        lines.append(
+            {
+                "workload": workload.name,
+                "batch": batch_size,
+                "batches": count,
+                "sha256": sha256,
+                **figures("ours", "ours"),
+                "ours_parameters": sum(parameter.numel() for parameter in step.module.model.parameters()),
+                "operations_a_step": round(now.operations[0] / count),
+                "floor_ms": summarise(seconds["floor"], 1e3 / count),
+                "padding": padding,
+                "adam": adam,
+                "peer": f"{peer} {about.get('version', '')}".strip(),
+                "peer_torch": about.get("torch"),
+                "peer_parameters": about.get("parameters"),
+                "peer_sha256": about.get("sha256"),
+                "same_samples": about.get("sha256") == sha256,
+                **(dict.fromkeys(theirs) if failed else theirs),
+                "peer_loss": running.loss,
+                "error": running.error,
+            }
+        )
+    return lines
 
 
 @contextmanager
-def _process(python: str, arguments: list[str], variant: str) -> Iterator["subprocess.Popen[str]"]:
+def _process(
+    python: str, peer: str, path: Path, positions: int, adam: str, variant: str
+) -> Iterator["subprocess.Popen[str]"]:
     """A peer's process; it ends with its input, at the end of the block, and is killed where that does not help."""
-    threads = str(torch.get_num_threads())
-    python = str(Path(python).absolute())  # links are kept: an environment's Python is one
+    threads, rate = str(torch.get_num_threads()), str(RunConfig.learning_rate)
+    module = ["-m", "benchmark.bench.peers.driver", peer, str(path), str(positions), adam, threads, variant, rate]
     with subprocess.Popen(
-        [
-            Path(python).absolute(),
-            "-m",
-            "benchmark.bench.peers.driver",
-            *arguments,
-            threads,
-            variant,
-        ],  # links kept: a venv is one
+        [str(Path(python).absolute()), *module],  # links are kept: an environment's Python is one
         cwd=ROOT,
         env=os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": threads},
-        text=True,
+        encoding="utf-8",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -1,19 +1,20 @@
-"""A peer's process in its environment: `python -m benchmark.bench.peers.driver PEER FILE STEPS ADAM THREADS VARIANT`.
+"""A peer's process: `python -m benchmark.bench.peers.driver PEER FILE LENGTH ADAM THREADS VARIANT RATE`.
 
-FILE holds batches (`exchange.py`). STEPS is the length that histories are padded to, 0: each batch to its longest. ADAM
-is `own`, as the peer makes it, or `fused`, torch's fused one. The process says what it is in one line of JSON, checksum
-of the samples as the model sees them included; then, for every line that it reads, it trains once on all batches and
-answers with a line: seconds and mean loss. It ends with its input.
+It runs in the peers' environment, which has torch and NumPy, and nothing else of ours.
+FILE holds batches (`exchange.py`). LENGTH is that which histories are padded to, 0: each batch to its longest. ADAM
+is `own`, as the peer makes it, or `fused`, torch's fused one; RATE is its learning rate. The process says what it is in
+one line of JSON, checksum of the samples as the model sees them included; then, for every line that it reads, it trains
+once on all batches and answers with a line: seconds and mean loss. It ends with its input.
 
 Settings are those of our DIEN as far as a peer has them: embedding 18, top MLP 200-80, attention 80-40, auxiliary loss
-with weight 1, Adam 0.001, no other penalty, a user embedding under the official variant as ours. Inputs are tensors
+with weight 1, no other penalty, a user embedding under the official variant as ours. Inputs are tensors
 before the clock starts. What a peer has no setting for, it keeps:
 deepctr-torch  Weights from N(0, 1e-4), top MLP with PReLU, auxiliary head 100-50-1; packed GRU, loop over time for
                AUGRU. The length is part of its input's layout, so for batches of several lengths the layout is set
                batch by batch (`feature_index`), which its own `fit` cannot do. Its import asks the package index for
                a newer version, by a package that its requirements do not name: left out here.
 torch-rechub   A GRU of 18 for each of the two fields instead of one of 36, the paper's attention and inner-product
-               loss, Dice and batch normalisation in the top MLP; loop over all steps, padded ones too.
+               loss, Dice and batch normalisation in the top MLP; loop over all positions, padded ones too.
 """
 
 import importlib.metadata
@@ -48,7 +49,9 @@ class Peer(Protocol):
 class DeepCTR:
     """deepctr-torch; its `fit` wants one array of one width, so its inner loop stands here."""
 
-    def __init__(self, batches: list[Arrays], tables: dict[str, int], with_user: bool, fused: bool) -> None:
+    def __init__(
+        self, batches: list[Arrays], tables: dict[str, int], with_user: bool, fused: bool, rate: float
+    ) -> None:
         silent: Any = types.ModuleType("deepctr_torch.utils")  # which holds its question for a newer version, no more
         silent.check_version = lambda version: None
         sys.modules[silent.__name__] = silent
@@ -59,14 +62,14 @@ class DeepCTR:
         history = {"hist_item": "history_items", "hist_category": "history_categories"}
         history |= {"neg_hist_item": "negative_items", "neg_hist_category": "negative_categories"}
 
-        def columns(steps: int) -> list[Any]:
+        def columns(length: int) -> list[Any]:
             made = [SparseFeat("user", tables["users"], EMBEDDING)] if with_user else []
             made += [SparseFeat(name, count, EMBEDDING) for name, count in rows.items()]
             for name in history:
                 table = name.rpartition("_")[2]
                 feature = SparseFeat(name, rows[table], EMBEDDING, embedding_name=table)
-                length = None if name.startswith("neg") else "length"
-                made.append(VarLenSparseFeat(feature, steps, length_name=length))
+                counted = None if name.startswith("neg") else "length"
+                made.append(VarLenSparseFeat(feature, length, length_name=counted))
             return made
 
         longest = max(batch["history_items"].shape[1] for batch in batches)
@@ -83,7 +86,7 @@ class DeepCTR:
             att_weight_normalization=True,
             l2_reg_embedding=0,
         )
-        adam = torch.optim.Adam(self.model.parameters(), fused=True) if fused else "adam"
+        adam = torch.optim.Adam(self.model.parameters(), lr=rate, fused=True if fused else None)
         self.model.compile(adam, "binary_crossentropy")
         self.names = {"user": "user", "item": "item", "category": "category", "length": "lengths", **history}
         self.indices = [build_input_features(columns(batch["history_items"].shape[1])) for batch in batches]
@@ -123,7 +126,9 @@ class DeepCTR:
 class Rechub:
     """torch-rechub, by its own trainer's loop."""
 
-    def __init__(self, batches: list[Arrays], tables: dict[str, int], with_user: bool, fused: bool) -> None:
+    def __init__(
+        self, batches: list[Arrays], tables: dict[str, int], with_user: bool, fused: bool, rate: float
+    ) -> None:
         from torch_rechub.basic.features import SequenceFeature, SparseFeature
         from torch_rechub.models.ranking import DIEN
         from torch_rechub.trainers import CTRTrainer
@@ -146,7 +151,7 @@ class Rechub:
             mlp_params={"dims": list(TOP)},
             alpha=1.0,
         )
-        parameters = {"lr": 1e-3, "weight_decay": 0} | ({"fused": True} if fused else {})
+        parameters = {"lr": rate, "weight_decay": 0} | ({"fused": True} if fused else {})
         self.trainer = CTRTrainer(self.model, optimizer_params=parameters, loss_mode=False)
         self.with_user = with_user
         self.batches = batches
@@ -178,7 +183,7 @@ def _column(values: Any) -> Any:
     return values[:, None] if values.ndim == 1 else values
 
 
-def main(name: str, path: str, steps: str, adam: str, threads: str, variant: str) -> None:
+def main(name: str, path: str, length: str, adam: str, threads: str, variant: str, rate: str) -> None:
     """Answer lines until the input ends; what the peer itself prints goes to the error stream."""
     answers, sys.stdout = sys.stdout, sys.stderr
     warnings.filterwarnings("ignore")
@@ -189,8 +194,8 @@ def main(name: str, path: str, steps: str, adam: str, threads: str, variant: str
     try:
         torch.set_num_threads(int(threads))
         torch.manual_seed(0)
-        batches, tables = read_batches(Path(path), int(steps) or None)
-        peer: Peer = PEERS[name](batches, tables, variant == "official", adam == "fused")
+        batches, tables = read_batches(Path(path), int(length) or None)
+        peer: Peer = PEERS[name](batches, tables, variant == "official", adam == "fused", float(rate))
         answer(
             version=importlib.metadata.version(name),
             torch=str(torch.__version__),

@@ -48,10 +48,10 @@ def write_batches(path: Path, batches: Sequence[Mapping[str, NDArray[Any]]], tab
     return str(header["sha256"])
 
 
-def read_batches(path: Path, steps: int | None = None) -> tuple[list[Arrays], dict[str, int]]:
-    """Return the batches, padded to `steps` or each to its longest history (at least 1), and the tables' rows.
+def read_batches(path: Path, length: int | None = None) -> tuple[list[Arrays], dict[str, int]]:
+    """Return the batches, padded to `length` or each to its longest history (at least 1), and the tables' rows.
 
-    Raises ValueError where the file is of another format or damaged, or a history is longer than `steps`.
+    Raises ValueError where the file is of another format or damaged, or a history is longer than `length`.
     """
     with np.load(path, allow_pickle=False) as stored:
         header = json.loads(str(stored["header"]))
@@ -64,9 +64,9 @@ def read_batches(path: Path, steps: int | None = None) -> tuple[list[Arrays], di
     for first, last in pairwise(samples):
         batch = {name: flat[name][first:last] for name in OF_SAMPLE}
         longest = max(int(batch["lengths"].max(initial=0)), 1)
-        if steps is not None and longest > steps:
-            raise ValueError(f"{path} holds a history of {longest} behaviours, expected at most {steps}")
-        real = _real(batch["lengths"], steps or longest)
+        if length is not None and longest > length:
+            raise ValueError(f"{path} holds a history of {longest} behaviours, expected at most {length}")
+        real = _real(batch["lengths"], length or longest)
         for name in OF_BEHAVIOUR:
             batch[name] = np.zeros(real.shape, np.int64)
             batch[name][real] = flat[name][behaviours[first] : behaviours[last]]
@@ -76,7 +76,7 @@ def read_batches(path: Path, steps: int | None = None) -> tuple[list[Arrays], di
     return batches, header["tables"]
 
 
-def _real(lengths: NDArray[Any], steps: int) -> NDArray[np.bool_]:
+def _real(lengths: NDArray[Any], length: int) -> NDArray[np.bool_]:
     """(B, T), true at behaviours."""
-    real: NDArray[np.bool_] = np.arange(steps) < lengths[:, None]
+    real: NDArray[np.bool_] = np.arange(length) < lengths[:, None]
     return real

@@ -1,11 +1,9 @@
-"""The work of a child process of `prepare.py`: `python -m benchmark.bench.prepare.child prepare|decompress FOLDER`.
+"""The work of a child process of `measure.py`: `python -m benchmark.bench.prepare.child prepare|decompress FOLDER`.
 
 FOLDER/raw/amazon holds the files. The child prints the seconds of its work, start-up and imports left out, and its peak
 resident memory. Nothing heavier than preparation needs is imported here, for that memory would count.
 """
 
-import gzip
-import importlib
 import json
 import resource
 import shutil
@@ -15,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from isal import igzip
+
 from benchmark.bench.prepare.raw import CATEGORY
 from datamodules.datasets import DATASETS
 from datamodules.interactions import write_interactions
@@ -22,7 +22,6 @@ from datamodules.sources.amazon import read_amazon
 from datamodules.sources.spec import Counts
 
 CHUNK = 1 << 20  # bytes
-LIBRARIES = {"isal": "isal.igzip", "zlib-ng": "zlib_ng.gzip_ng", "zlib": "gzip"}  # fastest first
 
 
 def prepare(folder: Path) -> dict[str, Any]:
@@ -34,24 +33,13 @@ def prepare(folder: Path) -> dict[str, Any]:
 
 
 def decompress(folder: Path) -> dict[str, Any]:
-    """Decompress the files in a folder to nowhere; return the library and the number of bytes."""
-    library, module = fastest_gzip()
+    """Decompress the files in a folder to nowhere, as preparation does; return the library and the number of bytes."""
     size = 0
     for path in sorted((folder / "raw" / "amazon").glob("*.gz")):
-        with module.open(path, "rb") as file:
+        with igzip.open(path, "rb") as file:  # type: ignore[no-untyped-call]
             while chunk := file.read(CHUNK):
                 size += len(chunk)
-    return {"library": library, "bytes": size}
-
-
-def fastest_gzip() -> tuple[str, Any]:
-    """Return name and module of the fastest gzip library that is installed."""
-    for name, module in LIBRARIES.items():
-        try:
-            return name, importlib.import_module(module)
-        except ImportError:
-            continue
-    return "zlib", gzip
+    return {"library": "isal", "bytes": size}
 
 
 def peak_mb() -> float:
@@ -61,7 +49,8 @@ def peak_mb() -> float:
     """
     status = Path("/proc/self/status")
     if status.exists():
-        kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        lines = status.read_text("utf-8").splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
         return round(int(kilobytes) * 1024 / 1e6, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)

@@ -35,17 +35,16 @@ def measure(reviews: int, timer: Timer) -> dict[str, Any]:
         seconds = timer.interleave({work: side(work) for work in reports})
         compressed = sum(path.stat().st_size for path in paths)
     prepared, decompressed = reports["prepare"], reports["decompress"][-1]
-    rates = [reviews / value for value in seconds["prepare"]]
     return {
         "reviews": reviews,
         "counts": prepared[-1]["counts"],
         "compressed_mb": round(compressed / 1e6, 1),
         "raw_mb": round(decompressed["bytes"] / 1e6, 1),
-        "prepare_seconds": summarise(seconds["prepare"]).as_dict(),
-        "decompress_seconds": summarise(seconds["decompress"]).as_dict(),
+        "prepare_seconds": summarise(seconds["prepare"]),
+        "decompress_seconds": summarise(seconds["decompress"]),
         "decompressed_by": decompressed["library"],
-        "prepare_over_decompress": ratio(seconds["prepare"], seconds["decompress"]).as_dict(),
-        "reviews_per_second": summarise(rates).as_dict(),
+        "prepare_over_decompress": ratio(seconds["prepare"], seconds["decompress"]),
+        "reviews_per_second": ratio([reviews] * timer.repeats, seconds["prepare"]),
         "peak_mb": max(report["peak_mb"] for report in prepared),
         "peak_before_mb": max(report["peak_before_mb"] for report in prepared),  # interpreter and libraries
     }
@@ -53,7 +52,7 @@ def measure(reviews: int, timer: Timer) -> dict[str, Any]:
 
 def _child(work: str, folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmark.bench.prepare.child", work, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise UserError(f"the process that should {work} {folder} failed: {last}. Look for room in memory and on disk.")

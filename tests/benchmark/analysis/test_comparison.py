@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
-from benchmark.analysis.bootstrap import _aucs, _walk, bootstrap_interval
-from benchmark.analysis.comparison import _t_test, compare, estimate, holm, placements, user_terms
+from benchmark.analysis.comparison import _t_test, compare, estimate, estimate_rule, holm, placements, user_terms
 from benchmark.analysis.metrics import auc
 from benchmark.records.predictions import Scores
 
@@ -106,25 +105,22 @@ def test_variance_over_users_is_that_of_the_jackknife() -> None:
     whole, lost = table.sum(), table.sum(axis=0) + table.sum(axis=1)
     left_out = (whole - lost) / ((users - 1) * (users - 2))
     jackknife = (users - 1) / users * ((left_out - left_out.mean()) ** 2).sum()
-    assert user_terms(scores).var(ddof=1) / users == pytest.approx(jackknife, rel=0.02)
-    assert user_terms(scores).mean() == pytest.approx(0.0, abs=1e-12)
+    mean, terms = user_terms(scores)
+    assert mean == pytest.approx(sklearn_auc(scores.negative, scores.positive))
+    assert terms.var(ddof=1) / users == pytest.approx(jackknife, rel=0.02)
+    assert terms.mean() == pytest.approx(0.0, abs=1e-12)
 
 
-def test_a_bootstrap_replicate_is_the_auc_of_the_repeated_users() -> None:
-    scores = draw(4, 60)
-    drawn = np.random.default_rng(0).integers(60, size=(5, 60))
-    counts = np.stack([np.bincount(users, minlength=60) for users in drawn], axis=1).astype(np.int32)
-    slow = [sklearn_auc(scores.negative[users], scores.positive[users]) for users in drawn]
-    assert _aucs(counts, *_walk(scores)) == pytest.approx(slow, abs=1e-12)
-
-
-def test_bootstrap_interval_agrees_with_the_variance_over_users() -> None:
-    seeds = [draw(5, 400), draw(6, 400)]
-    low, high = bootstrap_interval(seeds)
-    error = np.sqrt(np.mean([user_terms(scores) for scores in seeds], axis=0).var(ddof=1) / 400)
-    mean = np.mean([auc(scores) for scores in seeds])
-    assert low == pytest.approx(mean - 1.96 * error, abs=0.15 * error)
-    assert high == pytest.approx(mean + 1.96 * error, abs=0.15 * error)
+def test_the_interval_of_a_rule_is_that_of_a_bootstrap_over_users() -> None:
+    scores = draw(4, 200)
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(200, size=200) for _ in range(1000)]
+    low, high = np.quantile([sklearn_auc(scores.negative[u], scores.positive[u]) for u in drawn], [0.025, 0.975])
+    found = estimate_rule(scores)
+    assert found.difference == pytest.approx(sklearn_auc(scores.negative, scores.positive))
+    assert found.interval.low == pytest.approx(low, abs=0.2 * found.standard_error)
+    assert found.interval.high == pytest.approx(high, abs=0.2 * found.standard_error)
+    assert estimate_rule(draw(4, 1)).standard_error == 0.0
 
 
 def test_without_spread_over_users_the_test_is_that_of_welch() -> None:
@@ -194,10 +190,19 @@ def test_the_estimate_of_one_row_adds_both_variances() -> None:
     seeds = [draw(seed, 200) for seed in range(4)]
     made = estimate(seeds)
     aucs = [auc(scores) for scores in seeds]
-    users = np.mean([user_terms(scores) for scores in seeds], axis=0).var(ddof=1) / 200
+    users = np.mean([user_terms(scores)[1] for scores in seeds], axis=0).var(ddof=1) / 200
     assert made.difference == pytest.approx(np.mean(aucs))
     assert made.standard_error**2 == pytest.approx(users + np.var(aucs, ddof=1) / 4)
     assert made.interval.low < made.difference < made.interval.high
+
+
+def test_the_interval_of_an_auc_stays_within_0_and_1() -> None:
+    far_apart = [draw(0, 30, distance=-1.0), draw(1, 30, distance=5.0)]
+    made = estimate(far_apart)
+    assert made.interval.low < 0
+    assert made.interval.high > 1
+    assert made.auc_interval == (0.0, 1.0)
+    assert estimate([draw(seed, 200) for seed in range(4)]).auc_interval[0] > 0
 
 
 def test_holm_is_bonferroni_on_every_intersection() -> None:

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from benchmark.analysis import probes as module
-from benchmark.analysis.probes import FITTED, RULES, Probe, Probes, measure, read_probes
+from benchmark.analysis.probes import FITTED, RULES, UNKNOWN, Probe, Probes, measure, read_probes
 from benchmark.cli.app import app
 from benchmark.records.predictions import read_scores
 from benchmark.records.record import read_records
+from benchmark.report import probe_tables
 from benchmark.report.learning_curves import figure_probes
-from benchmark.report.probe_tables import overview, probe_table, write_probes
+from benchmark.report.probe_tables import overview, probe_table, store_probes, write_probes
 from datamodules.errors import UserError
 from datamodules.protocol import PROTOCOLS
 from datamodules.samples import Samples, Split
@@ -58,11 +60,17 @@ def slow_score(name: str, samples: Samples, split: Split, row: int) -> float:
         return sum(category[other] == category[item] for other in history) / max(len(history), 1)
     if name == "not-in-history":
         return float(item not in history)
+    trained = [int(user) for user in samples.train.user]
+    if name == UNKNOWN:
+        targets = {int(target) for target in samples.train.item}
+        begins = [max(int(samples.offsets[u]), int(e) - 100) for u, e in zip(trained, samples.train.end, strict=True)]
+        spans = zip(begins, samples.train.end, strict=True)
+        return float(not targets | {int(i) for b, e in spans for i in samples.items[b:e]} >= {item})
     assert name == "popularity"
     count = 0
-    for trained in {int(user) for user in samples.train.user}:
-        last = int(samples.offsets[trained + 1]) - (1 if samples.protocol.name == "din-2018" else 0)
-        count += samples.items[samples.offsets[trained] : last].tolist().count(item)
+    for owner in set(trained):
+        last = int(samples.offsets[owner + 1]) - (1 if samples.protocol.name == "din-2018" else 0)
+        count += samples.items[samples.offsets[owner] : last].tolist().count(item)
     return float(np.log(1 + count - (int(split.label[row]) if split is samples.train else 0)))
 
 
@@ -90,7 +98,7 @@ def test_long_histories_are_read_in_parts(samples: Samples, monkeypatch: pytest.
 
 
 def test_measured_auc_is_that_of_scikit_learn(samples: Samples) -> None:
-    measured = measure("generated", samples, replicates=50)
+    measured = measure("generated", samples)
     assert [probe.name for probe in measured.probes] == [*RULES, FITTED]
     for probe in measured.probes[:-1]:
         scores: NDArray[np.float64] = RULES[probe.name].score(samples, samples.test)
@@ -98,10 +106,82 @@ def test_measured_auc_is_that_of_scikit_learn(samples: Samples) -> None:
         assert probe.low <= probe.auc <= probe.high
         assert probe.parameters == 0
     fitted = measured.fitted
-    assert fitted.parameters == len(RULES) + 1
+    assert fitted.parameters == len(RULES)  # a weight a rule but for the one that is constant in training, and a bias
     assert fitted.auc > measured.without_parameters.auc - 0.06  # it has them all to choose from
     assert measured.best.auc == max(probe.auc for probe in measured.probes)
     assert (measured.data_sha256, measured.test_users) == (samples.sha256, len(samples.test) // 2)
+
+
+def test_unknown_items_among_positives_alone_are_a_rule(data: Path) -> None:
+    """Half of the test positives get an item of their own: 50 % of positives, and the rule's AUC is 0.75."""
+    samples = prepare_samples("generated", "clean", data)
+    item, label = samples.test.item.copy(), samples.test.label
+    _, known, _ = samples.known()
+    positives = np.flatnonzero(label == 1)
+    new = samples.item_count + 1
+    item[:] = int(np.flatnonzero(known)[0])
+    item[positives[: len(positives) // 2]] = new
+    grown = replace(
+        samples,
+        test=replace(samples.test, item=item),
+        item_category=np.append(samples.item_category, samples.item_category[1]),
+        catalogue_rank=np.append(samples.catalogue_rank, np.int32(samples.item_count)),
+    )
+    probe = measure("generated", grown).named(UNKNOWN)
+    assert probe is not None
+    share = (len(positives) // 2) / len(positives)
+    assert probe.auc == pytest.approx(0.5 + share / 2, abs=1e-6)
+    assert probe.label == f"in no training sample ({100 * share:.1f} % of test positives, 0.0 % of negatives)"
+
+
+def test_the_fit_sees_the_training_samples_that_it_is_given(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subset drawn first and scored then is scored as in the whole."""
+    whole = measure("generated", samples).fitted
+    monkeypatch.setattr(module, "FITTED_ON", len(samples.train) - 1)
+    some = measure("generated", samples).fitted
+    assert some.auc == pytest.approx(whole.auc, abs=0.05)
+
+
+def test_every_sweep_measures_once_a_data_set_and_protocol(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def counted(dataset: str, samples: Samples) -> Probes:
+        measured.append(samples.protocol.name)
+        return measure(dataset, samples)
+
+    monkeypatch.setattr(probe_tables, "measure", counted)
+    nothing = SimpleNamespace(skipped=[], failed={}, records=[])
+    monkeypatch.setattr("benchmark.executors.sweep.sweep", lambda *_, **__: nothing)  # whose processes take seconds
+    words = ["run", "--datasets", "generated", "--models", "base-model", "--steps", "2", "--logger", "csv"]
+    words += ["--workers", "1", "--out", str(tmp_path), "--data-dir", str(data), "--quiet"]
+    for protocol in ("clean", "arxiv-v1", "clean"):
+        result = CliRunner().invoke(app, [*words, "--seeds", "0 1", "--protocol", protocol])
+        assert result.exit_code == 0, result.output
+    assert measured == ["clean", "arxiv-v1"]
+    for protocol in ("clean", "arxiv-v1"):
+        found = read_probes([tmp_path], "generated", protocol)
+        assert found is not None
+        assert found.data_sha256 == prepare_samples("generated", protocol, data).sha256
+
+
+def test_stored_probes_of_other_samples_or_rules_are_measured_again(data: Path, tmp_path: Path) -> None:
+    samples = prepare_samples("generated", "clean", data)
+    first = store_probes("generated", samples, tmp_path)
+    path = tmp_path / "probes-generated-clean.json"
+    assert read_probes([tmp_path], "generated", "clean") == first
+    whole = json.loads(path.read_text("utf-8"))
+    for stale in (
+        whole | {"data_sha256": "0" * 64},
+        whole | {"protocol_hash": "00000000"},
+        whole | {"probes": [probe for probe in whole["probes"] if probe["name"] != UNKNOWN]},
+    ):
+        path.write_text(json.dumps(stale), encoding="utf-8")
+        assert store_probes("generated", samples, tmp_path) == first
+    path.write_text("{", encoding="utf-8")
+    assert store_probes("generated", samples, tmp_path) == first
+    assert read_probes([tmp_path], "generated", "clean") == first
 
 
 def two_rules(dataset: str = "sports", protocol: str = "clean") -> Probes:

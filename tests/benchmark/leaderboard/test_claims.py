@@ -1,6 +1,7 @@
 """Verdicts of the claims page: the rule at its edges, and a page from made-up runs."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,19 @@ import pytest
 
 from benchmark.analysis import metrics
 from benchmark.analysis.comparison import Interval
-from benchmark.leaderboard.claims import NOT_REPRODUCED, NOT_RUN, ON_SUBSETS, REPRODUCED, claims_page, judge_gain
+from benchmark.leaderboard.claims import (
+    CONSISTENT,
+    INCONCLUSIVE,
+    INCONSISTENT,
+    MARGIN,
+    NARROW,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    WIDENING,
+    claims_page,
+    judge_gain,
+    judge_level,
+)
 from benchmark.records import paper
 from benchmark.records.predictions import pair_scores
 from benchmark.records.record import Record, parse_record, run_folder
@@ -17,28 +30,57 @@ from datamodules.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("printed", "ours", "interval", "agrees"),
+    ("printed", "interval", "verdict"),
     [
-        (0.050, 0.030, (0.020, 0.040), True),  # sign, not zero, at least half
-        (0.050, 0.024, (0.020, 0.028), False),  # less than half
-        (0.050, 0.200, (0.190, 0.210), True),  # much more is not less
-        (0.010, 0.004, (-0.001, 0.009), False),  # not told from zero
-        (0.010, 0.006, (-0.001, 0.013), True),  # not told from zero, nor from the printed gain
-        (0.010, 0.006, (-0.010, 0.022), False),  # the same, but too wide to say anything
-        (0.010, -0.010, (-0.015, -0.005), False),  # the opposite
-        (-0.019, -0.012, (-0.016, -0.008), True),  # a printed loss is a claim as well
-        (-0.019, 0.001, (-0.003, 0.005), False),
+        ((0.050, 0.040), (0.035, 0.055), CONSISTENT),
+        ((0.050, 0.040), (0.0301, 0.0599), CONSISTENT),  # just inside the margin of 0.01
+        ((0.050, 0.040), (0.0299, 0.055), INCONCLUSIVE),  # just outside
+        ((0.050, 0.040), (0.035, 0.0601), INCONCLUSIVE),
+        ((0.050, 0.040), (0.0601, 0.070), INCONSISTENT),  # there is an upper bound
+        ((0.0044, 0.0089), (0.090, 0.096), INCONSISTENT),  # a gain of 0.093 for a printed one of 0.0044
+        ((0.050, 0.040), (0.020, 0.0299), INCONSISTENT),
+        ((0.050, 0.040), (-0.010, 0.100), INCONCLUSIVE),  # too wide to say anything
+        ((0.008, 0.005), (-0.001, 0.009), INCONCLUSIVE),  # not significantly different from zero
+        ((0.008, 0.005), (-0.0045, -0.0001), INCONSISTENT),  # inside the margin, but the opposite sign
+        ((-0.008, -0.005), (-0.009, -0.001), CONSISTENT),  # a printed loss is a claim as well
+        ((-0.008, -0.005), (0.001, 0.004), INCONSISTENT),
+        ((0.0008, -0.0190), (-0.005, 0.005), INCONCLUSIVE),  # the paper's two columns disagree
+        ((0.0008, -0.0190), (0.020, 0.030), INCONSISTENT),  # but not about this
     ],
 )
-def test_gains_on_other_subsets(printed: float, ours: float, interval: tuple[float, float], agrees: bool) -> None:
-    assert judge_gain(printed, ours, Interval(*interval)).agrees is agrees
+def test_gains_on_other_subsets(printed: tuple[float, float], interval: tuple[float, float], verdict: str) -> None:
+    assert pytest.approx(0.01) == MARGIN
+    assert judge_gain(printed, Interval(*interval)).word == verdict
+    assert judge_gain(printed[::-1], Interval(*interval)).word == verdict
+    mirrored = judge_gain([-gain for gain in printed], Interval(-interval[1], -interval[0]))
+    assert mirrored.word == verdict
 
 
-def make_run(root: Path, dataset: str, model: str, seed: int, distance: float, protocol: str = "arxiv-v1") -> Record:
-    """A run on 2,000 users, which are equally hard for every model."""
-    shared = np.random.default_rng(0).normal(size=(2000, 2))
-    own = np.random.default_rng([seed, *model.encode()]).normal(size=(2000, 2)) * 0.1
-    score, label = (shared + own + [0, distance]).ravel(), np.tile([0, 1], 2000).astype(np.int8)
+@pytest.mark.parametrize(
+    ("ours", "width", "verdict"),
+    [
+        (0.8538, 0.0199, REPRODUCED),
+        (0.8538, 0.0201, INCONCLUSIVE),  # it holds the printed AUC, and too much else
+        (0.8538 + 0.0098, 0.0199, REPRODUCED),
+        (0.8538 + 0.0101, 0.0199, NOT_REPRODUCED),
+        (0.8538 - 0.0101, 0.0199, NOT_REPRODUCED),
+        (0.85, 1.6791, INCONCLUSIVE),
+        (0.5, 0.5, NOT_REPRODUCED),  # wide, but without the printed AUC
+    ],
+)
+def test_levels_on_the_paper_s_own_data(ours: float, width: float, verdict: str) -> None:
+    """`width` is that of the widened interval."""
+    half = width / WIDENING / 2
+    assert pytest.approx(0.02) == NARROW
+    assert judge_level(0.8538, ours, Interval(ours - half, ours + half)).word == verdict
+
+
+def make_run(root: Path, dataset: str, model: str, seed: int, distance: float, users: int = 4000) -> Record:
+    """A run under arxiv-v1 on users that are equally hard for every model."""
+    protocol = "arxiv-v1"
+    shared = np.random.default_rng(0).normal(size=(users, 2))
+    own = np.random.default_rng([seed, *model.encode()]).normal(size=(users, 2)) * 0.1
+    score, label = (shared + own + [0, distance]).ravel(), np.tile([0, 1], users).astype(np.int8)
     value = metrics.auc(pair_scores(label, score))
     path = run_folder(root, dataset, protocol, model, "official", seed) / "record.json"
     path.parent.mkdir(parents=True)
@@ -53,67 +95,75 @@ def make_run(root: Path, dataset: str, model: str, seed: int, distance: float, p
     return parse_record(fields, path)
 
 
-def verdicts(page: str, heading: str) -> dict[str, tuple[str, str]]:
-    """Row -> (verdict, why) of one table of the page."""
+def verdicts(page: str, heading: str) -> dict[tuple[str, ...], tuple[str, str]]:
+    """(model, and the data set where the table has several) -> (verdict, why) of one table of the page."""
+    if f"## {heading}\n" not in page:
+        return {}
     lines = page.split(f"## {heading}\n")[1].split("\n## ")[0].strip().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return {line[1]: (line[-2], line[-1]) for line in cells[2:]}
+    names = [j for j, name in enumerate(cells[0]) if name in ("model", "what", "on")]
+    return {tuple(line[j] for j in names): (line[-2], line[-1]) for line in cells[2:]}
 
 
-def test_every_printed_figure_stands_on_the_page_once(tmp_path: Path) -> None:
+def test_what_is_not_measured_is_one_line(tmp_path: Path) -> None:
     page = claims_page([], tmp_path)
-    assert "61 figures: 0 reproduced, 0 reproduced on other subsets, 0 not reproduced, 61 not run" in page
-    for version, columns in (("v1", paper.V1_AUC), ("AAAI", paper.AAAI_AUC)):
-        for dataset, figures in columns.items():
-            found = verdicts(page, f"Tables 2 and 4, {version}: AUC on {dataset.capitalize()}")
-            assert list(found) == [paper.LABELS[model] for model in figures]
-            for auc in figures.values():
-                assert f"{auc.mean:.4f}" in page
-            assert {verdict for verdict, _ in found.values()} == {NOT_RUN}
-    assert len(verdicts(page, "Table 3: AUC on the industrial data set")) == 7
-    assert len(verdicts(page, "Table 5: online A/B test")) == 6
-    assert len(verdicts(page, "Table 1: counts")) == 12
+    assert "Measured: none." in page
+    assert "\n## " not in page
+    (line,) = [line for line in page.splitlines() if line.startswith("Printed and not measured")]
+    counts = sum(len(counts) for counts in paper.STATISTICS.values())
+    aucs = sum(len(column) for version in (paper.V1_AUC, paper.AAAI_AUC) for column in version.values())
+    assert [int(number) for number in re.findall(r"(\d+) (?:counts|AUC|gains) of", line)] == [counts, aucs, 7, 6]
 
 
-def test_gains_on_a_subset_bear_on_both_columns_of_their_protocol(tmp_path: Path) -> None:
-    distances = {"base-model": 1.5, "dien": 1.9, "din": 1.5, "pnn": 1.35}
-    records = [make_run(tmp_path, "sports", m, s, d + 0.01 * s) for m, d in distances.items() for s in range(3)]
-    records.append(make_run(tmp_path, "sports", "augru", 0, 1.7))
+GAINS = "Tables 2 and 4, v1: gains over BaseModel on other subsets"
+
+
+def test_each_measured_gain_has_one_verdict(tmp_path: Path) -> None:
+    distances = {"base-model": 1.5, "dien": 1.77, "din": 1.5, "pnn": 1.35}
+    records = [make_run(tmp_path, "sports", m, s, d + 0.003 * s) for m, d in distances.items() for s in range(3)]
+    records += [make_run(tmp_path, "sports", "augru", 0, 1.7), make_run(tmp_path, "beauty", "dien", 0, 1.7)]
     page = claims_page(records, tmp_path)
-    for column in ("v1: AUC on Electronics", "v1: AUC on Books"):
-        found = verdicts(page, f"Tables 2 and 4, {column}")
-        assert found["DIEN"][0] == ON_SUBSETS
-        assert found["DIN"] == (NOT_REPRODUCED, "gain on sports is not told from zero")
-        assert found["PNN"] == (NOT_REPRODUCED, "gain on sports has the opposite sign")
-        assert found["BaseModel + GRU + AUGRU"] == (NOT_RUN, "fewer than two seeds with predictions on sports so far")
-        assert found["Wide&Deep"] == (NOT_RUN, "no runs under `arxiv-v1` yet")
-        assert found["BaseModel"][0] == NOT_RUN
-    assert "[sports](records/sports/arxiv-v1/dien-official): 0." in page
-    assert verdicts(page, "Tables 2 and 4, AAAI: AUC on Books")["DIEN"] == (NOT_RUN, "no runs under `aaai-2019` yet")
-
-
-def test_one_subset_that_disagrees_is_enough(tmp_path: Path) -> None:
-    distances = {
-        ("sports", "base-model"): 1.5,
-        ("sports", "dien"): 1.9,
-        ("beauty", "base-model"): 1.5,
-        ("beauty", "dien"): 1.5,
+    found = verdicts(page, GAINS)
+    assert set(found) == {
+        ("PNN", "sports"),
+        ("DIN", "sports"),
+        ("BaseModel + GRU + AUGRU", "sports"),
+        ("DIEN", "sports"),
     }
-    records = [make_run(tmp_path, *row, seed, d) for row, d in distances.items() for seed in range(2)]
-    verdict, why = verdicts(claims_page(records, tmp_path), "Tables 2 and 4, v1: AUC on Electronics")["DIEN"]
-    assert verdict == NOT_REPRODUCED
-    assert why.endswith("; gain on beauty is not told from zero")
+    assert found["DIEN", "sports"][0] == CONSISTENT  # Phi(1.77 / 1.42) - Phi(1.5 / 1.42) is 0.048, as printed
+    assert found["DIN", "sports"] == (INCONCLUSIVE, "not significantly different from zero")
+    assert found["PNN", "sports"][0] == INCONSISTENT
+    assert found["BaseModel + GRU + AUGRU", "sports"] == (INCONCLUSIVE, "fewer than two seeds with predictions")
+    assert "Measured: 1 consistent, 1 inconsistent, 2 inconclusive." in page
+    assert "[0." in page
+    assert "(records/sports/arxiv-v1/dien-official)" in page
+    assert verdicts(page, GAINS.replace("v1", "AAAI")) == {}
+
+
+def test_the_spread_between_the_paper_s_columns_is_computed(tmp_path: Path) -> None:
+    spreads = [
+        abs((e[m].mean - e["base-model"].mean) - (b[m].mean - b["base-model"].mean))
+        for e, b in ((version["electronics"], version["books"]) for version in (paper.V1_AUC, paper.AAAI_AUC))
+        for m in e
+        if m != "base-model"
+    ]
+    assert f"gain of a model differs by {np.median(spreads):.3f}, median" in claims_page([], tmp_path)
 
 
 def test_on_the_paper_s_own_data_the_level_counts(tmp_path: Path) -> None:
     # AUC of two normals a distance d apart, each of standard deviation 1.005: Phi(d / (sqrt(2) 1.005))
-    records = [make_run(tmp_path, "electronics", "base-model", s, 1.4972) for s in range(2)]  # 0.8538
-    records += [make_run(tmp_path, "electronics", "dien", s, 1.6) for s in range(2)]
-    found = verdicts(claims_page(records, tmp_path), "Tables 2 and 4, v1: AUC on Electronics")
-    assert found["BaseModel"][0] == REPRODUCED
-    assert found["DIEN"][0] == NOT_REPRODUCED
-    assert found["DIEN"][1].startswith("outside 0.8")
-    assert found["DIN"][0] == NOT_RUN
+    near = [make_run(tmp_path, "electronics", "base-model", s, 1.4972, users=20_000) for s in range(3)]  # 0.8538
+    far = [make_run(tmp_path, "electronics", "dien", s, 1.6, users=20_000) for s in range(3)]
+    wide = [make_run(tmp_path, "electronics", "din", s, d, users=20_000) for s, d in enumerate((1.3, 1.7))]
+    one = make_run(tmp_path, "electronics", "pnn", 0, 1.5, users=20_000)
+    page = claims_page([*near, *far, *wide, one], tmp_path)
+    found = verdicts(page, "Tables 2 and 4, v1: AUC on Electronics")
+    assert {model: verdict for (model,), (verdict, _) in found.items()} == {
+        "BaseModel": REPRODUCED, "PNN": INCONCLUSIVE, "DIN": INCONCLUSIVE, "DIEN": NOT_REPRODUCED,
+    }  # fmt: skip
+    assert found["DIEN",][1].startswith("outside 0.8")
+    assert "too wide to tell" in found["DIN",][1]
+    assert verdicts(page, GAINS) == {}
 
 
 def test_counts_come_from_table_1(tmp_path: Path) -> None:
@@ -122,11 +172,12 @@ def test_counts_come_from_table_1(tmp_path: Path) -> None:
         writer = csv.DictWriter(file, counts)
         writer.writeheader()
         writer.writerow(counts)
-    found = verdicts(claims_page([], tmp_path), "Table 1: counts")
-    assert [found[f"electronics, {name}"][0] for name in ("users", "goods", "categories", "samples")] == [
-        REPRODUCED, REPRODUCED, NOT_REPRODUCED, NOT_RUN,
-    ]  # fmt: skip
-    assert found["books, users"][0] == NOT_RUN
+    page = claims_page([], tmp_path)
+    found = verdicts(page, "Table 1: counts")
+    assert {what: verdict for (what,), (verdict, _) in found.items()} == {
+        "electronics, users": REPRODUCED, "electronics, goods": REPRODUCED, "electronics, categories": NOT_REPRODUCED,
+    }  # fmt: skip
+    assert "not measured here: 9 counts" in page
 
 
 @pytest.mark.parametrize(

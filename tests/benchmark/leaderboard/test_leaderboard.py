@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
+from benchmark.analysis.probes import FITTED, Probe, Probes, read_probes
 from benchmark.cli.app import app
 from benchmark.leaderboard.build import build
-from benchmark.leaderboard.store import add_runs, verify
+from benchmark.leaderboard.store import GENERATED, add_runs, check_tables, remove_gone, verify
 from benchmark.records.predictions import read_scores
 from benchmark.records.record import read_records
+from benchmark.report.probe_tables import write_probes
 from datamodules.errors import UserError
 
 BOARD = Path(__file__).parents[3] / "leaderboards"
@@ -36,6 +39,8 @@ def test_pages_are_not_stale(tmp_path: Path) -> None:
         if path.suffix not in (".png", ".svg"):
             committed = BOARD / path.relative_to(board)
             assert path.read_bytes() == committed.read_bytes(), f"{committed}: run make leaderboard"
+    generated = {path.name for path in written}
+    assert {path.name for pattern in GENERATED for path in BOARD.glob(pattern)} <= generated, "run make leaderboard"
 
 
 def test_a_board_of_ones_own_leaves_the_readme_beside_it(tmp_path: Path) -> None:
@@ -165,6 +170,128 @@ def test_the_seeds_of_a_row_share_their_settings(run: Path, tmp_path: Path) -> N
         add_runs(tmp_path / "runs", tmp_path / "board")
     change(run.with_name("seed-1"), 1, settings=settings | {"steps_by_default": False})
     assert add_runs(tmp_path / "runs", tmp_path / "board") == (2, 0)
+
+
+def other_row(run: Path, model: str, **fields: object) -> Path:
+    """Copy a run folder to that of another model."""
+    target = Path(str(run).replace("dien-official", f"{model}-official"))
+    shutil.copytree(run, target)
+    record = json.loads((target / "record.json").read_text()) | {"model": model, **fields}
+    (target / "record.json").write_text(json.dumps(record))
+    return target
+
+
+def test_what_add_takes_build_builds(run: Path, tmp_path: Path) -> None:
+    board, settings = tmp_path / "board", json.loads((run / "record.json").read_text())["settings"]
+    added = other_row(run, "din", settings=settings | {"steps": 80})
+    with pytest.raises(UserError, match=r"cannot stand in one table: steps is \d+ in .* and \d+ in"):
+        add_runs(tmp_path / "runs", board)
+    assert not (board / "records").exists()
+    shutil.rmtree(added)
+    add_runs(tmp_path / "runs", board)  # beside a row that is there already, likewise
+    other_row(run, "din", settings=settings | {"steps": 80})
+    shutil.rmtree(run)
+    with pytest.raises(UserError, match="cannot stand in one table"):
+        add_runs(tmp_path / "runs", board)
+    assert verify(board) == (1, [])
+    assert [path.name for path in board.iterdir()] == ["records"]
+    build(board)
+
+
+def test_the_committed_rows_stand_in_tables() -> None:
+    check_tables(read_records(BOARD / "records"), [])
+
+
+def test_another_selection_than_the_protocols_is_refused(run: Path, tmp_path: Path) -> None:
+    change(run, 0, selection="last")
+    with pytest.raises(UserError, match="reports the selection last, expected test"):
+        add_runs(tmp_path / "runs", tmp_path / "board")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metrics.csv", None, "lacks metrics.csv"),
+        ("metrics.csv", "step,loss\n20,0.5\n", "lacks the column test_auc"),
+        ("metrics.csv", "step,loss,test_auc\n20,x,0.5\n", "expected a number"),
+    ],
+)
+def test_curves_that_build_would_refuse(
+    run: Path, tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    (run / name).unlink()
+    if content is not None:
+        (run / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        add_runs(tmp_path / "runs", tmp_path / "board")
+
+
+def test_predictions_of_other_users_are_refused(run: Path, tmp_path: Path) -> None:
+    change(run, 1)
+    both = pd.read_parquet(run / "predictions.parquet")
+    pd.concat([both, both]).to_parquet(run.with_name("seed-1") / "predictions.parquet")  # of the same AUC
+    with pytest.raises(UserError, match=r"has predictions for \d+ test users, other runs of sports for \d+, exp"):
+        add_runs(tmp_path / "runs", tmp_path / "board")
+
+
+def test_a_row_with_a_failed_seed_enters_and_says_so(run: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    none = {"last": None, "validation": None, "test": None}
+    failed = {"status": "failed", "auc": none, "logloss": None, "best_step": None, "reason": "the loss is nan"}
+    seed = change(run, 1, **failed)
+    for name in ("metrics.csv", "predictions.parquet"):
+        (seed / name).unlink()
+    other_row(run, "base-model")
+    assert add_runs(tmp_path / "runs", board) == (3, 0)
+    assert [path.name for path in (board / "records" / ONE).with_name("seed-1").iterdir()] == ["record.json"]
+    assert verify(board) == (2, [])
+    build(board)
+    shown = (board / "table4-arxiv-v1-official.md").read_text("utf-8")
+    assert "(1 of 2, 1 failed)" in shown
+    assert "Failed: DIEN, seed 1: the loss is nan." in shown
+    assert add_runs(tmp_path / "runs", board) == (0, 3)
+
+
+def probes_of(run: Path, auc: float) -> Probes:
+    record = json.loads((run / "record.json").read_text())
+    probes = (Probe(FITTED, "fitted", 8, auc, 0.5, 0.9), Probe("popularity", "popular", 0, auc, 0.5, 0.9))
+    return Probes("sports", "arxiv-v1", record["protocol_hash"], record["data_sha256"], 3560, probes)
+
+
+def test_probes_come_along_unless_the_board_has_some(run: Path, tmp_path: Path) -> None:
+    board, name = tmp_path / "board", "probes-sports-arxiv-v1.json"
+    write_probes(replace(probes_of(run, 0.6), data_sha256="0" * 64), tmp_path / "runs")
+    add_runs(tmp_path / "runs", board)
+    assert not (board / "probes").exists()  # of other samples
+    write_probes(probes_of(run, 0.7), tmp_path / "runs")
+    add_runs(tmp_path / "runs", board)
+    assert read_probes([board / "probes"], "sports", "arxiv-v1") == probes_of(run, 0.7)
+    assert {path.name for path in (board / "probes").iterdir()} == {name, "probes-sports-arxiv-v1.md"}
+    write_probes(probes_of(run, 0.8), tmp_path / "runs")
+    add_runs(tmp_path / "runs", board)
+    assert read_probes([board / "probes"], "sports", "arxiv-v1") == probes_of(run, 0.7)
+    (tmp_path / "runs" / name).write_text("{")
+    with pytest.raises(UserError, match=f"{name} cannot be read"):
+        add_runs(tmp_path / "runs", board)
+
+
+def test_files_of_rows_that_are_gone_go_too(tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    for protocol in ("arxiv-v1", "clean"):
+        for model in ("base-model", "dien"):
+            row = Path("records", "sports", protocol, f"{model}-official", "seed-0")
+            shutil.copytree(BOARD / row, board / row)
+    (board / "mine.md").write_text("my own")
+    invoke = ["leaderboard", "build", "--board", str(board), "--json"]
+    before = set(json.loads(CliRunner().invoke(app, invoke).stdout)["files"])
+    shutil.rmtree(board / "records" / "sports" / "clean")
+    made = json.loads(CliRunner().invoke(app, invoke).stdout)
+    assert set(made["removed"]) == before - set(made["files"])
+    assert made["removed"]
+    assert all("clean" in Path(path).name and not Path(path).exists() for path in made["removed"])
+    assert (board / "mine.md").exists()
+    assert all(Path(path).exists() for path in made["files"])
+    assert remove_gone(board, map(Path, made["files"])) == []
 
 
 def test_another_protocol_of_the_same_name_is_refused(run: Path, tmp_path: Path) -> None:

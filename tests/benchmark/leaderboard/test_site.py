@@ -1,12 +1,14 @@
 """The leaderboard's page: what is in it against records and CSV, and what a person meets in Chromium."""
 
 import csv
+import hashlib
 import html
 import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,8 +19,8 @@ from markdown_it import MarkdownIt
 
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.page_picture import launch
-from benchmark.leaderboard.site import embed, render_markdown, write_site
-from benchmark.leaderboard.site_data import command, thinned
+from benchmark.leaderboard.site import ASSETS, VENDORED, embed, render_markdown, write_site
+from benchmark.leaderboard.site_data import command, document, thinned
 from benchmark.records.curves import Curve, read_curve
 from benchmark.records.record import read_records
 from datamodules.errors import UserError
@@ -112,6 +114,29 @@ def test_a_command_says_what_is_not_the_default() -> None:
     record.settings.update(steps_by_default=False, batch_size=64, learning_rate=0.1, model="my/file.py:Mine")
     words = shlex.split(command("tafeng", "arxiv-v1", "official", "mine", [record], [0]), comments=True)
     assert words[-8:] == ["--models", "my/file.py:Mine", "--seeds", "0", "--steps", "807", "--batch-size", "64"]
+
+
+@pytest.mark.parametrize("commits", [("0a1b-dirty",), ("0a1b", "0a1b-dirty"), ("\n0a1b-dirty",)])
+def test_a_command_does_not_check_out_what_was_not_committed(commits: tuple[str, ...]) -> None:
+    records = [
+        r for r in read_records(BOARD / "records", dataset="tafeng", model="dien") if r.path.parent.name[-1] in "01"
+    ]
+    records = [replace(record, commit=commit) for record, commit in zip(records, commits, strict=False)]
+    lines = command("tafeng", "arxiv-v1", "official", "dien", records, [0, 1]).splitlines()
+    assert lines[0].startswith(".venv/bin/dien-bench run ")
+    assert lines[1:] == ["# trained by code that was not committed, changed from commit 0a1b"]
+
+
+def test_the_chart_library_is_the_published_one() -> None:
+    """uPlot 1.6.32 of npm, as assets/vendor/README.md says."""
+    sha256 = {name: hashlib.sha256((ASSETS / "vendor" / name).read_bytes()).hexdigest() for name in VENDORED}
+    assert sha256 == {
+        "uPlot.iife.min.js": "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
+        "uPlot.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+        "uPlot.LICENSE": "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd",
+    }
+    assert "uPlot (v1.6.32)" in (ASSETS / "vendor" / "uPlot.iife.min.js").read_text("utf-8")
+    assert "1.6.32" in (ASSETS / "vendor" / "README.md").read_text("utf-8")
 
 
 def test_markdown_pages_keep_no_markup_but_breaks() -> None:
@@ -232,6 +257,47 @@ def open_row(page: Any, key: str = KEY) -> Any:
     return row.locator("xpath=following-sibling::tr[1]")
 
 
+def lines_of(chart: Any) -> int:
+    """How many curves a chart shows; it is drawn once its width is known."""
+    chart.locator("canvas").wait_for()
+    return int(
+        chart.locator(".plot").evaluate(
+            "(plot) => plot.uplot.series.filter((one, i) => i % 3 === 1 && one.show).length"
+        )
+    )
+
+
+def view_of(chart: Any) -> list[float]:
+    """The first and the last step that a chart shows."""
+    return list(chart.locator(".plot").evaluate("(plot) => [plot.uplot.scales.x.min, plot.uplot.scales.x.max]"))
+
+
+def pixels_of(chart: Any, colour: str) -> int:
+    """How many pixels of a chart have a colour of the style sheet as it is now."""
+    chart.locator("canvas").wait_for()
+    return int(
+        chart.evaluate(
+            """(chart, colour) => {
+                const probe = chart.appendChild(document.createElement("i"));
+                probe.style.color = `var(--${colour})`;
+                const [r, g, b] = getComputedStyle(probe).color.match(/\\d+/g).map(Number);
+                probe.remove();
+                const canvas = chart.querySelector("canvas");
+                const offscreen = new OffscreenCanvas(canvas.width, canvas.height);
+                const copy = offscreen.getContext("2d", { willReadFrequently: true });
+                copy.drawImage(canvas, 0, 0);
+                const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+                let found = 0;
+                for (let i = 0; i < data.length; i += 4) {
+                    found += data[i + 3] > 200 && data[i] === r && data[i + 1] === g && data[i + 2] === b;
+                }
+                return found;
+            }""",
+            colour,
+        )
+    )
+
+
 def labels(table: Any) -> list[str]:
     return [text.strip() for text in table.locator("tbody > tr:not(.detail) > th").all_inner_texts()]
 
@@ -294,9 +360,10 @@ def test_a_row_opens_to_its_seeds_settings_curves_and_command(visit: Any) -> Non
     assert str(records[0].commit) in text
     assert records[0].device in text
     assert inside.locator("pre").inner_text().splitlines()[-1].endswith("--models dien --seeds '0 1 2 3 4'")
-    inside.locator(".chart").nth(0).locator(".curve").first.wait_for()  # drawn once its width is known
-    assert inside.locator(".chart").nth(0).locator(".curve").count() == 3  # whole, auxiliary and target loss
-    assert inside.locator(".chart").nth(0).locator(".band").count() == 3
+    losses = inside.locator(".chart").nth(0)
+    assert lines_of(losses) == 3  # whole, auxiliary and target loss
+    assert losses.locator(".plot").evaluate("(plot) => plot.uplot.bands.length") == 3
+    assert all(pixels_of(losses, colour) > 50 for colour in ("blue", "red", "grey"))
     page.keyboard.press("Enter")
     assert inside.is_hidden()
     page.keyboard.press("Enter")
@@ -307,29 +374,42 @@ def test_a_row_opens_to_its_seeds_settings_curves_and_command(visit: Any) -> Non
 def test_a_chart_zooms_by_drag_and_key_and_reads_values(visit: Any) -> None:
     page = visit(SITE / "index.html")
     plot = open_row(page).locator(".chart").first
-    curve, reset = plot.locator(".curve").first, plot.locator(".reset")
-    whole = curve.get_attribute("d")
+    data = board_of(SITE / "index.html")["rows"][KEY]["curves"]["loss"]
+    reset, whole = plot.locator(".reset"), [data["steps"][0], data["steps"][-1]]
+    assert lines_of(plot) == 3
+    assert view_of(plot) == whole
     plot.scroll_into_view_if_needed()
-    box = plot.locator(".plot").bounding_box()
+    box = plot.locator(".u-over").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 80)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 90)
     page.mouse.up()
     assert reset.is_enabled()
-    assert curve.get_attribute("d") != whole
+    span = whole[1] - whole[0]
+    assert view_of(plot) == pytest.approx([whole[0] + 0.3 * span, whole[0] + 0.6 * span], abs=0.01 * span)
     plot.locator(".plot").focus()
     page.keyboard.press("Escape")
     assert reset.is_disabled()
-    assert curve.get_attribute("d") == whole
+    assert view_of(plot) == whole
     page.keyboard.press("+")
-    assert curve.get_attribute("d") != whole
+    assert view_of(plot) == pytest.approx([whole[0] + span / 4, whole[1] - span / 4])
     page.keyboard.press("0")
-    assert curve.get_attribute("d") == whole
-    page.keyboard.press("ArrowRight")
-    data = board_of(SITE / "index.html")["rows"][KEY]["curves"]["loss"]
-    assert plot.locator(".readout").inner_text() == f"step {data['steps'][0]}"
-    mean = np.mean([seed[0] for seed in data["seeds"]])
-    assert float(plot.locator(".legend .value").first.inner_text()) == pytest.approx(mean, abs=1e-4)
+    assert view_of(plot) == whole
+    for key, at in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0)):
+        page.keyboard.press(key)
+        assert plot.locator(".readout").inner_text() == f"step {data['steps'][at]}"
+        mean = np.mean([seed[at] for seed in data["seeds"]])
+        assert float(plot.locator(".legend .value").first.inner_text()) == pytest.approx(mean, abs=1e-4)
+        assert f"step {data['steps'][at]}: whole loss {mean:.2f}" in plot.locator("[aria-live]").inner_text()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 80)
+    assert plot.locator(".readout").inner_text() == f"step {data['steps'][-1]}"
+
+
+def test_a_band_goes_from_the_lowest_to_the_highest_seed(visit: Any) -> None:
+    page = visit(SITE / "index.html")
+    curve = "{ steps: [20, 40, 60], seeds: [[1, null, 0.5], [4, 2, 0.25], [1, 3, 0.75]] }"  # a seed whose loss was NaN
+    columns = page.evaluate(f"columnsOfCurve({curve})")
+    assert columns == [[20, 40, 60], [2, None, 0.5], [1, None, 0.25], [4, None, 0.75]]
 
 
 def test_rows_of_a_table_are_drawn_together(visit: Any) -> None:
@@ -337,14 +417,14 @@ def test_rows_of_a_table_are_drawn_together(visit: Any) -> None:
     page.locator(".compare:visible summary").focus()
     page.keyboard.press("Enter")
     chart = page.locator(".compare:visible .chart")
-    chart.locator(".curve").first.wait_for()  # drawn once its width is known
-    assert chart.locator(".curve").count() == chart.locator(".legend li").count() == 6
-    chart.locator(".legend button").first.click()
-    assert chart.locator(".curve").count() == 5
+    assert lines_of(chart) == chart.locator(".legend li").count() == 6
+    dien = pixels_of(chart, "red")
+    chart.locator(".legend button", has_text="DIEN").click()
+    assert lines_of(chart) == 5
+    assert pixels_of(chart, "red") == 0 < dien
     for quantity, rows in (("auxiliary_loss", 1), ("target_loss", 6)):
         page.locator(".compare:visible select").select_option(quantity)
-        chart.locator(".curve").first.wait_for()  # drawn once its width is known
-        assert chart.locator(".curve").count() == rows
+        assert lines_of(chart) == rows
 
 
 @pytest.mark.parametrize("name", ["index.html", "claims.html", "study.html", "study-details.html", "figure3.html"])
@@ -361,8 +441,11 @@ def test_colours_follow_the_system_and_the_button(visit: Any) -> None:
     page = visit(SITE / "index.html", color_scheme="dark")
     dark, light = page.evaluate(paper), visit(SITE / "index.html", color_scheme="light").evaluate(paper)
     assert dark != light == "rgb(255, 255, 255)"
+    chart = open_row(page).locator(".chart").first
+    assert pixels_of(chart, "blue") > 50
     page.locator("#theme").click()
     assert page.evaluate(paper) == light
+    assert pixels_of(chart, "blue") > 50  # of the other blue
     page.get_by_role("link", name="Claims").click()
     page.wait_for_url("**/claims.html*")
     assert page.evaluate(paper) == light
@@ -371,7 +454,11 @@ def test_colours_follow_the_system_and_the_button(visit: Any) -> None:
 
 def test_print_is_light_and_without_controls(visit: Any) -> None:
     page = visit(SITE / "index.html", color_scheme="dark")
+    page.locator(".compare summary").first.click()
+    chart = page.locator(".compare .chart").first  # as wide on paper, so that it is not drawn anew for its width
+    assert pixels_of(chart, "red") > 50
     page.emulate_media(media="print")
+    assert pixels_of(chart, "red") > 50  # of the other red
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator(".filters").is_hidden()
     assert page.locator("table.results").first.is_visible()
@@ -394,7 +481,7 @@ def test_hostile_names_are_text(visit: Any, tmp_path: Path) -> None:
     page.locator(".compare .chart").first.wait_for()
     assert page.title() == "Leaderboard - dien-bench"
     assert page.locator("img").count() == page.locator("i").count() == 0
-    assert page.locator("script").count() == 5  # four files and the data
+    assert page.locator("script").count() == 7  # six files and the data
     assert page.locator("tr.row .open", has_text=HOSTILE).count() > 0
     assert page.locator(".facts dd", has_text=TEXT).count() > 0
     assert set(labels(page.locator("table.results").first)) >= {HOSTILE, "constructor", "__proto__"}
@@ -409,7 +496,7 @@ def test_names_of_markdown_are_text_in_the_page(visit: Any, hostile_board: Path)
     links = page.locator("main a").evaluate_all("all => all.map((one) => one.href)")
     assert {link.partition(":")[0] for link in links} == {"file"}
     for link in links:
-        assert Path(unquote(link.removeprefix("file://"))).is_file(), link
+        assert Path(unquote(link.removeprefix("file://").partition("#")[0])).is_file(), link
 
 
 @pytest.fixture
@@ -433,6 +520,8 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_rows_with_options_stand_on_the_page_of_settings_alone(visit: Any, study: Path) -> None:
+    for name in ("study.md", "study-details.md"):
+        shutil.copyfile(BOARD / name, study / name)
     build(study)
     key = "tafeng/arxiv-v1/dien+auxiliary_weight=0.5-official"
     assert key not in board_of(study / "site" / "index.html")["rows"]
@@ -445,7 +534,7 @@ def test_rows_with_options_stand_on_the_page_of_settings_alone(visit: Any, study
     assert page.locator("h1").inner_text() == "The study, figure by figure"
     inside = open_row(page, key)
     assert "--models dien+auxiliary_weight=0.5" in inside.locator("pre").inner_text()
-    inside.locator(".curve").first.wait_for()
+    assert lines_of(inside.locator(".chart").first) == 3
     page = visit(study / "site" / "index.html")
     page.get_by_role("link", name="Study").click()
     page.wait_for_url("**/study.html*")
@@ -455,14 +544,64 @@ def test_rows_with_options_stand_on_the_page_of_settings_alone(visit: Any, study
     page.wait_for_url("**/study-details.html*")
 
 
+def made_board(board: Path, rows: dict[str, str], seeds: Sequence[int] = range(5)) -> Path:
+    """A board on which a row is the committed runs of another, by name, on Ta Feng."""
+    for model, source in rows.items():
+        for seed in seeds:
+            place = Path("records", "tafeng", "arxiv-v1", f"{model}-official", f"seed-{seed}")
+            shutil.copytree(BOARD / place.parents[1] / f"{source}-official" / f"seed-{seed}", board / place)
+            record = json.loads((board / place / "record.json").read_text("utf-8")) | {"model": model}
+            (board / place / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    build(board)
+    return board
+
+
+@pytest.mark.parametrize(
+    ("rows", "seeds", "bold", "marks"),
+    [
+        ({"base-model": "base-model", "dien": "dien"}, range(5), ["DIEN"], {}),
+        (
+            {"base-model": "base-model", "din": "dien", "dien": "dien"},  # DIN stands in Table 2 alone
+            range(5),
+            [],
+            {"DIN": "≈", "DIEN": "≈"},
+        ),
+        ({"base-model": "base-model", "dien": "dien"}, [0], [], {"BaseModel": "?", "DIEN": "?"}),
+    ],
+)
+def test_the_overview_marks_ties(
+    visit: Any, tmp_path: Path, rows: dict[str, str], seeds: Sequence[int], bold: list[str], marks: dict[str, str]
+) -> None:
+    page = visit(made_board(tmp_path, rows, seeds) / "site" / "index.html")
+    lines = page.locator("table.overview tbody tr:not(.probe)")
+    assert [line.locator("th").inner_text() for line in lines.all() if line.locator("strong").count()] == bold
+    found = {line.locator("th").inner_text(): line.locator(".mark").all_inner_texts() for line in lines.all()}
+    assert {name: texts[0].strip() for name, texts in found.items() if texts} == marks
+
+
+def test_a_table_says_how_neighbours_compare(visit: Any, tmp_path: Path) -> None:
+    rows = {"base-model": "base-model", "gru-attention": "base-model", "dien": "dien"}
+    page = visit(made_board(tmp_path, rows) / "site" / "index.html", hash="#table=4")
+    said = page.locator("table.results:visible .mark .hidden").all_text_contents()
+    label = "Two layer GRU attention"
+    assert [text.strip() for text in said] == ["not significantly different from BaseModel", f"different from {label}"]
+
+
+def test_marks_of_a_page_do_not_show() -> None:
+    made = render_markdown("a\n\n<!-- levels -->\n| b |\n| --- |\n| 1 |\n<!-- /levels -->\n\n<!-- <b>no mark</b> -->\n")
+    assert "levels" not in made
+    assert "<td>1</td>" in made
+    assert "&lt;b&gt;no mark" in made
+
+
 def test_without_options_and_text_there_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "study.html").write_text("of another time")
-    write_site(tmp_path, [], [], [])
+    write_site(tmp_path, document([], [], []))
     assert not (tmp_path / "site" / "study.html").exists()
     assert "study.html" not in (tmp_path / "site" / "index.html").read_text()
     (tmp_path / "study.md").write_text("# What it takes\n\nAs in [the claims](claims.md): ![figure](study.png)\n")
-    write_site(tmp_path, [], [], [])
+    write_site(tmp_path, document([], [], []))
     text = (tmp_path / "site" / "study.html").read_text()
     assert '<a href="claims.html">the claims</a>' in text
     assert '<img src="../study.png"' in text
@@ -481,7 +620,7 @@ FIGURE = {
 
 def test_evolving_interests_are_read_by_pointer_and_key(visit: Any, tmp_path: Path) -> None:
     (tmp_path / "figure3-a.json").write_text(json.dumps(FIGURE))
-    write_site(tmp_path, [], [], [])
+    write_site(tmp_path, document([], [], []))
     page = visit(tmp_path / "site" / "figure3.html")
     plot, readout = page.locator(".paths"), page.locator(".step")
     plot.locator(".curve").first.wait_for()
@@ -516,7 +655,7 @@ def test_a_figure_that_shows_a_user_does_not_get_on_the_board(
     figure = {name: value for name, value in (FIGURE | change).items() if value is not ...}
     (tmp_path / "figure3-a.json").write_text(json.dumps(figure))
     with pytest.raises(UserError, match=message):
-        write_site(tmp_path, [], [], [])
+        write_site(tmp_path, document([], [], []))
 
 
 def test_the_overview_leads_to_the_tables(visit: Any) -> None:
@@ -534,6 +673,78 @@ def test_the_overview_leads_to_the_tables(visit: Any) -> None:
     assert heading.startswith("Table")
     page.locator("#filter-dataset").select_option("tafeng")
     assert page.locator(".overview .link").count() == len([place for place in places if place[0] == "tafeng"])
+
+
+def test_back_and_forward_go_through_filters_tables_and_rows(visit: Any) -> None:
+    page = visit(SITE / "index.html")
+    whole = page.locator(".block:visible").count()
+    page.locator("#filter-dataset").select_option("tafeng")
+    filtered = page.locator(".block:visible").count()
+    row = page.locator(f"tr.row[data-key='{KEY}']").last
+    row.locator(".open").click()
+    assert page.url.endswith(f"#dataset=tafeng&row=4/{KEY}")
+    page.locator(".overview .link").last.click()
+    assert page.evaluate("document.activeElement.textContent").startswith("Table")
+    page.locator("#theme").click()  # is no entry
+    for opened, shown in ((True, filtered), (False, filtered), (False, whole)):
+        page.go_back()
+        assert (row.locator(".open").get_attribute("aria-expanded") == "true") == opened
+        assert page.locator(".block:visible").count() == shown < whole + 1
+    assert page.locator("#filter-dataset").input_value() == ""
+    page.go_forward()
+    assert page.locator("#filter-dataset").input_value() == "tafeng"
+    assert page.locator(".block:visible").count() == filtered < whole
+
+
+def test_an_address_that_is_edited_is_followed(visit: Any) -> None:
+    page = visit(SITE / "index.html", hash="#dataset=sports&variant=paper&theme=dark")
+    shown = page.locator(".block:visible h3").all_inner_texts()
+    assert shown
+    assert all("sports" in heading for heading in shown)
+    page.evaluate("location.hash = 'dataset=tafeng'")
+    page.wait_for_function("document.querySelector('#filter-dataset').value === 'tafeng'")
+    assert page.locator("#filter-variant").input_value() == ""
+    assert page.evaluate("document.documentElement.dataset.theme") is None
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")  # to #main, which changes nothing
+    assert page.locator("#filter-dataset").input_value() == "tafeng"
+    assert page.locator(".block:visible").count() < page.locator(".block").count()
+
+
+def test_a_link_leads_to_a_row_and_to_a_table(visit: Any) -> None:
+    page = visit(SITE / "index.html", hash=f"#row=4/{KEY}")
+    row = page.locator("tr.row.opened")
+    assert row.count() == 1
+    assert row.get_attribute("data-key") == KEY
+    page.wait_for_function("Math.abs(document.querySelector('tr.row.opened').getBoundingClientRect().top - 450) < 450")
+    block = page.locator(".block", has=page.locator("h3", has_text="Table 4 on tafeng"))
+    link = block.locator(".anchor").get_attribute("href")
+    page = visit(SITE / "index.html", hash=link)
+    heading = page.locator("h3", has_text="Table 4 on tafeng")
+    page.wait_for_function("document.querySelector('h3:focus') !== null")
+    assert heading.evaluate("(heading) => heading === document.activeElement")
+    page.wait_for_function("Math.abs(document.querySelector('h3:focus').getBoundingClientRect().top) < 900")
+
+
+def test_filters_that_match_nothing_say_so_and_lead_back(visit: Any) -> None:
+    page = visit(SITE / "index.html", hash="#dataset=tafeng&variant=paper")
+    nothing = page.locator(".nothing")
+    assert "No table matches these filters." in nothing.inner_text()
+    assert page.locator(".block:visible").count() == page.locator(".overview").count() == 0
+    nothing.get_by_role("button").click()
+    assert nothing.is_hidden()
+    assert page.locator(".block:visible").count() == page.locator(".block").count() > 0
+    page.go_back()
+    assert nothing.is_visible()
+
+
+def test_names_of_data_sets_stay_in_a_narrow_view(visit: Any) -> None:
+    page = visit(SITE / "index.html", width=390)
+    overview, name = page.locator(".overview").first, page.locator(".overview .group").first
+    for left in (0, 150):
+        overview.locator("xpath=..").evaluate("(scroll, left) => { scroll.scrollLeft = left; }", left)
+        box = name.bounding_box()
+        assert 0 < box["x"] < box["x"] + box["width"] <= 390
 
 
 def test_a_board_without_records_says_how_to_make_one(visit: Any, tmp_path: Path) -> None:

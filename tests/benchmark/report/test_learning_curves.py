@@ -1,6 +1,8 @@
 """Figures from metrics.csv: both formats, the same bytes each time, sparse columns, files not to be drawn."""
 
 import io
+import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +13,16 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from typer.testing import CliRunner
 
+from baselines import model_label
+from benchmark.cli.app import app
 from benchmark.records.curves import Curve, read_curve
 from benchmark.report import learning_curves as figures
 from benchmark.report.learning_curves import figure2, figure_auc, smooth
 from datamodules.errors import UserError
 
+BOARD = Path(__file__).parents[3] / "leaderboards"
 LOSSES = "step,loss,target_loss,auxiliary_loss,learning_rate"
 HEADER = f"{LOSSES},test_auc,test_logloss,validation_auc,validation_logloss"
 
@@ -175,12 +181,12 @@ def test_sparse_columns(tmp_path: Path) -> None:
 
 
 BROKEN = {
-    "step,loss,target_loss\n20,1,1\n": "lacks the column auxiliary_loss, found step, loss, target_loss",
+    "step,target_loss\n20,1\n": "lacks the column loss, found step, target_loss",
     "loss,target_loss,auxiliary_loss\n1,1,1\n": "lacks the column step",
     "": "lacks the column step, found nothing",
     "step,loss,target_loss,auxiliary_loss\n": "has no rows",
     "step,loss,target_loss,auxiliary_loss\n20,,1,1\n": "has no value in its column loss",
-    "step,loss,target_loss,auxiliary_loss\n20,1,1,\n": "auxiliary_loss.* exists for the model dien only",
+    "step,loss,target_loss,auxiliary_loss\n20,1,1,x\n": "line 2: auxiliary_loss is 'x', expected a number",
     "step,loss,target_loss,auxiliary_loss\n20,x,1,1\n": "line 2: loss is 'x', expected a number",
     "step,loss,target_loss,auxiliary_loss\n,1,1,1\n": "line 2: step is '', expected a number",
     "step,loss,target_loss,auxiliary_loss\n20,1,1,1\n20,1,1,1\n": "line 3: step 20 follows 20",
@@ -200,11 +206,22 @@ def test_files_that_cannot_be_drawn_are_named(tmp_path: Path, text: str, message
     assert not (tmp_path / "figure2.png").exists()
 
 
-def test_a_model_without_auxiliary_loss_is_told(tmp_path: Path) -> None:
+def test_a_model_without_further_losses_has_one_curve(
+    tmp_path: Path, drawn: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> None:
     path = metrics(tmp_path / "metrics.csv", auxiliary=False)
-    with pytest.raises(UserError, match="exists for the model dien only"):
-        figure2({"sports": [path]}, tmp_path / "figure2")
-    figure_auc({"din": [path]}, tmp_path / "auc", dataset="sports")
+    figure2({"sports": [path]}, tmp_path / "figure2", model="din")
+    assert list(drawn) == ["whole loss $L$"]
+    assert drawn["whole loss $L$"][1] == pytest.approx(read_curve(path, "loss").values)
+
+
+def test_a_loss_of_a_model_s_own_has_its_curve(tmp_path: Path, drawn: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("step,loss,target_loss,margin_loss,test_logloss\n20,3,1,2,\n40,2,1,1,\n40.5,,,,0.7\n")
+    plain = metrics(tmp_path / "plain.csv", auxiliary=False)
+    figure2({"sports": [own], "beauty": [plain]}, tmp_path / "figure2", model="mine")
+    assert set(drawn) == {"margin loss", "target loss $L_{target}$", "whole loss $L$"}
+    assert drawn["margin loss"][1].tolist() == [2, 1]
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00", b'step,loss\n20,"' + b"x" * 200_000])
@@ -223,6 +240,11 @@ def test_seeds_without_a_common_step(tmp_path: Path) -> None:
         figure_auc({"din": [tmp_path / "a.csv", tmp_path / "b.csv"]}, tmp_path / "auc", dataset="sports")
 
 
+def test_what_to_train_is_said_for_the_model_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no run of din .*dien-bench run --datasets sports --model din$"):
+        figure2({"sports": []}, tmp_path / "figure2", model="din")
+
+
 @pytest.mark.parametrize("runs", [{}, {"sports": []}])
 def test_nothing_to_draw(tmp_path: Path, runs: dict[str, list[Path]]) -> None:
     draw: list[Callable[[], object]] = [
@@ -232,3 +254,17 @@ def test_nothing_to_draw(tmp_path: Path, runs: dict[str, list[Path]]) -> None:
     for call in draw:
         with pytest.raises(UserError, match="to draw"):
             call()
+
+
+@pytest.mark.parametrize("model", ["base-model", "mine/base_model.py:BaseModel"])
+def test_figure_2_of_any_model_on_the_command_line(tmp_path: Path, model: str) -> None:
+    """A row without an auxiliary loss, and a file of one's own, whose runs go by the file's name."""
+    name = model_label(model)
+    folder = tmp_path / "tafeng" / "arxiv-v1" / f"{name}-official" / "seed-0"
+    shutil.copytree(BOARD / "records/tafeng/arxiv-v1/base-model-official/seed-0", folder)
+    record = json.loads((folder / "record.json").read_text("utf-8"))
+    (folder / "record.json").write_text(json.dumps(record | {"model": name}), encoding="utf-8")
+    words = ["figure", "2", "--datasets", "tafeng", "--model", model, "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.exception
+    assert (tmp_path / "figure2.svg").is_file()

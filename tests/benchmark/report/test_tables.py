@@ -15,13 +15,14 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from benchmark.analysis.comparison import compare, holm
+from benchmark.analysis.comparison import compare, estimate, holm
 from benchmark.analysis.probes import Probe, Probes
 from benchmark.records import paper
 from benchmark.records.paper import Statistics, paper_auc
 from benchmark.records.predictions import read_scores
 from benchmark.records.record import Record, parse_record, run_folder
 from benchmark.report.render import Table, escape_markdown, write_table
+from benchmark.report.table_sections import NOTE_CODE, NOTE_NO_CODE
 from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, table, table1
 from datamodules.errors import UserError
 
@@ -29,6 +30,7 @@ from datamodules.errors import UserError
 def run(model: str, seed: int, auc: float | None, **changes: Any) -> Record:
     """A run of 900 steps on electronics whose last AUC is 0.01 below its best; no AUC: a failed run."""
     fields = {
+        "schema_version": 2,
         "dataset": "electronics",
         "protocol": "arxiv-v1",
         "protocol_hash": "0123abcd",
@@ -49,7 +51,9 @@ def run(model: str, seed: int, auc: float | None, **changes: Any) -> Record:
         "device": "cpu",
         "versions": {},
         "commit": None,
+        "code_sha256": "cd" * 32,
         "data_sha256": "ab" * 32,
+        "sampler_version": 1,
         "settings": {"batch_size": 128, "learning_rate": 0.001, "steps": 900},
         "status": "finished" if auc else "failed",
         **changes,
@@ -92,10 +96,14 @@ batch 128, 900 steps
 | Two layer GRU attention |  |  |  | 0.8640 |  |
 | BaseModel + GRU + AIGRU |  |  |  | 0.8663 |  |
 | BaseModel + GRU + AGRU |  |  |  | 0.8666 |  |
-| BaseModel + GRU + AUGRU | 0.8540 ± 0.0014 (2) | 0.8440 | +0.0100 | 0.8675 | -0.0135 |
-| DIEN | **0.9000 (1 of 2, 1 failed)** | 0.8900 | +0.0100 | 0.9030 | -0.0030 |
+| BaseModel + GRU + AUGRU | 0.8540 ± 0.0014 (2) ? | 0.8440 | +0.0100 | 0.8675 | -0.0135 |
+| DIEN | 0.9000 (1 of 2, 1 failed) ? | 0.8900 | +0.0100 | 0.9030 | -0.0030 |
 
-Mean test AUC ± unbiased standard deviation (seeds); the highest mean of a data set is in bold.
+Mean test AUC ± unbiased standard deviation (seeds). In bold: the highest mean of a data set, where it is \
+significantly different from every other (p \\< 0.05, Holm-corrected over these comparisons).
+
+Against the nearest filled row above: ≠ different, ≈ not significantly different, ? not tested, for want of a second \
+seed or of predictions.
 
 (n of m): only n of the m seeds of this data set are finished in this row.
 
@@ -111,6 +119,42 @@ electronics,arxiv-v1,official,agru,0,,,,0.866600,,,,,,,,,,
 electronics,arxiv-v1,official,augru,2,0.854000,0.001414,0.844000,0.867500,-0.013500,,,0.010000,,,,,,
 electronics,arxiv-v1,official,dien,1,0.900000,,0.890000,0.903000,-0.003000,,,0.010000,,,,,,
 """
+
+
+OLD = {"schema_version": 1, "code_sha256": None, "sampler_version": None}
+
+
+@pytest.mark.parametrize(
+    ("augru", "base", "label", "notes"),
+    [
+        ({}, {}, "BaseModel + GRU + AUGRU", []),
+        ({"code_sha256": "0" * 64}, {}, "BaseModel + GRU + AUGRU †", [NOTE_CODE]),
+        (OLD, {}, "BaseModel + GRU + AUGRU", [NOTE_NO_CODE]),
+        ({"code_sha256": "0" * 64}, OLD, "BaseModel + GRU + AUGRU †", [NOTE_CODE, NOTE_NO_CODE]),
+    ],
+)
+def test_rows_of_different_code_are_marked(
+    augru: dict[str, Any], base: dict[str, Any], label: str, notes: list[str]
+) -> None:
+    records = [
+        run("base-model", 0, 0.85),
+        run("base-model", 1, 0.85, **base),
+        run("augru", 0, 0.86),
+        run("augru", 1, 0.86, **augru),
+        run("dien", 0, 0.87),
+        run("dien", 1, None, code_sha256="0" * 64),  # a failed run has no numbers
+    ]
+    made = electronics(records)
+    assert [name for name in cells(made) if name.startswith(("BaseModel + GRU + AUGRU", "DIEN", "BaseModel †"))] == (
+        [label, "DIEN"]
+    )
+    assert [note for note in made.notes if note in (NOTE_CODE, NOTE_NO_CODE)] == notes
+
+
+def test_runs_of_two_files_are_no_row() -> None:
+    files = [run("mine", seed, 0.9, settings=settings(model_sha256=sha)) for seed, sha in enumerate(("ab", "cd"))]
+    with pytest.raises(UserError, match=r"cannot stand in one table: model_sha256 is ab in .* and cd in"):
+        electronics(files, ["mine"])
 
 
 def test_markdown_and_csv_to_the_letter() -> None:
@@ -148,9 +192,9 @@ def test_mean_and_standard_deviation_agree_with_statistics() -> None:
 
 def test_rows_without_predictions_are_not_compared() -> None:
     equal = electronics([run(model, seed, 0.87) for model in ("augru", "dien") for seed in (0, 1)])
-    assert "≈" not in equal.markdown()
+    assert [row[1][-2:] for row in equal.sections[0].rows[-2:]] == ["2)", " ?"]
     assert [section.heading for section in equal.sections] == ["electronics"]
-    assert equal.sections[0].bold == {(4, 1), (5, 1)}
+    assert equal.sections[0].bold == frozenset()
 
 
 def scored_runs(root: Path, **separations: list[float]) -> list[Record]:
@@ -200,13 +244,52 @@ def test_rows_are_tested_against_basemodel_din_and_the_row_above(scored: list[Re
     assert float(re.search(r"p = (.*)\)", shown["BaseModel + GRU + AUGRU"][1])[1]) > 0.5
 
 
-def test_a_row_like_the_one_above_is_marked(scored: list[Record]) -> None:
+def marks(made: Table) -> dict[str, str]:
+    """Row -> its mark against the row above; none for the first."""
+    return {name: cell[-1] if cell[-1:] in "≠≈?" else "" for name, cell in cells(made).items() if cell}
+
+
+def test_every_row_says_how_it_compares_with_the_row_above(scored: list[Record]) -> None:
     made = table(scored, "2", ["sports"], "arxiv-v1", "official", ["base-model", "din", "augru", "dien"])
-    assert [row[0] for row in made.sections[0].rows if "≈" in row[1]] == []  # AUGRU stands below DIEN here
-    records = [replace(r, model="pnn") if r.model == "augru" else r for r in scored]
-    marked = table(records, "2", ["sports"], "arxiv-v1", "official")
-    assert [row[0] for row in marked.sections[0].rows if "≈" in row[1]] == ["DIN"]
-    assert "≈ Not distinguishable" in marked.markdown()
+    # AUGRU is no row of Table 2 and comes last, below DIEN, which is far better
+    assert marks(made) == {"BaseModel": "", "DIN": "≠", "DIEN": "≠", "BaseModel + GRU + AUGRU": "≠"}
+    like_din = [replace(r, model="pnn") if r.model == "augru" else r for r in scored]
+    assert marks(table(like_din, "2", ["sports"], "arxiv-v1", "official"))["DIN"] == "≈"
+    one_seed = [r for r in scored if r.model != "dien" or r.seed == 0]
+    assert marks(table(one_seed, "2", ["sports"], "arxiv-v1", "official"))["DIEN"] == "?"
+    assert "? not tested" in made.markdown()
+
+
+def test_the_highest_mean_is_bold_only_where_it_is_different_from_every_other(tmp_path: Path) -> None:
+    apart = scored_runs(tmp_path / "a", **DISTANCES)
+    rows = ["base-model", "din", "augru", "dien"]
+
+    def bold(records: list[Record]) -> list[str]:
+        (section, *_) = table(records, "4", ["sports"], "arxiv-v1", "official", rows).sections
+        return [section.rows[i][0] for i, _ in section.bold]
+
+    assert bold(apart) == ["DIEN"]
+    tied = scored_runs(tmp_path / "b", **DISTANCES | {"dien": [1.42, 1.40, 1.43]})
+    assert bold(tied) == []
+    untested = [r for r in apart if r.model != "augru" or r.seed == 0]  # nobody knows how AUGRU compares
+    assert bold(untested) == []
+    assert bold([r for r in apart if r.model == "dien"]) == []  # nothing to compare it with
+
+
+def test_a_table_s_interval_is_over_users_and_seeds(tmp_path: Path) -> None:
+    """With seeds that lie far apart it is wider than the test users alone would make it."""
+    records = scored_runs(tmp_path, **{"base-model": [1.0, 1.0, 1.0], "dien": [1.2, 1.8, 2.4]})
+    made = table(records, "4", ["sports"], "arxiv-v1", "official")
+    lines = {line["model"]: line for line in csv.DictReader(io.StringIO(made.csv()))}
+    width = {
+        model: float(lines[model]["auc_high"]) - float(lines[model]["auc_low"]) for model in ("base-model", "dien")
+    }
+    assert width["dien"] > 3 * width["base-model"]
+    for model in ("base-model", "dien"):
+        found = estimate([read_scores(r.path.parent).reported for r in records if r.model == model])
+        assert float(lines[model]["auc_low"]) == pytest.approx(found.interval.low, abs=1e-6)
+    one = table(records[:1], "4", ["sports"], "arxiv-v1", "official")
+    assert one.csv().splitlines()[1].split(",")[10:12] == ["", ""]
 
 
 def test_the_csv_has_intervals_and_corrected_p_values(scored: list[Record]) -> None:
@@ -288,11 +371,21 @@ def test_probes_below_basemodel_do_not_warn_and_those_of_other_samples_are_not_s
     assert other == electronics(TINY)
 
 
+def test_unknown_items_stand_below_the_rows_where_they_tell_positives_from_negatives() -> None:
+    found = probes(0.6)["electronics"]
+    label = "in no training sample (9.3 % of test positives, 0.0 % of negatives)"
+    for low, shown in ((0.54, True), (0.49, False)):
+        rule = Probe("unknown-item", label, 0, 0.547, low, 0.555)
+        with_it = {"electronics": replace(found, probes=(*found.probes, rule))}
+        rows = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=with_it).sections[0].rows
+        assert ((f"probe: candidate {label}, 0 parameters", "0.5470") in [row[:2] for row in rows]) is shown
+
+
 def test_a_short_table_has_auc_paper_and_one_probe(scored: list[Record]) -> None:
     made = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.86), short=True)
     assert made.sections[0].header == ("model", "AUC", "paper")
     assert made.sections[0].rows[-2:] == (
-        ("DIEN", "0.9000 (1 of 2, 1 failed)", "0.9030"),
+        ("DIEN", "0.9000 (1 of 2, 1 failed) ?", "0.9030"),
         ("probe: catalogue order, 0 parameters", "0.8600", ""),
     )
     assert len(table(scored, "4", ["sports"], "arxiv-v1", "official", short=True).sections) == 1
@@ -303,14 +396,14 @@ def test_fewer_seeds_and_failed_runs_are_marked() -> None:
     records += [run("augru", 0, 0.86), run("dien", 0, None), run("dien", 1, None)]
     shown = cells(electronics(records))
     assert shown["BaseModel"] == "0.8500 ± 0.0000 (3)"
-    assert shown["BaseModel + GRU + AUGRU"] == "0.8600 (1 of 3)"
+    assert shown["BaseModel + GRU + AUGRU"] == "0.8600 (1 of 3) ?"
     assert shown["DIEN"] == "(0 of 3, 2 failed)"
     assert shown["BaseModel + GRU + AGRU"] == ""
 
 
 def test_other_seeds_than_those_of_the_row_above_are_marked() -> None:
     records = [run("augru", seed, 0.86) for seed in (0, 1)] + [run("dien", seed, 0.87) for seed in (2, 3)]
-    assert cells(electronics(records))["DIEN"] == "0.8700 ± 0.0000 (2 of 4)"
+    assert cells(electronics(records))["DIEN"] == "0.8700 ± 0.0000 (2 of 4) ?"
 
 
 def test_no_runs_give_blank_cells() -> None:

@@ -189,16 +189,6 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
         checkpoint.load_checkpoint(path, WANTED)
 
 
-def test_other_code_is_another_checkpoint(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.py"
-    mine.write_text("one")
-    before = checkpoint.code_sha256(f"{mine}:Mine")
-    assert checkpoint.code_sha256(f"{mine}:Mine") == before
-    mine.write_text("two")
-    assert checkpoint.code_sha256(f"{mine}:Mine") != before
-    assert checkpoint.code_sha256("din") == checkpoint.code_sha256("dien")
-
-
 def test_a_run_goes_on_where_no_checkpoint_can_be_written(
     tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

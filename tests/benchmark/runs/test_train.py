@@ -36,6 +36,7 @@ def test_a_run_leaves_a_record_that_its_predictions_bear_out(tmp_path: Path, dat
     assert roc_auc_score(predictions.label, predictions.score) == pytest.approx(record["auc"]["test"], abs=1e-6)
     assert roc_auc_score(predictions.label, predictions.score_last) == pytest.approx(record["auc"]["last"], abs=1e-6)
     assert log_loss(predictions.label, predictions.score) == pytest.approx(record["logloss"], rel=1e-6)
+    assert record["validation_auc"] is None  # arxiv-v1 has no such users
     metrics = pd.read_csv(folder / "metrics.csv")
     assert metrics.step.tolist() == [20, 40, 60, 80, 100, 120, 130]
     assert metrics.test_auc.notna().tolist() == [False] * 4 + [True, False, True]
@@ -65,6 +66,7 @@ def test_clean_reports_the_checkpoint_of_the_validation_users(tmp_path: Path, da
     assert record["selection"] == "validation"
     assert record["best_step"] == best.step
     assert record["auc"]["validation"] == pytest.approx(best.test_auc)
+    assert record["validation_auc"] == pytest.approx(best.validation_auc)
     assert record["auc"]["test"] == pytest.approx(metrics.test_auc.max())
     predictions = pd.read_parquet(next(tmp_path.rglob("predictions.parquet")))
     for column, selection in (("score", "validation"), ("score_last", "last"), ("score_test", "test")):

@@ -25,7 +25,7 @@ from tensorboardX.proto.event_pb2 import Event
 from wandb.proto.wandb_internal_pb2 import Record
 
 from benchmark.records import paper
-from benchmark.records.record import CHECKS as RECORD_FIELDS
+from benchmark.records.record import FIELDS as RECORD_FIELDS
 from benchmark.report.render import Table
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run

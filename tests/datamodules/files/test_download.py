@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 
 from datamodules.errors import UserError
-from datamodules.files import download
-from datamodules.files.download import DownloadError, fetch
+from datamodules.files import download, transfer
+from datamodules.files.download import DownloadError, fetch, origin
+from datamodules.files.transfer import Target, new_part
 
 NAME = "reviews.json.gz"
 CONTENT = gzip.compress(random.Random(0).randbytes(60_000), mtime=0)
@@ -32,6 +33,7 @@ SIZE = len(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = gzip.compress(random.Random(1).randbytes(60_000), mtime=0)
 CUT = 20_000  # bytes after which connections break
+PART = new_part(Target(Path(NAME), None, None), '"v1"', SIZE, "").path.name  # of the version with this ETag
 ROOT = Path(__file__).parents[3]
 
 Answer = Callable[["Handler"], None]
@@ -182,7 +184,7 @@ def files(folder: Path) -> set[str]:
 def leave_part(folder: Path, server: Server) -> str:
     """Leave a part of CUT bytes, as a broken connection does, and return the mirror, which is well again."""
     failure(server.mirror("a", serve(cut=CUT), reply(b"", 500)), folder=folder)
-    assert (folder / f"{NAME}.part").stat().st_size == CUT
+    assert (folder / PART).stat().st_size == CUT
     server.requests.clear()
     return server.mirror("a", serve())
 
@@ -205,7 +207,9 @@ def test_downloads_once(server: Server, tmp_path: Path, known: dict[str, Any]) -
 def test_checksum_file_is_readable_by_sha256sum(server: Server, tmp_path: Path) -> None:
     fetch(NAME, [server.mirror("a", serve())], tmp_path)
     lines = (tmp_path / f"{NAME}.sha256").read_text().splitlines()
-    assert lines == [f"# {SIZE} bytes", f"{SHA256}  {NAME}"]
+    assert lines == [f"# {SIZE} bytes", f"{SHA256}  {NAME}", f"# from {server.mirror('a', serve())}{NAME}"]
+    done = subprocess.run(["sha256sum", "-c", "--strict", f"{NAME}.sha256"], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0
 
 
 def test_mirror_without_slash_and_name_that_needs_quoting(server: Server, tmp_path: Path) -> None:
@@ -313,18 +317,93 @@ def test_broken_connection_is_continued(
     assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
     assert server.asked("Range") == [None, f"bytes={CUT}-", f"bytes={2 * CUT}-"]
     assert server.asked("If-Range") == [None, if_range, if_range]
-    assert pauses == [download.PAUSE, 2 * download.PAUSE]
+    assert pauses == [download.PAUSE] * 2
     assert files(tmp_path) == {NAME, f"{NAME}.sha256"}
 
 
-def test_tries_are_bounded_and_the_next_run_goes_on(server: Server, tmp_path: Path) -> None:
-    mirror = server.mirror("a", serve(cut=10_000))
+def test_a_mirror_that_brings_bytes_is_stayed_with(server: Server, tmp_path: Path) -> None:
+    mirror = server.mirror("a", serve(cut=2_000))
+    assert fetch(NAME, [mirror, server.mirror("b", serve())], tmp_path).read_bytes() == CONTENT
+    assert [path for path, _ in server.requests] == [f"/a/{NAME}"] * -(-SIZE // 2_000)
+    assert origin(tmp_path / NAME) == f"{mirror}{NAME}"
+
+
+def test_a_mirror_that_stops_for_good_and_the_next_run_goes_on(server: Server, tmp_path: Path) -> None:
+    mirror = server.mirror("a", serve(cut=10_000), serve(cut=10_000), reply(b"", 500))
     message = failure(mirror, folder=tmp_path)
-    assert f"{mirror}: the connection broke after 30,000 of {SIZE:,} bytes" in message
-    assert f"30,000 bytes are kept in {tmp_path / NAME}.part" in message
-    assert len(server.requests) == 3
+    assert f"{mirror}: 500 Internal Server Error" in message
+    assert f"20,000 bytes are kept in {tmp_path / PART}" in message
+    assert len(server.requests) == 4  # once more after a pause, since it had brought something
     assert fetch(NAME, [server.mirror("a", serve())], tmp_path).read_bytes() == CONTENT
-    assert server.asked("Range")[3:] == ["bytes=30000-"]
+    assert server.asked("Range")[4:] == ["bytes=20000-"]
+
+
+@pytest.mark.parametrize("second", ['"v1"', '"v2"'])
+def test_two_mirrors_that_break_off_finish_together(server: Server, tmp_path: Path, second: str) -> None:
+    """Each brings a piece, then nothing; with one ETag they share a part, with two each keeps its own."""
+
+    def moody(etag: str, content: bytes) -> list[Answer]:
+        return [serve(content, cut=15_000, ETag=etag), reply(b"", 500)] * 10
+
+    other = CONTENT if second == '"v1"' else OTHER
+    a, b = server.mirror("a", *moody('"v1"', CONTENT)), server.mirror("b", *moody(second, other))
+    found = fetch(NAME, [a, b], tmp_path)
+    assert found.read_bytes() in (CONTENT, other)
+    assert files(tmp_path) == {NAME, f"{NAME}.sha256"}
+    ranges = [(path[1], headers.get("Range")) for path, headers in server.requests]
+    if second == '"v1"':
+        starts = [start for _, start in ranges]
+        assert starts[0] is None
+        assert len(set(starts)) == 5  # 60,000 bytes in pieces of 15,000, whoever brought them
+        assert origin(found) == f"{a}{NAME}" or origin(found) == f"{b}{NAME}"
+    else:
+        assert ("b", "bytes=15000-") in ranges  # asked for a's part first, then for the file, later for its own
+
+
+def test_two_mirrors_that_give_up_leave_each_others_parts_alone(server: Server, tmp_path: Path) -> None:
+    """Over several runs, as a user repeats the command: what each run brought is there in the next."""
+    sizes = []
+    for _ in range(3):
+        a = server.mirror("a", serve(cut=12_000), reply(b"", 500))
+        b = server.mirror("b", serve(OTHER, cut=9_000, ETag='"v2"'), reply(b"", 500))
+        failure(a, b, folder=tmp_path)
+        sizes.append(sorted(path.stat().st_size for path in tmp_path.glob("*.part")))
+    assert sizes == [[9_000, 12_000], [18_000, 24_000], [27_000, 36_000]]
+
+
+def test_etags_that_change_with_every_answer_do_not_go_on_for_ever(server: Server, tmp_path: Path) -> None:
+    mirrors = [
+        server.mirror(name, *(serve(cut=CUT, ETag=f'"{name}{number}"') for number in range(50))) for name in "ab"
+    ]
+    assert "the connection broke" in failure(*mirrors, folder=tmp_path)
+    assert len(server.requests) < 20
+    assert len(list(tmp_path.glob("*.part"))) <= 2  # one a mirror
+
+
+def test_the_same_version_without_ranges_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+    """A server that always sends all of it: what is known already is passed over, and never lost."""
+    leave_part(tmp_path, server)
+    whole = reply(CONTENT[: CUT + 500], Content_Length=SIZE, ETag='"v1"')
+    failure(server.mirror("b", whole), folder=tmp_path)
+    assert (tmp_path / PART).read_bytes() == CONTENT[: CUT + 500]
+    assert fetch(NAME, [server.mirror("b", reply(ETag='"v1"'))], tmp_path).read_bytes() == CONTENT
+
+
+def test_a_part_of_an_older_version_of_the_program_is_continued(server: Server, tmp_path: Path) -> None:
+    mirror = server.mirror("a", serve())
+    (tmp_path / f"{NAME}.part").write_bytes(CONTENT[:CUT])
+    state = {"url": f"{mirror}{NAME}", "validator": '"v1"', "total": SIZE}
+    (tmp_path / f"{NAME}.part.json").write_text(json.dumps(state))
+    assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
+    assert server.asked("Range") == [f"bytes={CUT}-"]
+    assert files(tmp_path) == {NAME, f"{NAME}.sha256"}
+
+
+def test_a_wrong_file_is_not_asked_for_again_and_again(server: Server, tmp_path: Path) -> None:
+    wrong = server.mirror("a", serve(OTHER, cut=CUT, ETag='"v2"'))
+    moody = server.mirror("b", *[serve(cut=9_000), reply(b"", 500)] * 3)
+    failure(wrong, moody, folder=tmp_path, sha256=SHA256)
+    assert [path[1] for path, _ in server.requests].count("a") == -(-SIZE // CUT)
 
 
 @pytest.mark.parametrize("validators", [{"X_No": "validator"}, {"ETag": 'W/"v1"'}])
@@ -343,10 +422,13 @@ def test_no_progress_is_not_tried_again(server: Server, tmp_path: Path) -> None:
     assert len(server.requests) == 1
 
 
-def test_part_of_another_mirror_is_not_continued(server: Server, tmp_path: Path) -> None:
+def test_another_mirror_continues_the_same_version_and_no_other(server: Server, tmp_path: Path) -> None:
     leave_part(tmp_path, server)
-    assert fetch(NAME, [server.mirror("b", serve(OTHER))], tmp_path).read_bytes() == OTHER
-    assert server.asked("Range") == [None]
+    failure(server.mirror("b", serve(OTHER, cut=9_000, ETag='"v2"'), reply(b"", 500)), folder=tmp_path)
+    assert (tmp_path / PART).read_bytes() == CONTENT[:CUT]
+    server.requests.clear()
+    assert fetch(NAME, [server.mirror("c", serve())], tmp_path).read_bytes() == CONTENT
+    assert server.asked("Range") == [f"bytes={CUT}-"]
 
 
 def test_server_without_ranges_starts_from_zero(server: Server, tmp_path: Path) -> None:
@@ -392,23 +474,24 @@ def test_416_for_ever_is_a_failure(server: Server, tmp_path: Path) -> None:
 
 def test_part_that_is_complete_already(server: Server, tmp_path: Path) -> None:
     mirror = leave_part(tmp_path, server)
-    (tmp_path / f"{NAME}.part").write_bytes(CONTENT)
+    (tmp_path / PART).write_bytes(CONTENT)
     assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
     assert server.asked("Range") == [f"bytes={SIZE}-"]
 
 
 def test_part_that_is_too_long_starts_from_zero(server: Server, tmp_path: Path) -> None:
     mirror = leave_part(tmp_path, server)
-    (tmp_path / f"{NAME}.part").write_bytes(CONTENT + b"x")
+    (tmp_path / PART).write_bytes(CONTENT + b"x")
     assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
-    assert server.asked("Range") == [f"bytes={SIZE + 1}-", None]
+    assert server.asked("Range") == [None]
 
 
-def test_state_of_overwritten_bytes_is_forgotten(server: Server, tmp_path: Path) -> None:
+def test_a_file_without_a_version_leaves_a_part_alone(server: Server, tmp_path: Path) -> None:
     leave_part(tmp_path, server)
     failure(server.mirror("a", serve(OTHER, cut=CUT, X_No="validator")), folder=tmp_path)
+    assert files(tmp_path) == {PART, f"{PART}.json"}  # what cannot be continued is not kept
     assert fetch(NAME, [server.mirror("a", serve())], tmp_path).read_bytes() == CONTENT
-    assert server.asked("Range") == [f"bytes={CUT}-", None]
+    assert server.asked("Range") == [f"bytes={CUT}-", f"bytes={CUT}-"]
 
 
 UNUSABLE = [(5, SIZE), ("", SIZE), ("a\r\nX-Injected: 1", SIZE), ("\u20ac", SIZE), ('"v1"', ".*"), ('"v1"', None)]
@@ -419,7 +502,7 @@ def test_a_state_that_no_request_can_be_made_of_starts_from_zero(
     server: Server, tmp_path: Path, validator: object, total: object
 ) -> None:
     mirror = leave_part(tmp_path, server)
-    path = tmp_path / f"{NAME}.part.json"
+    path = tmp_path / f"{PART}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"validator": validator, "total": total}))
     assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
     assert server.asked("Range") == [None]
@@ -428,7 +511,7 @@ def test_a_state_that_no_request_can_be_made_of_starts_from_zero(
 @pytest.mark.parametrize("state", ["", "{", "[]", '{"url": 1}', "[" * 100_000])
 def test_unreadable_state_starts_from_zero(server: Server, tmp_path: Path, state: str) -> None:
     mirror = leave_part(tmp_path, server)
-    (tmp_path / f"{NAME}.part.json").write_text(state)
+    (tmp_path / f"{PART}.json").write_text(state)
     assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
     assert server.asked("Range") == [None]
 
@@ -452,7 +535,7 @@ def test_wrong_bytes_after_resuming_are_noticed(server: Server, tmp_path: Path) 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with SIGKILL")
 def test_killed_process_is_continued(server: Server, tmp_path: Path) -> None:
     mirror = server.mirror("a", hang(sent=CUT), serve())
-    part = tmp_path / f"{NAME}.part"
+    part = tmp_path / PART
     process = start_fetch(mirror, tmp_path)
     with process:
         deadline = time.monotonic() + 30
@@ -681,7 +764,7 @@ def test_host_that_does_not_answer_at_all(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("urllib3.util.connection.create_connection", connect)
     assert "timed out. (connect timeout=5.0)" in failure("http://127.0.0.1:9", folder=tmp_path, timeout=60)
-    assert limits == [download.CONNECT_TIMEOUT]
+    assert limits == [transfer.CONNECT_TIMEOUT]
 
 
 def test_no_mirror_at_all(tmp_path: Path) -> None:
@@ -689,10 +772,34 @@ def test_no_mirror_at_all(tmp_path: Path) -> None:
     assert issubclass(DownloadError, UserError)
 
 
+def test_proxies_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    host = refused()
+    monkeypatch.setenv("http_proxy", host.replace("//", "//me:secret@"))
+    message = failure("http://mirror.invalid/files", "https://127.0.0.1:9", str(tmp_path), folder=tmp_path)
+    lines = message.splitlines()
+    assert lines[1].endswith(f"(through the proxy {host}, from the environment)")
+    assert "secret" not in message
+    assert "proxy" not in lines[2] + lines[3]
+
+
+def test_where_a_file_came_from(server: Server, tmp_path: Path) -> None:
+    """The mirror that gave it, not the first that was asked."""
+    address = server.mirror("b", serve()).replace("//", "//someone:secret@", 1)
+    path = fetch(NAME, [server.mirror("a", reply(b"", 500)), address], tmp_path)
+    assert origin(path) == f"{server.mirror('b', serve())}{NAME}"
+    (tmp_path / "by-hand.gz").write_bytes(CONTENT)
+    assert origin(tmp_path / "by-hand.gz") == str(tmp_path / "by-hand.gz")
+    (tmp_path / "by-hand.gz.sha256").write_bytes(b"# 7 bytes\n\xff")
+    assert origin(tmp_path / "by-hand.gz") == str(tmp_path / "by-hand.gz")
+
+
 def test_passwords_are_not_shown(tmp_path: Path, server: Server) -> None:
-    address = server.mirror("a", serve(cut=CUT)).replace("//", "//someone:secret@", 1)
+    address = server.mirror("a", serve(cut=CUT), reply(b"", 500)).replace("//", "//someone:secret@", 1)
     assert "secret" not in failure(address, refused().replace("//", "//someone:secret@"), folder=tmp_path)
-    assert "secret" not in (tmp_path / f"{NAME}.part.json").read_text()
+    assert "secret" not in (tmp_path / f"{PART}.json").read_text()
     server.mirror("a", serve())
     assert fetch(NAME, [address], tmp_path).read_bytes() == CONTENT
 
@@ -702,7 +809,7 @@ def test_passwords_are_not_shown(tmp_path: Path, server: Server) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_disk(server: Server, tmp_path: Path) -> None:
-    (tmp_path / f"{NAME}.part").symlink_to("/dev/full")
+    (tmp_path / PART).symlink_to("/dev/full")
     message = failure(server.mirror("a", serve()), server.mirror("b", serve()), folder=tmp_path)
     assert message.startswith(f"cannot write {tmp_path / NAME}: {os.strerror(errno.ENOSPC)}. Make room")
     assert len(server.requests) == 1  # no other mirror can help
@@ -715,7 +822,7 @@ def test_full_disk_at_the_end_keeps_the_part(server: Server, tmp_path: Path, mon
     mirror = server.mirror("a", serve())
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        assert f"{SIZE:,} bytes are kept in {tmp_path / NAME}.part" in failure(mirror, folder=tmp_path)
+        assert f"{SIZE:,} bytes are kept in {tmp_path / PART}" in failure(mirror, folder=tmp_path)
     assert fetch(NAME, [mirror], tmp_path).read_bytes() == CONTENT
     assert server.asked("Range") == [None, f"bytes={SIZE}-"]
 
@@ -779,9 +886,9 @@ def test_a_line_every_ten_seconds_without_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([0.0, 9.0, 10.0, 10.0, 15.0, 21.0, 21.0])
-    monkeypatch.setattr(download, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    target = download._Target(tmp_path / NAME, None, None)
-    with download._progress(target, 0, 500_000_000) as show:
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    target = Target(tmp_path / NAME, None, None)
+    with transfer._progress(target, 0, 500_000_000) as show:
         for received in (1_000_000, 2_000_000, 3_000_000, 400_000_000):
             show(received)
     assert capsys.readouterr().err == f"{NAME}: 2 of 500 MB\n{NAME}: 400 of 500 MB\n"

@@ -1,5 +1,6 @@
 """The Amazon reader on small hand-made files: what it takes from them, and every kind of damage."""
 
+import ast
 import gzip
 import hashlib
 import json
@@ -7,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datamodules.errors import UserError
 from datamodules.files import gzip_blocks
 from datamodules.files.gzip_blocks import LONGEST_LINE, read_blocks
-from datamodules.sources import amazon
-from datamodules.sources.amazon import CATEGORIES, LATEST_TIME, read_amazon
+from datamodules.sources import amazon, amazon_files
+from datamodules.sources.amazon import CATEGORIES, read_amazon
+from datamodules.sources.amazon_files import LATEST_TIME, Metadata, parse_metadata, parse_review, read_reviews
 from datamodules.sources.spec import Counts
 
 REVIEWS, METADATA = "reviews_Baby_5.json.gz", "meta_Baby.json.gz"
@@ -84,19 +88,91 @@ def test_blank_lines_and_a_missing_last_newline_are_no_damage(mirror: Path, tmp_
 
 @pytest.mark.parametrize(
     "line",
-    [None, b"{'asin': 'B1'}", b"{'asin': 'B1', 'categories': []}", b"{'asin': 'B1', 'categories': [[]]}"],
+    [None, b"{'asin': 'B00'}", b"{'asin': 'B00', 'categories': []}", b"{'asin': 'B00', 'categories': [[]]}"],
 )
 def test_an_item_without_category_is_unknown_and_counted(mirror: Path, tmp_path: Path, line: bytes | None) -> None:
-    put(mirror, [review(item="B1"), review(item="B2")], [product("B2", "Baby")] + [line] * (line is not None))
+    put(mirror, MANY, PRODUCTS[1:] + [line] * (line is not None))
     raw = read_amazon("Baby", tmp_path)
-    assert raw.category_of == {"B1": "unknown", "B2": "Baby"}
+    assert raw.category_of["B00"] == "unknown"
+    assert raw.category_of["B01"] == "leaf 1"
     assert (raw.missing_categories, raw.malformed) == (1, 0)
-    assert raw.notes == (f"{METADATA}: 1 of 2 items have no category there, they get the category 'unknown'",)
+    assert raw.notes == (f"{METADATA}: 1 of 20 items have no category there, they get the category 'unknown'",)
 
 
-def test_of_two_lines_about_one_item_the_last_counts(mirror: Path, tmp_path: Path) -> None:
-    put(mirror, [review()], [product("B1", "Baby", "old"), product("B1", "Baby", "new")])
-    assert read_amazon("Baby", tmp_path).category_of == {"B1": "new"}
+def of_2018(item: str) -> bytes:
+    product = {"category": ["Baby", "Toys"], "title": "Ball", "also_buy": [], "price": "$1.00", "asin": item}
+    return json.dumps(product).encode()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "found", "described", "begins"),
+    [
+        ([b"{'asin': 'B%02d', 'categories': [[]]}" % n for n in range(20)], 0, 20, "{'asin': 'B00', 'categories': [[]"),
+        ([b"{'asin': 'B%02d'}" % n for n in range(20)], 0, 20, "{'asin': 'B00'}"),
+        ([product(f"C{n:02d}", "Books") for n in range(900)], 0, 0, "{'asin': 'C00', "),  # of another category
+        ([of_2018(f"B{n:02d}") for n in range(20)], 0, 20, '{"category": ["Baby", "Toys"]'),
+        (PRODUCTS[:18], 18, 18, "{'asin': 'B00', "),  # two of twenty
+        (PRODUCTS[:10] + [b"{'asin': 'B%02d'}" % n for n in range(10, 20)], 10, 20, "{'asin': 'B00', "),
+        ([b"", b" "], 0, 0, ""),
+    ],
+)
+def test_metadata_that_gives_items_no_category(
+    mirror: Path, tmp_path: Path, metadata: list[bytes], found: int, described: int, begins: str
+) -> None:
+    put(mirror, MANY, metadata)
+    with pytest.raises(UserError) as caught:
+        read_amazon("Baby", tmp_path)
+    message = str(caught.value)
+    assert message.startswith(
+        f"{mirror / METADATA} names a category for {found} of the 20 items that have reviews, expected at least 95% of "
+        f"them; {described} of its {len(metadata) if begins else 0} lines are about these items."
+    )
+    assert f"\n  it begins  {begins}" in message
+    assert "{'asin': 'B0001', 'categories': [['Books', 'History']], ...}" in message
+    assert f"Delete {mirror / METADATA}" in message
+
+
+def test_malformed_metadata_shows_what_the_file_looks_like(mirror: Path, tmp_path: Path) -> None:
+    put(mirror, MANY, [b'{"asin": "B00", "category": ["Baby"], "price": null}'] * 20)
+    with pytest.raises(UserError, match=r'the first of these begins \{"asin": "B00", "category": \["Baby"\], "price"'):
+        read_amazon("Baby", tmp_path)
+
+
+def test_of_two_lines_about_one_item_the_first_that_names_a_category_counts(mirror: Path, tmp_path: Path) -> None:
+    empty = b"{'asin': 'B1', 'title': 'x'}"
+    slow = b"{'title': 'x', 'asin': 'B1', 'categories': [['slow']]}"
+    for lines, expected in (
+        ([product("B1", "Baby", "old"), product("B1", "Baby", "new")], "old"),
+        ([empty, product("B1", "Baby", "old"), slow], "old"),
+        ([slow, product("B1", "Baby", "new")], "slow"),
+    ):
+        for reviewed in (lines, [lines[0], *[product("C1", "Other")] * 3, *lines[1:]]):
+            put(mirror, [review()], reviewed)
+            assert read_amazon("Baby", tmp_path).category_of == {"B1": expected}
+
+
+@pytest.mark.parametrize(
+    ("line", "category"),
+    [
+        (b"""{'asin': 'B1', 'description': "see 'asin': 'B2', 'categories': [['Wrong']], 'x'", 'y': 1}""", None),
+        (b"""{'asin': 'B1', 'description': "as , 'categories': [['Wrong']], 'y': 1}", 'z': "it's"}""", None),
+        (b"""{'asin': 'B1', 'x': "it's", 'd': "a, 'categories': [['Wrong']], 'y'", 'z': '"'}""", None),
+        (b"""{'asin': 'B1', 'x': "a, 'categories': [['Wrong']], '", 'categories': [['Right']]}""", "Right"),
+        (b"""{'asin': 'B1', 'categories': [['Right']], 'x': "a, 'categories': [['Wrong']], '"}""", "Right"),
+        (b"""{'asin': 'B1', 'x': 'a\\', \\'categories\\': [[\\'Wrong\\']], ', 'categories': [['Right']]}""", "Right"),
+        (b"""{'asin': 'B1', 'x': {'y': 1, 'categories': [['Wrong']], 'z': 2}, 'w': 2}""", None),
+        (b"""{'asin': 'B1', 'x': [{'categories': [['Wrong']], 'z': 2}], 'categories': [['Right']]}""", "Right"),
+        (b"""{'asin': 'B1', 'categories': [['a]], b', "it's [x]"], ['c']], 'x': 1}""", "it's [x]"),
+        (b"""{'asin': 'B1', 'categories': [['a', 'b\\x41'], ['c']]}\r""", "bA"),
+        ("{'asin': 'B1', 'categories': [['Fée']], 'x': 1}".encode(), "Fée"),
+        (b"""{'asin': 'B1', 'title': "Men's", 'categories': [['Right']], 'x': "it's"}""", "Right"),
+    ],
+)
+def test_a_text_that_quotes_the_fields_fools_nobody(tmp_path: Path, line: bytes, category: str | None) -> None:
+    about = Metadata(tmp_path / "x", ["B1", "B2"])
+    about.take(line + b"\n")
+    assert about.category_of == ({"B1": category} if category else {})
+    assert ast.literal_eval(line.decode().strip()).get("categories", [[None]])[0][-1] == category
 
 
 def test_the_item_of_a_line_is_the_one_of_the_literal(mirror: Path, tmp_path: Path) -> None:
@@ -211,11 +287,11 @@ def test_plain_and_other_lines_give_what_full_parsing_gives(
     expected, bad = [], []
     for number, line in enumerate(lines, 1):
         try:
-            expected += [] if (line + b"\n").isspace() else [amazon._parse_review(line)]
+            expected += [] if not line.strip() else [parse_review(line)]
         except ValueError as error:
             bad.append(f"  line {number}: {error}")
     path.write_bytes(gzip.compress(b"\n".join([*lines, b"", b" ", b""])))
-    table, malformed = amazon._read_reviews(path)
+    table, malformed = read_reviews(path)
     assert [tuple(row.values()) for row in table.to_pylist()] == expected
     assert (malformed.lines, malformed.count) == (len(lines), len(bad))
     assert [shown[:20] for shown in malformed.shown] == [shown[:20] for shown in bad[:5]]
@@ -225,16 +301,63 @@ def test_plain_and_other_lines_give_what_full_parsing_gives(
     category_of, bad = {}, []
     for number, line in enumerate(lines, 1):
         try:
-            item, category = amazon._parse_metadata(line + b"\n", items)
+            item, category = parse_metadata(line, {item.encode(): item for item in items})
         except ValueError as error:
             bad.append(f"  line {number}: {error}")
             continue
         if category:
-            category_of[item] = category
+            category_of.setdefault(item, category)
     path.write_bytes(gzip.compress(b"\n".join(lines)))
-    found, malformed = amazon._read_metadata(path, items)
-    assert found == category_of
-    assert (malformed.lines, malformed.count, malformed.shown) == (len(lines), len(bad), bad[:5])
+    about = Metadata(path, items).read()
+    assert about.category_of == category_of
+    assert (about.malformed.lines, about.malformed.count, about.malformed.shown) == (len(lines), len(bad), bad[:5])
+
+
+keys = st.sampled_from(["reviewerID", "asin", "unixReviewTime", "reviewText", "x", ""])
+texts = st.text(max_size=12) | st.sampled_from(["u1", "B1", '"', "}\n{", "\\", "\ud800"])
+values = texts | st.integers(-5, 2**34) | st.integers() | st.booleans() | st.none() | st.lists(texts, max_size=2)
+objects = st.lists(st.tuples(keys, values), max_size=5)
+sound = st.tuples(st.sampled_from(["u1", "ü"]), st.sampled_from(["B1", "B\u2019"]), st.integers(0, 2**32 - 1))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(sound, max_size=4), st.lists(objects, max_size=2), st.booleans(), st.sampled_from(["\n", "\r\n", " \n"])
+)
+def test_blocks_of_reviews_are_what_their_lines_are(
+    rows: list[tuple[str, str, int]], odd: list[list[tuple[str, object]]], ascii_only: bool, end: str
+) -> None:
+    """Whatever stands in a block: Arrow's reading of it and orjson's reading line by line are one."""
+    pairs = [[("reviewerID", user), ("asin", item), ("unixReviewTime", time)] for user, item, time in rows] + odd
+    lines = ["{" + ", ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in line) + "}" for line in pairs]
+    if not ascii_only:
+        raw = ["{" + ", ".join(f'"{k}": {json.dumps(v, ensure_ascii=False)}' for k, v in line) + "}" for line in pairs]
+        lines = raw
+    block = "".join(line + end for line in lines).encode("utf-8", "surrogatepass") or b"\n"
+    malformed = amazon_files.Malformed(Path("x"))
+    table = amazon_files.reviews_of(block, malformed)
+    expected, bad = [], 0
+    for line in block.split(b"\n")[:-1]:
+        try:
+            expected += [parse_review(line)] if line.strip() else []
+        except ValueError:
+            bad += 1
+    assert [tuple(row.values()) for row in table.to_pylist()] == expected
+    assert (malformed.count, malformed.lines) == (bad, len(pairs))
+
+
+def test_a_sound_block_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amazon_files, "parse_review", None)
+    block = b"".join(line + b"\n" for line in MANY)
+    assert amazon_files.reviews_of(block, amazon_files.Malformed(Path("x"))).num_rows == len(MANY)
+
+
+def test_two_objects_on_a_line_and_one_on_two_are_no_reviews() -> None:
+    two = review() + b" " + review() + b"\n"
+    halves = review().replace(b", ", b",\n", 1) + b"\n"
+    malformed = amazon_files.Malformed(Path("x"))
+    assert amazon_files.reviews_of(two + halves, malformed).num_rows == 0
+    assert malformed.count == 3
 
 
 def test_more_than_one_malformed_review_in_1000_stops(mirror: Path, tmp_path: Path) -> None:
@@ -244,9 +367,10 @@ def test_more_than_one_malformed_review_in_1000_stops(mirror: Path, tmp_path: Pa
     lines = str(caught.value).splitlines()
     assert lines[0] == (f"{REVIEWS}: 7 of 2,507 lines malformed and left out, more than 1 in 1,000; the first are")
     assert [line.split(":")[0] for line in lines[1:6]] == [f"  line {n}" for n in range(1, 6)]
-    assert "Delete" in lines[6]
-    assert str(mirror / REVIEWS) in lines[6]
-    assert len(lines) == 7
+    assert lines[6] == "and the first of these begins {"
+    assert "Delete" in lines[7]
+    assert str(mirror / REVIEWS) in lines[7]
+    assert len(lines) == 8
 
 
 def test_exactly_one_malformed_line_in_1000_is_tolerated(mirror: Path, tmp_path: Path) -> None:
@@ -349,10 +473,11 @@ def test_mirrors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert all("snap.stanford.edu" in url for url in amazon.MIRRORS)
 
 
-def test_no_password_in_the_manifest(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manifest_names_where_a_file_was_downloaded(mirror: Path) -> None:
     put(mirror)
-    monkeypatch.setenv("AMAZON_MIRROR", "https://me:secret@localhost:8000/files/")
-    assert amazon._describe(mirror, mirror / REVIEWS)["url"] == f"https://localhost:8000/files/{REVIEWS}"
+    (mirror / f"{REVIEWS}.sha256").write_text(f"# 1 bytes\n{'0' * 64}  {REVIEWS}\n# from https://host/f/{REVIEWS}\n")
+    assert amazon._describe(mirror, mirror / REVIEWS)["url"] == f"https://host/f/{REVIEWS}"
+    assert amazon._describe(mirror, mirror / METADATA)["url"] == str(mirror / METADATA)
 
 
 def test_all_categories_of_the_release_are_there() -> None:
@@ -361,11 +486,11 @@ def test_all_categories_of_the_release_are_there() -> None:
 
 
 def test_long_literals_are_read_and_not_remembered(mirror: Path, tmp_path: Path) -> None:
-    amazon._remembered.cache_clear()
+    amazon_files._remembered.cache_clear()
     long = [product(f"B{n:02d}", "x" * 50_000, f"leaf {n}") for n in range(20)]
     put(mirror, MANY, long)
     assert read_amazon("Baby", tmp_path).category_of == {f"B{n:02d}": f"leaf {n}" for n in range(20)}
-    assert amazon._remembered.cache_info().currsize == 0
+    assert amazon_files._remembered.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(
