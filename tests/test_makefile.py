@@ -20,7 +20,8 @@ def make(*words: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("given", "meant"),
     [("DATASET=tafeng", "DATASETS"), ("SEED=0", "SEEDS"), ("MODEL=din", "MODELS"), ("steps=10", "STEPS"),
-     ("DRYRUN=1", "DRY_RUN"), ("PROTOCOLL=clean", "PROTOCOL"), ("WORKER=2", "WORKERS"), ("AMAZONMIRROR=x", "AMAZON_MIRROR")],
+     ("DRYRUN=1", "DRY_RUN"), ("PROTOCOLL=clean", "PROTOCOL"),
+     ("WORKER=2", "WORKERS"), ("AMAZONMIRROR=x", "AMAZON_MIRROR")],
 )  # fmt: skip
 def test_an_unknown_variable_is_refused_with_the_likely_one(given: str, meant: str) -> None:
     done = make("reproduce-table4", "DATASETS=tafeng", given)
