@@ -71,9 +71,11 @@ def _learning_curves(
     from baselines import model_label
     from benchmark.records.record import read_records
     from benchmark.report.learning_curves import figure2, figure_auc
+    from benchmark.runs.identity import check_files
 
     check_names(names, protocol, data_dir)
     found = read_records(out, protocol=protocol, variant=variant)
+    check_files(found, [model])
     curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
     for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):
         if record.dataset in curves and record.status == "finished":

@@ -25,7 +25,7 @@ from benchmark.cli.options import (
     seeds_of,
 )
 from benchmark.cli.output import Output
-from benchmark.cli.table import show_table, table_of_runs
+from benchmark.cli.table import show_tables
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
 from datamodules.protocol import BATCH_SIZE
@@ -91,6 +91,7 @@ def run(
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
     from benchmark.executors.sweep import check_distinct, sweep
     from benchmark.report.probe_tables import store_probes
+    from benchmark.report.run_tables import Place, table_of_runs
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
@@ -152,9 +153,9 @@ def run(
         "records": result.records,
     }
     if number is not None:
-        made = table_of_runs(number, names, protocol, variant, rows, out)
-        found["table"] = show_table(made, f"table{number}", out, output)
-        log_table(made, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant])
+        made = table_of_runs(number, Place(protocol, variant), names, rows, out, output.say)
+        found["table"] = show_tables(number, [made], out, output)
+        log_table(made.shown, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant])
     output.say(f"{len(result.records)} records in {out}")
     if number is None:
         options = {"datasets": datasets, "models": " ".join(rows), "protocol": protocol, "variant": variant, "out": out}
