@@ -64,7 +64,7 @@ def run(
     ] = None,
     logger: Annotated[
         Literal["wandb", "tensorboard", "csv"],
-        typer.Option(help="Where curves go besides metrics.csv; W&B is offline where no key is configured."),
+        typer.Option(help="Where curves go besides metrics.csv; W&B is offline without a login."),
     ] = "wandb",
     wandb: Annotated[bool, typer.Option(help="--no-wandb: --logger csv.")] = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what has failed.")] = False,
@@ -92,7 +92,8 @@ def run(
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
-    from benchmark.tracking.loggers import log_table
+    from benchmark.tracking.tables import how_to_look, log_table
+    from benchmark.tracking.wandb_login import settle_wandb_mode
     from datamodules.datasets import prepare_interactions
     from datamodules.samples_file import prepare_samples
 
@@ -137,6 +138,8 @@ def run(
         prepare_samples(name, protocol, data_dir)
     for config in configs if retry_failed else []:
         forget_failure(config)
+    if tracker == "wandb":
+        settle_wandb_mode(output.say)
     hire = None if executor == "local" else hire_from(executor, _number(workers), device, out, slurm)
     result = sweep(configs, workers=count, threads=threads, gpus=gpus, hire=hire, quiet=quiet)
     found: dict[str, Any] = {
@@ -148,14 +151,14 @@ def run(
     if number is not None:
         made = table_of_runs(number, names, protocol, variant, rows, out)
         found["table"] = show_table(made, f"table{number}", out, output)
-        log_table(made, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant])
+        log_table(made, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant], say=output.say)
     output.say(f"{len(result.records)} records in {out}")
     if number is None:
         output.advise(
             f'dien-bench table 4 --datasets "{datasets}" --models "{" ".join(rows)}" --protocol {protocol} '
             f"--variant {variant} --out {out}"
         )
-    output.advise(*_where_curves_are(tracker, out))
+    output.advise(*how_to_look(tracker, out))
     output.result(found)
     for name, reason in result.failed.items():
         output.say(f"failed: {name}: {reason}", style="red")
@@ -207,12 +210,3 @@ def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool, 
         output.say(f"{name}: not prepared yet; reading it comes first (time and disk not counted)")
     output.say(summary)
     return [{"run": run.config.name, "state": run.state, "seconds": run.seconds} for run in planned]
-
-
-def _where_curves_are(tracker: str, out: Path) -> list[str]:
-    """The command that shows learning curves or uploads them."""
-    if tracker == "tensorboard":
-        return [f"tensorboard --logdir {out / 'tensorboard'}"]
-    if tracker == "wandb" and any((out / "wandb").glob("offline-run-*")):
-        return [f"wandb sync {out / 'wandb' / 'offline-run-*'} uploads the learning curves, with a key"]
-    return []
