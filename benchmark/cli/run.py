@@ -1,6 +1,5 @@
 """`dien-bench run`: rows trained for every seed."""
 
-import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,7 +62,7 @@ def run(
     ] = None,
     logger: Annotated[
         Literal["wandb", "tensorboard", "csv"],
-        typer.Option(help="Where curves go besides metrics.csv; W&B is offline where no key is configured."),
+        typer.Option(help="Where curves go besides metrics.csv; W&B is offline without a login."),
     ] = "wandb",
     wandb: Annotated[bool, typer.Option(help="--no-wandb: --logger csv.")] = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what has failed.")] = False,
@@ -95,7 +94,8 @@ def run(
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
-    from benchmark.tracking.loggers import log_table
+    from benchmark.tracking.tables import how_to_look, log_table
+    from benchmark.tracking.wandb_login import settle_wandb_mode
     from datamodules.datasets import prepare_interactions
     from datamodules.samples_file import prepare_samples
 
@@ -142,6 +142,8 @@ def run(
         store_probes(name, prepare_samples(name, protocol, data_dir), out)
     for config in configs if retry_failed else []:
         forget_failure(config)
+    if tracker == "wandb":
+        settle_wandb_mode(output.say)
     for line in short_budgets(configs):
         output.say(line, style="yellow")
     expected = expected_step_seconds(configs)
@@ -155,13 +157,13 @@ def run(
     if number is not None:
         made = table_of_runs(number, Place(protocol, variant), names, rows, out, output.say)
         found["table"] = show_tables(number, [made], out, output)
-        log_table(made.shown, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant])
+        log_table(made.shown, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant], say=output.say)
     output.say(f"{len(result.records)} records in {out}")
     if number is None:
         options = {"datasets": datasets, "models": " ".join(rows), "protocol": protocol, "variant": variant, "out": out}
         given = [word for name, value in options.items() for word in (f"--{name}", value)]
         output.advise(command("dien-bench", "table", "4", *given))
-    output.advise(*_where_curves_are(tracker, out))
+    output.advise(*how_to_look(tracker, out))
     output.result(found)
     for name, reason in result.failed.items():
         output.say(f"failed: {name}: {reason}", style="red")
@@ -215,12 +217,3 @@ def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool, 
         output.say(line, style="yellow")
     output.say(summary)
     return [{"run": run.config.name, "state": run.state, "steps": run.steps, "seconds": run.seconds} for run in planned]
-
-
-def _where_curves_are(tracker: str, out: Path) -> list[str]:
-    """The command that shows learning curves or uploads them."""
-    if tracker == "tensorboard":
-        return [command("tensorboard", "--logdir", out / "tensorboard")]
-    if tracker == "wandb" and any((out / "wandb").glob("offline-run-*")):
-        return [f"wandb sync {shlex.quote(str(out / 'wandb'))}/offline-run-* uploads the learning curves, with a key"]
-    return []
