@@ -13,9 +13,9 @@ from datamodules.errors import UserError
 from datamodules.protocol import get_protocol
 from datamodules.samples import Samples
 from datamodules.samples_file import prepare_samples
+from datamodules.sources.spec import BATCH_SIZE, PASSES
 
 SETTINGS = ("batch_size", "shuffle", "auxiliary_negatives", "auxiliary_draws", "seed")  # of the training batches
-PASSES = 3  # of the training samples, where the data set names no budget of its own (released code: 3 epochs)
 
 
 class InteractionsDataModule(pl.LightningDataModule):
@@ -37,7 +37,7 @@ class InteractionsDataModule(pl.LightningDataModule):
         *,
         data_dir: str = "data",
         steps: int | None = None,
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         shuffle: bool = False,
         auxiliary_negatives: AuxiliaryNegatives = "popularity",
         auxiliary_draws: AuxiliaryDraws = "fresh",
