@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from datamodules.datasets import DATASETS, OWN_NAME, no_reader
 from datamodules.errors import UserError, cannot_write
+from datamodules.files.atomic import removing_when_terminated
 from datamodules.files.lock import locked
 from datamodules.files.manifest import file_sha256
 from datamodules.interactions import write_interactions
@@ -175,7 +176,8 @@ def import_clicks(
         )
     try:
         Path(data_dir).mkdir(parents=True, exist_ok=True)
-        with locked(Path(data_dir) / f".{name}.lease", lambda holder: report(f"{name}: waiting for {holder}")):
+        lock = Path(data_dir) / f".{name}.lease"
+        with removing_when_terminated(), locked(lock, lambda holder: report(f"{name}: waiting for {holder}")):
             raw = read_clicks(file, min_behaviours)
             for note in (*raw.notes, *_budget(len(raw.user_ids), steps)):
                 report(f"{name}: {note}")
