@@ -561,10 +561,10 @@ def made_board(board: Path, rows: dict[str, str], seeds: Sequence[int] = range(5
     [
         ({"base-model": "base-model", "dien": "dien"}, range(5), ["DIEN"], {}),
         (
-            {"base-model": "base-model", "din": "dien", "dien": "dien"},  # DIN stands in Table 2 alone
+            {"base-model": "base-model", "augru": "dien", "dien": "dien"},  # AUGRU stands in Table 4 alone
             range(5),
             [],
-            {"DIN": "≈", "DIEN": "≈"},
+            {"BaseModel + GRU + AUGRU": "≈", "DIEN": "≈"},
         ),
         ({"base-model": "base-model", "dien": "dien"}, [0], [], {"BaseModel": "?", "DIEN": "?"}),
     ],
