@@ -13,7 +13,7 @@ from datamodules.errors import UserError
 from datamodules.protocol import BATCH_SIZE, get_protocol
 from datamodules.samples import Samples
 from datamodules.samples_file import prepare_samples
-from datamodules.sources.spec import BATCH_SIZE, PASSES
+from datamodules.sources.spec import PASSES
 
 SETTINGS = ("batch_size", "shuffle", "auxiliary_negatives", "auxiliary_draws", "seed")  # of the training batches
 

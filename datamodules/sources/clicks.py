@@ -24,8 +24,9 @@ from datamodules.files.atomic import removing_when_terminated
 from datamodules.files.lock import locked
 from datamodules.files.manifest import file_sha256
 from datamodules.interactions import write_interactions
+from datamodules.protocol import BATCH_SIZE
 from datamodules.sources.click_file import ClickFile, read_chunks
-from datamodules.sources.spec import BATCH_SIZE, PASSES, Counts, DatasetSpec, Int32, Int64, RawInteractions
+from datamodules.sources.spec import PASSES, Counts, DatasetSpec, Int32, Int64, RawInteractions
 
 LEAST_USERS = 10  # every tenth user is tested on
 FEW_STEPS = 1_000  # DIEN's auxiliary loss begins to fall after about 800

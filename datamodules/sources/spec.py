@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 UNKNOWN_CATEGORY = "unknown"  # of items without metadata
 PASSES = 3  # over the training samples, where a data set names no budget of its own (released code: 3 epochs)
-BATCH_SIZE = 128  # of the released code
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
