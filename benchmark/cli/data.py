@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from benchmark.cli import completion
-from benchmark.cli.options import DataDir, Json, Quiet
+from benchmark.cli.options import DataDir, Json, Quiet, completes, dataset_names, protocol_names
 from benchmark.cli.output import Output
 
 Quotes = Literal["line", "none", "multiline"]  # of datamodules.sources.click_file, which takes half a second to import
@@ -17,14 +16,12 @@ def prepare(
         list[str],
         typer.Argument(
             help="Names of data sets: electronics books sports tafeng ...",
-            autocompletion=completion.one(completion.datasets),
+            autocompletion=completes(dataset_names),
         ),
     ],
     protocol: Annotated[
         str | None,
-        typer.Option(
-            help="Make the samples of this protocol too.", autocompletion=completion.one(completion.protocols)
-        ),
+        typer.Option(help="Make the samples of this protocol too.", autocompletion=completes(protocol_names)),
     ] = None,
     data_dir: DataDir = Path("data"),
     quiet: Quiet = False,

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import completion
-from benchmark.cli.options import DataDir, Datasets, Out, ProtocolName, VariantName, check_names
+from benchmark.cli.options import DataDir, Datasets, Out, ProtocolName, VariantName, check_names, completes, model_names
 from benchmark.cli.output import Output
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
@@ -19,7 +18,7 @@ def figure(
         str,
         typer.Argument(
             help="2: losses over steps; 3: evolving interests of one history; auc: test AUC of every row.",
-            autocompletion=completion.one(lambda: NUMBERS),
+            autocompletion=completes(lambda: NUMBERS),
         ),
     ],
     datasets: Datasets = "electronics books",
@@ -27,7 +26,7 @@ def figure(
     variant: VariantName = "official",
     model: Annotated[
         str,
-        typer.Option(help="The model whose losses figure 2 shows.", autocompletion=completion.one(completion.models)),
+        typer.Option(help="The model whose losses figure 2 shows.", autocompletion=completes(model_names)),
     ] = "dien",
     run: Annotated[
         Path | None, typer.Option(help="Figure 3: folder of a finished run of dien, augru, agru or aigru.")

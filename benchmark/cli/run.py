@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from benchmark.cli import completion
 from benchmark.cli.options import (
     DataDir,
     Datasets,
@@ -20,6 +19,7 @@ from benchmark.cli.options import (
     Quiet,
     VariantName,
     command,
+    completes,
     rows_of,
     seeds_of,
 )
@@ -57,7 +57,7 @@ def run(
         typer.Option(
             "--table",
             help="Train the rows of this table, and print it: 2 or 4.",
-            autocompletion=completion.one(lambda: paper.TABLES),
+            autocompletion=completes(lambda: paper.TABLES),
         ),
     ] = None,
     logger: Annotated[
@@ -84,7 +84,9 @@ def run(
     if number is not None and number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
     tracker = "csv" if logger == "wandb" and not wandb else logger
-    output, names, rows = Output(as_json=as_json, quiet=quiet), datasets.split(), rows_of(models, number, model)
+    output = Output(as_json=as_json, quiet=quiet)
+    output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
+    names, rows = datasets.split(), rows_of(models, number, model)
     from benchmark.executors import ray_executor
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds, short_budgets
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli import completion
 from benchmark.cli.options import (
     DataDir,
     Json,
@@ -20,6 +19,10 @@ from benchmark.cli.options import (
     Quiet,
     Variant,
     check_names,
+    completes,
+    completes_last,
+    dataset_names,
+    protocol_names,
     rows_of,
 )
 from benchmark.cli.output import Output
@@ -36,14 +39,14 @@ TABLE1 = "electronics books"  # whose counts the paper prints
 def table(
     number: Annotated[
         str,
-        typer.Argument(help="1, 2 or 4, as in the paper.", autocompletion=completion.one(lambda: ["1", *paper.TABLES])),
+        typer.Argument(help="1, 2 or 4, as in the paper.", autocompletion=completes(lambda: ["1", *paper.TABLES])),
     ],
     datasets: Annotated[
         str | None,
         typer.Option(
             "--datasets",
             help="Names, separated by spaces: 'sports beauty'. Not given: all in OUT.",
-            autocompletion=completion.several(completion.datasets),
+            autocompletion=completes_last(dataset_names),
         ),
     ] = None,
     protocol: Annotated[
@@ -51,7 +54,7 @@ def table(
         typer.Option(
             "--protocol",
             help="Not given: a table of each protocol in OUT.",
-            autocompletion=completion.one(completion.protocols),
+            autocompletion=completes(protocol_names),
         ),
     ] = None,
     variant: Annotated[
@@ -103,7 +106,7 @@ def probe(
             "--dataset",
             "--datasets",
             help="Names, separated by spaces.",
-            autocompletion=completion.several(completion.datasets),
+            autocompletion=completes_last(dataset_names),
         ),
     ],
     protocol: ProtocolName = "arxiv-v1",

@@ -61,10 +61,19 @@ def check_server(login: Any) -> None:
         )
     except requests.exceptions.SSLError:
         return
+    except requests.exceptions.RequestException as error:
+        raise ConnectionError(f"{login.host.url} does not answer ({_first_cause(error)})") from error
     if answer.status_code >= 500 or (key and answer.status_code == 401):
         raise ConnectionError(f"{login.host.url} answers {answer.status_code} {answer.reason}")
     if answer.ok and answer.json()["data"]["viewer"] is None:  # raises where it is the page of somebody else
         raise ConnectionError(f"{login.host.url} knows no such key")
+
+
+def _first_cause(error: BaseException) -> str:
+    """What the operating system said: requests and urllib3 put much around it."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return reason_of(error)
 
 
 def _settings() -> Any:

@@ -96,13 +96,13 @@ def test_the_mode_of_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("hangs", "timed out"),
+        ("hangs", "does not answer (TimeoutError: timed out)"),
         ("500", "answers 500"),
         ("401", "answers 401"),
-        ("cut", "Incomplete"),
+        ("cut", "does not answer (IncompleteRead: "),
         ("page", "JSON"),
         ("no viewer", "knows no such key"),
-        ("refuses", "refused"),
+        ("refuses", "127.0.0.1:1 does not answer (ConnectionRefusedError: "),
     ],
 )
 def test_a_server_that_is_not_there_is_said_once(
