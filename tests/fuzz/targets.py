@@ -261,6 +261,7 @@ RECORD = {
     "settings": {"model": "dien", "steps": 807, "batch_size": 128, "learning_rate": 0.001, "steps_by_default": True},
     "status": "finished",
 }  # fmt: skip
+VERSION_2 = {"schema_version": 2, "code_sha256": "cd" * 32, "sampler_version": 1, "validation_auc": 0.5}
 
 
 def check_record(data: bytes, folder: Path) -> None:
@@ -420,7 +421,7 @@ TARGETS = {
     "interactions": Target(lambda: [prepared()[TABLE]], check_interactions),
     "manifest": Target(lambda: [prepared()[MANIFEST]], check_manifest),
     "samples": Target(lambda: [content_of(lambda path: save_samples(sound_samples(), path))], check_samples),
-    "record": Target(lambda: [json.dumps(RECORD).encode()], check_record),
+    "record": Target(lambda: [json.dumps(RECORD | more).encode() for more in ({}, VERSION_2)], check_record),
     "metrics": Target(lambda: [METRICS], check_metrics),
     "predictions": Target(lambda: [content_of(lambda p: scored().to_parquet(p))], check_scores(PREDICTIONS)),
     "ranks": Target(lambda: [_ranks()], check_scores(RANKS)),
