@@ -182,11 +182,11 @@ class CTRModule(pl.LightningModule):
         return Evaluation(step, auc, logloss, torch.sigmoid(logits).cpu().numpy())
 
     def _log(self, row: dict[str, float], step: int) -> None:
-        """Give a row to the loggers, whose rows have the step as the run counts it, and to Lightning's callbacks."""
+        """Give a row to the loggers under the run's own step, and that of an evaluation to Lightning's callbacks."""
         self.rows.append(row | {"step": step})
         for logger in self.loggers:
             logger.log_metrics(row, step)
-        if self._trainer is not None and (self.trainer.training or self.trainer.validating):
+        if self._trainer is not None and self.trainer.validating:  # in training it would cost a tenth of a step
             self.log_dict(row, logger=False)
 
     def on_train_end(self) -> None:
