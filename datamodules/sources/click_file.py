@@ -26,7 +26,7 @@ from datamodules.sources.click_columns import Chunk, Columns, Times, checked
 BLOCK = 1 << 24  # bytes of a CSV file that are parsed at once; a row must fit into it
 ROWS = 1 << 18  # of a Parquet file that are read at once
 CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
-DATA = re.compile(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}.*")  # a cell that names no column
+DATA = re.compile(r"(?!.*[^\W\d_]).*\d.*|\d{4}-\d\d-\d\d.*")  # a cell that names no column: digits without letters
 Quotes = Literal[
     "line",  # text may stand in double quotes, which close on their line
     "none",  # a quote is a character like any other
@@ -286,7 +286,8 @@ def _check_columns(file: ClickFile, found: list[str]) -> Columns:
                 )
             raise UserError(
                 f"{unknown_name('column', name, found)}. Name the columns of {file.path} with --user, --item, "
-                "--category, --time, --label, and what stands between two cells with --delimiter."
+                "--category, --time, --label, those of a file without a header with --columns, and what stands between "
+                "two cells with --delimiter."
             )
         if found.count(name) > 1:
             raise UserError(f"{file.path} has {found.count(name)} columns {name!r}, expected one: rename the others")

