@@ -10,7 +10,7 @@ from benchmark.cli.output import Output
 
 def wandb_workspace(
     create: Annotated[
-        bool, typer.Option("--create", help="Make it on the server; needs a key and the package wandb-workspaces.")
+        bool, typer.Option("--create", help="Make it on the server; needs a login and the package wandb-workspaces.")
     ] = False,
     project: Annotated[
         str | None, typer.Option(help="The project of the runs.  [default: WANDB_PROJECT, or dien-bench]")
@@ -30,4 +30,4 @@ def wandb_workspace(
         output.say(made)
         return
     output.say(workspace.describe())
-    output.advise("wandb login, then dien-bench wandb-workspace --create")
+    output.advise("dien-bench wandb-workspace --create  # makes them, after wandb login")

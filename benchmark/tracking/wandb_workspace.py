@@ -101,10 +101,12 @@ def create(entity: str | None, project: str, name: str) -> str:
         check_server(login)
         owner = entity or wandb.Api().default_entity
         if not owner:
-            raise UserError("W&B names no user or team for this key: give one with --entity")
+            raise UserError("W&B names no user or team for this login: give one with --entity")
         made = workspace(owner, project, name)
         made.save()
-    except (wandb.errors.Error, ValueError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of W&B, or of the way to its server
         raise UserError(
             f"W&B did not take the workspace for {entity or 'your entity'}/{project} ({reason_of(error)}). A project "
             "exists once its first run is uploaded: wandb sync runs/wandb/offline-run-*"

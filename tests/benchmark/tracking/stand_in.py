@@ -32,6 +32,7 @@ class StandIn(ThreadingHTTPServer):
         self.curves: dict[str, list[dict[str, Any]]] = {}  # run id -> lines of its history
         self.exit_codes: dict[str, int] = {}  # of runs that have ended
         self.artifacts: list[str] = []  # their types
+        self.views: list[dict[str, Any]] = []  # workspaces that were saved
         self.asked: list[str] = []  # "POST <path>", a whole address where it is a proxy
         self.fault: Fault = ""
         self.stopped = threading.Event()
@@ -104,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         found = re.match(r"\s*\w+\s+(\w+)", request["query"])
         kind, given = found and found[1], request.get("variables") or {}
         project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "me"}}
-        if kind == "Viewer":
+        if kind in ("Viewer", "GetDefaultEntity"):
             viewer = {"id": "u", "username": "me", "entity": "me", "teams": {"edges": []}}
             return {"data": {"viewer": None if self.server.fault == "no viewer" else viewer}}
         if kind == "RunResumeStatus":
@@ -121,6 +122,16 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "CreateRunFiles":
             files = [{"name": name, "uploadUrl": f"{self.server.url}/file"} for name in given["files"]]
             return {"data": {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}}
+        if kind == "UpsertView2":
+            self.server.views.append(json.loads(given["spec"]))
+            view = {
+                "id": "VmlldzoxMg==",
+                "type": "project-view",
+                "name": given["name"],
+                "displayName": "",
+                "spec": "{}",
+            }
+            return {"data": {"upsertView": {"view": view, "inserted": True}}}
         if kind == "ArtifactType":
             return {"data": {"project": {"artifact": None}}}
         if kind == "CreateArtifact":  # as one that is there already, so that its files are not sent

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import wandb
+from typer.testing import CliRunner
 from wandb.sdk.lib import urls, wbauth
 
+from benchmark.cli.app import app
 from benchmark.tracking import wandb_login as login
 from benchmark.tracking.trackers import check_tracker
 from benchmark.tracking.wandb_login import settle_wandb_mode, wandb_login
-from benchmark.tracking.wandb_workspace import create
+from benchmark.tracking.wandb_workspace import PANELS, create
 from datamodules.errors import UserError
 from tests.benchmark.tracking.stand_in import KEY, StandIn, serve
 
@@ -146,3 +148,18 @@ def test_a_project_that_wandb_refuses_is_refused_before_a_sweep(name: str, monke
     check_tracker("csv")
     monkeypatch.setenv("WANDB_PROJECT", "réseaux 1_2.3-4")
     check_tracker("wandb")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-workspaces' own use of pydantic
+def test_a_workspace_is_made_once_logged_in(server: StandIn) -> None:
+    arguments = ["wandb-workspace", "--create", "--project", "mine"]
+    refused = CliRunner().invoke(app, arguments)
+    assert isinstance(refused.exception, UserError)
+    assert "wandb login" in str(refused.exception)
+    wandb_command("login", "--host", server.url, KEY)
+    wandb.teardown()  # another command reads the settings anew
+    made = CliRunner().invoke(app, arguments)
+    assert made.exit_code == 0, made.exception
+    assert f"{server.url}/me/mine?nw=" in made.stdout
+    (view,) = server.views
+    assert len(view["section"]["panelBankConfig"]["sections"]) == len({panel.section for panel in PANELS})
