@@ -22,8 +22,6 @@ from datamodules.batches import EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.samples import SAMPLER_VERSION
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def record_of(
     config: RunConfig,

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typer.testing import CliRunner
 
 from baselines import installed
 from benchmark.cli.app import app
-from benchmark.runs import identity, result
+from benchmark.runs import identity
 from benchmark.runs.config import RunConfig
 from benchmark.runs.identity import code_sha256
 from benchmark.runs.train import finished_record, train_run
@@ -259,32 +258,3 @@ def test_the_command_refuses_with_exit_code_2(done: RunConfig) -> None:
     said = CliRunner().invoke(app, words)
     assert isinstance(said.exception, UserError)
     assert not replace(done, seed=1).folder().exists()
-
-
-def test_the_commit_is_of_this_checkout_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def git(*words: str) -> None:
-        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path), *words]
-        subprocess.run(command, check=True, capture_output=True)
-
-    inside = tmp_path / ".venv" / "site-packages"
-    (tmp_path / "benchmark" / "runs").mkdir(parents=True)
-    inside.mkdir(parents=True)
-    (tmp_path / "benchmark" / "runs" / "result.py").write_text("")
-    (tmp_path / "README.md").write_text("")
-    git("init")
-    git("add", "README.md")
-    git("commit", "-m", "one")
-    for root in (inside, tmp_path):  # under another repository, and not one of its files
-        monkeypatch.setattr(result, "ROOT", root.resolve())
-        assert result.commit() is None
-    git("add", "benchmark")
-    git("commit", "-m", "two")
-    found = result.commit()
-    assert found is not None
-    assert len(found) == 40
-    (inside / "benchmark" / "runs").mkdir(parents=True)
-    (inside / "benchmark" / "runs" / "result.py").write_text("")
-    git("add", "--force", ".venv")
-    git("commit", "-m", "three")
-    monkeypatch.setattr(result, "ROOT", inside.resolve())
-    assert result.commit() is None

@@ -154,17 +154,3 @@ def test_a_file_whose_name_does_not_show_is_refused_before_training(tmp_path: Pa
     path.write_text("from baselines.base_model import BaseModel\n")
     with pytest.raises(UserError, match="has characters that do not show"):
         config(tmp_path, data_dir, model=f"{path}:BaseModel").check()
-
-
-def test_a_tracker_out_of_reach_takes_nothing_from_a_finished_run(
-    tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object) -> None:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr("benchmark.runs.train.close_loggers", refuse)
-    said: list[str] = []
-    record = train_run(config(tmp_path, data_dir, model="base-model", steps=20), say=said.append)
-    assert record["status"] == "finished"
-    assert finished_record(config(tmp_path, data_dir, model="base-model", steps=20)) is not None
-    assert [line for line in said if "ConnectionError: no route" in line]
