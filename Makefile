@@ -48,13 +48,13 @@ setup-cluster: setup
 	$(VENV)/bin/python -m pip install --quiet -r requirements-cluster.lock
 
 test: setup
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 reproduce-table1: setup
 	$(BENCH) table 1 --datasets "$(DATASETS)" --out "$(OUT)"

@@ -13,9 +13,9 @@ from datamodules.errors import UserError
 from datamodules.protocol import BATCH_SIZE, get_protocol
 from datamodules.samples import Samples
 from datamodules.samples_file import prepare_samples
+from datamodules.sources.spec import PASSES
 
 SETTINGS = ("batch_size", "shuffle", "auxiliary_negatives", "auxiliary_draws", "seed")  # of the training batches
-PASSES = 3  # of the training samples, where the data set names no budget of its own (released code: 3 epochs)
 
 
 class InteractionsDataModule(pl.LightningDataModule):

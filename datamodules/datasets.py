@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from datamodules.errors import UserError, cannot_write, unknown_name
+from datamodules.files.atomic import removing_when_terminated
 from datamodules.files.lock import locked
 from datamodules.files.manifest import MANIFEST, check_inputs, load_manifest
 from datamodules.interactions import write_interactions
@@ -89,7 +90,8 @@ def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None
             return folder
         Path(data_dir).mkdir(parents=True, exist_ok=True)
         lock = Path(data_dir) / f".{spec.name}.lease"
-        with locked(lock, lambda holder: report(f"{spec.name}: waiting for {holder}, which is preparing it")):
+        waiting = f"{spec.name}: waiting for {{}}, which is preparing it".format
+        with removing_when_terminated(), locked(lock, lambda holder: report(waiting(holder))):
             if not _is_prepared(folder, spec):  # else another process has finished in the meantime
                 if (folder / MANIFEST).exists():
                     report(

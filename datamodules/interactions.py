@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datamodules.errors import UserError
+from datamodules.files.atomic import this_process
 from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again
 from datamodules.sources.spec import Counts, DatasetSpec, Int32, Int64, RawInteractions
 
@@ -120,8 +121,9 @@ def write_interactions(raw: RawInteractions, spec: DatasetSpec, folder: Path) ->
     The files are finished in a temporary folder first and the manifest moves last, so that a folder with a
     manifest is always a prepared one. Other files in `folder` are left alone.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a preparation that was killed
+    for left in folder.parent.glob(f".{folder.name}.*partial"):  # by a preparation that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}.{this_process()}.partial")
     partial.mkdir(parents=True)
     try:
         table = number_interactions(raw)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from datamodules.datasets import get_dataset, prepare_interactions
 from datamodules.errors import UserError
-from datamodules.files.atomic import replacing
+from datamodules.files.atomic import removing_when_terminated, replacing
 from datamodules.files.lock import locked
 from datamodules.files.manifest import MANIFEST, load_manifest
 from datamodules.interactions import load_interactions
@@ -72,8 +72,11 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     manifest = load_manifest(folder)
     path = _path(folder, protocol)
     if not path.exists():
-        with locked(path.with_suffix(".lease"), lambda holder: print(f"{dataset}: waiting for {holder}")):
+        lock = path.with_suffix(".lease")
+        with removing_when_terminated(), locked(lock, lambda holder: print(f"{dataset}: waiting for {holder}")):
             if not path.exists():
+                for left in folder.glob(f".{path.name}.*.tmp"):  # by a process that was killed
+                    left.unlink(missing_ok=True)
                 save_samples(make_samples(load_interactions(folder), protocol, spec.order_within_time), path)
     samples = load_samples(path)
     found = (samples.protocol, samples.order_within_time, samples.users, samples.item_count)

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli import completion
-from benchmark.cli.options import DataDir, Models, Out, ProtocolName, VariantName
+from benchmark.cli.options import DataDir, Models, Out, ProtocolName, VariantName, completes, dataset_names
 from benchmark.cli.output import Output
 
 
@@ -23,7 +22,7 @@ def bench(
     batch_size: Annotated[int | None, typer.Option(help="Samples a step; by default those of a run.")] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Time on this prepared data set too.", autocompletion=completion.one(completion.datasets)),
+        typer.Option(help="Time on this prepared data set too.", autocompletion=completes(dataset_names)),
     ] = None,
     protocol: ProtocolName = "arxiv-v1",
     size: Annotated[int, typer.Option(help="Reviews in the files that `prepare` is timed on.")] = 200_000,

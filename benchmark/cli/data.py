@@ -1,13 +1,14 @@
 """`dien-bench prepare` and `import`: raw files, or a click log of your own, to interactions and samples."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from benchmark.cli import completion
-from benchmark.cli.options import DataDir, Json, Quiet
+from benchmark.cli.options import DataDir, Json, Quiet, completes, dataset_names, protocol_names
 from benchmark.cli.output import Output
+
+Quotes = Literal["line", "none", "multiline"]  # of datamodules.sources.click_file, which takes half a second to import
 
 
 def prepare(
@@ -15,14 +16,12 @@ def prepare(
         list[str],
         typer.Argument(
             help="Names of data sets: electronics books sports tafeng ...",
-            autocompletion=completion.one(completion.datasets),
+            autocompletion=completes(dataset_names),
         ),
     ],
     protocol: Annotated[
         str | None,
-        typer.Option(
-            help="Make the samples of this protocol too.", autocompletion=completion.one(completion.protocols)
-        ),
+        typer.Option(help="Make the samples of this protocol too.", autocompletion=completes(protocol_names)),
     ] = None,
     data_dir: DataDir = Path("data"),
     quiet: Quiet = False,
@@ -63,7 +62,9 @@ def prepare(
 
 
 def import_data(
-    clicks: Annotated[Path, typer.Argument(help="The log: CSV with a header, also .gz, or Parquet; a row a click.")],
+    clicks: Annotated[
+        Path, typer.Argument(help="The log: CSV, also compressed (gzip, zip, ...), or Parquet; a row a click.")
+    ],
     name: Annotated[str, typer.Option(help="What the data set is called from now on.")],
     user: Annotated[str, typer.Option(help="Column of the user.")] = "user",
     item: Annotated[str, typer.Option(help="Column of the item.")] = "item",
@@ -72,6 +73,17 @@ def import_data(
     label: Annotated[
         str | None, typer.Option(help="Column that is 1 for a click, 0 for none; 'label' if there is one.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Names of all columns in their order, of a CSV file without a header: user,item,..."),
+    ] = None,
+    quotes: Annotated[
+        Quotes,
+        typer.Option(
+            help="Double quotes in a CSV file: they close on their line, are characters like any other (none), or may "
+            "hold line breaks (multiline)."
+        ),
+    ] = "line",
     delimiter: Annotated[str, typer.Option(help="What stands between two cells; 'tab' for a tabulator.")] = ",",
     min_behaviours: Annotated[int, typer.Option(help="Users with fewer are left out.")] = 2,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of a run; three passes if not given.")] = None,
@@ -97,8 +109,9 @@ def import_data(
     between = "\t" if delimiter in ("tab", "\\t") else delimiter
     if len(between) != 1:
         raise UserError(f"the delimiter must be one character or 'tab', got {delimiter!r}")
+    names = tuple(name.strip() for name in columns.split(",")) if columns else None
     folder = import_clicks(
-        ClickFile(clicks, user, item, category, time, label, between),
+        ClickFile(clicks, user, item, category, time, label, between, names, quotes),
         name,
         data_dir,
         title=title,

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import completion
-from benchmark.cli.options import DataDir, Datasets, Out, ProtocolName, VariantName, check_names
+from benchmark.cli.options import DataDir, Datasets, Out, ProtocolName, VariantName, check_names, completes, model_names
 from benchmark.cli.output import Output
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
@@ -19,7 +18,7 @@ def figure(
         str,
         typer.Argument(
             help="2: losses over steps; 3: evolving interests of one history; auc: test AUC of every row.",
-            autocompletion=completion.one(lambda: NUMBERS),
+            autocompletion=completes(lambda: NUMBERS),
         ),
     ],
     datasets: Datasets = "electronics books",
@@ -27,7 +26,7 @@ def figure(
     variant: VariantName = "official",
     model: Annotated[
         str,
-        typer.Option(help="The model whose losses figure 2 shows.", autocompletion=completion.one(completion.models)),
+        typer.Option(help="The model whose losses figure 2 shows.", autocompletion=completes(model_names)),
     ] = "dien",
     run: Annotated[
         Path | None, typer.Option(help="Figure 3: folder of a finished run of dien, augru, agru or aigru.")
@@ -71,9 +70,11 @@ def _learning_curves(
     from baselines import model_label
     from benchmark.records.record import read_records
     from benchmark.report.learning_curves import figure2, figure_auc
+    from benchmark.runs.identity import check_files
 
     check_names(names, protocol, data_dir)
     found = read_records(out, protocol=protocol, variant=variant)
+    check_files(found, [model])
     curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
     for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):
         if record.dataset in curves and record.status == "finished":

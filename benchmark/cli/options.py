@@ -1,24 +1,65 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the names that the shell completes (`dien-bench --install-completion`)."""
 
+import os
 import shlex
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli import completion
 from benchmark.records import paper
 from datamodules.errors import UserError
 
 Variant = Literal["official", "paper"]
 MOST_SEEDS = 1_000
 
+
+def dataset_names() -> list[str]:
+    """Names of data sets, those that were imported among them."""
+    from datamodules.datasets import DATASETS, own_datasets  # here: its readers take half a second to import
+
+    return [*own_datasets(Path(os.environ.get("DIEN_BENCH_DATA", "data"))), *DATASETS]
+
+
+def model_names() -> list[str]:
+    """Names of rows."""
+    return list(paper.LABELS)
+
+
+def protocol_names() -> list[str]:
+    """Names of protocols."""
+    from datamodules.protocol import PROTOCOLS
+
+    return list(PROTOCOLS)
+
+
+def completes(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what completes a single name."""
+    return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
+
+
+def completes_last(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return what completes the last of several names in one argument, as in --models "din di".
+
+    >>> completes_last(lambda: ["din", "dien", "pnn"])("din di")
+    ['din dien']
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        before, space, last = incomplete.rpartition(" ")
+        given = before.split()
+        return [f"{before}{space}{name}" for name in names() if name.startswith(last) and name not in given]
+
+    return complete
+
+
 Datasets = Annotated[
     str,
     typer.Option(
         "--datasets",
         help="Names, separated by spaces: 'sports beauty'.",
-        autocompletion=completion.several(completion.datasets),
+        autocompletion=completes_last(dataset_names),
     ),
 ]
 ProtocolName = Annotated[
@@ -26,7 +67,7 @@ ProtocolName = Annotated[
     typer.Option(
         "--protocol",
         help="arxiv-v1, aaai-2019, clean, din-2018, random-ties or uniform-negatives.",
-        autocompletion=completion.one(completion.protocols),
+        autocompletion=completes(protocol_names),
     ),
 ]
 VariantName = Annotated[Variant, typer.Option("--variant", help="official: the released code; paper: the equations.")]
@@ -35,7 +76,7 @@ Models = Annotated[
     typer.Option(
         "--models",
         help="Rows, or path/to/file.py:Class, separated by spaces.",
-        autocompletion=completion.several(completion.models),
+        autocompletion=completes_last(model_names),
     ),
 ]
 Model = Annotated[
@@ -43,7 +84,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         help="One more row, or path/to/file.py:Class; can be given again.",
-        autocompletion=completion.one(completion.models),
+        autocompletion=completes(model_names),
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the runs and tables.")]

@@ -1,6 +1,5 @@
 """`dien-bench run`: rows trained for every seed."""
 
-import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from benchmark.cli import completion
 from benchmark.cli.options import (
     DataDir,
     Datasets,
@@ -21,11 +19,12 @@ from benchmark.cli.options import (
     Quiet,
     VariantName,
     command,
+    completes,
     rows_of,
     seeds_of,
 )
 from benchmark.cli.output import Output
-from benchmark.cli.table import show_table, table_of_runs
+from benchmark.cli.table import show_tables
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
 from datamodules.protocol import BATCH_SIZE
@@ -58,12 +57,12 @@ def run(
         typer.Option(
             "--table",
             help="Train the rows of this table, and print it: 2 or 4.",
-            autocompletion=completion.one(lambda: paper.TABLES),
+            autocompletion=completes(lambda: paper.TABLES),
         ),
     ] = None,
     logger: Annotated[
         Literal["wandb", "tensorboard", "csv"],
-        typer.Option(help="Where curves go besides metrics.csv; W&B is offline where no key is configured."),
+        typer.Option(help="Where curves go besides metrics.csv; W&B is offline without a login."),
     ] = "wandb",
     wandb: Annotated[bool, typer.Option(help="--no-wandb: --logger csv.")] = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what has failed.")] = False,
@@ -85,16 +84,20 @@ def run(
     if number is not None and number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
     tracker = "csv" if logger == "wandb" and not wandb else logger
-    output, names, rows = Output(as_json=as_json, quiet=quiet), datasets.split(), rows_of(models, number, model)
+    output = Output(as_json=as_json, quiet=quiet)
+    output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
+    names, rows = datasets.split(), rows_of(models, number, model)
     from benchmark.executors import ray_executor
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds, short_budgets
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
     from benchmark.executors.sweep import check_distinct, sweep
     from benchmark.report.probe_tables import store_probes
+    from benchmark.report.run_tables import Place, table_of_runs
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
-    from benchmark.tracking.loggers import log_table
+    from benchmark.tracking.tables import how_to_look, log_table
+    from benchmark.tracking.wandb_login import settle_wandb_mode
     from datamodules.datasets import prepare_interactions
     from datamodules.samples_file import prepare_samples
 
@@ -141,6 +144,8 @@ def run(
         store_probes(name, prepare_samples(name, protocol, data_dir), out)
     for config in configs if retry_failed else []:
         forget_failure(config)
+    if tracker == "wandb":
+        settle_wandb_mode(output.say)
     for line in short_budgets(configs):
         output.say(line, style="yellow")
     expected = expected_step_seconds(configs)
@@ -152,15 +157,15 @@ def run(
         "records": result.records,
     }
     if number is not None:
-        made = table_of_runs(number, names, protocol, variant, rows, out)
-        found["table"] = show_table(made, f"table{number}", out, output)
-        log_table(made, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant])
+        made = table_of_runs(number, Place(protocol, variant), names, rows, out, output.say)
+        found["table"] = show_tables(number, [made], out, output)
+        log_table(made.shown, f"table{number}", tracker=tracker, out=out, tags=[protocol, variant], say=output.say)
     output.say(f"{len(result.records)} records in {out}")
     if number is None:
         options = {"datasets": datasets, "models": " ".join(rows), "protocol": protocol, "variant": variant, "out": out}
         given = [word for name, value in options.items() for word in (f"--{name}", value)]
         output.advise(command("dien-bench", "table", "4", *given))
-    output.advise(*_where_curves_are(tracker, out))
+    output.advise(*how_to_look(tracker, out))
     output.result(found)
     for name, reason in result.failed.items():
         output.say(f"failed: {name}: {reason}", style="red")
@@ -214,12 +219,3 @@ def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool, 
         output.say(line, style="yellow")
     output.say(summary)
     return [{"run": run.config.name, "state": run.state, "steps": run.steps, "seconds": run.seconds} for run in planned]
-
-
-def _where_curves_are(tracker: str, out: Path) -> list[str]:
-    """The command that shows learning curves or uploads them."""
-    if tracker == "tensorboard":
-        return [command("tensorboard", "--logdir", out / "tensorboard")]
-    if tracker == "wandb" and any((out / "wandb").glob("offline-run-*")):
-        return [f"wandb sync {shlex.quote(str(out / 'wandb'))}/offline-run-* uploads the learning curves, with a key"]
-    return []

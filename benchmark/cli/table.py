@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli import completion
 from benchmark.cli.options import (
     DataDir,
-    Datasets,
     Json,
     Model,
     Models,
     Out,
     ProtocolName,
     Quiet,
-    VariantName,
+    Variant,
     check_names,
+    completes,
+    completes_last,
+    dataset_names,
+    protocol_names,
     rows_of,
 )
 from benchmark.cli.output import Output
@@ -28,18 +31,39 @@ from datamodules.errors import unknown_name
 
 if TYPE_CHECKING:
     from benchmark.report.render import Table
+    from benchmark.report.run_tables import RunTable
 
-PROBES = Path("leaderboards/probes")  # what `probe` found on the data sets of the leaderboard
+TABLE1 = "electronics books"  # whose counts the paper prints
 
 
 def table(
     number: Annotated[
         str,
-        typer.Argument(help="1, 2 or 4, as in the paper.", autocompletion=completion.one(lambda: ["1", *paper.TABLES])),
+        typer.Argument(help="1, 2 or 4, as in the paper.", autocompletion=completes(lambda: ["1", *paper.TABLES])),
     ],
-    datasets: Datasets = "electronics books",
-    protocol: ProtocolName = "arxiv-v1",
-    variant: VariantName = "official",
+    datasets: Annotated[
+        str | None,
+        typer.Option(
+            "--datasets",
+            help="Names, separated by spaces: 'sports beauty'. Not given: all in OUT.",
+            autocompletion=completes_last(dataset_names),
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="Not given: a table of each protocol in OUT.",
+            autocompletion=completes(protocol_names),
+        ),
+    ] = None,
+    variant: Annotated[
+        Variant | None,
+        typer.Option(
+            "--variant",
+            help="official: the released code; paper: the equations. Not given: a table of each in OUT.",
+        ),
+    ] = None,
     models: Models = None,
     model: Model = None,
     out: Out = Path("runs"),
@@ -49,21 +73,28 @@ def table(
 ) -> None:
     """Print a table and write it to OUT as Markdown and CSV: 2 and 4 from the records there, 1 from the data.
 
+    OUT/table4-PROTOCOL.md and .csv hold all data sets and rows that are in OUT, also where fewer are asked for;
+    OUT/table4.md and .csv hold the tables of the last call together.
+
     Example: dien-bench table 4 --datasets "sports beauty"
     """
-    output, names = Output(as_json=as_json, quiet=quiet), datasets.split()
-    check_names(names, protocol, data_dir)
+    output, names = Output(as_json=as_json, quiet=quiet), None if datasets is None else datasets.split()
+    check_names(names or [], protocol or "arxiv-v1", data_dir)
     if number not in ("1", *paper.TABLES):
         raise unknown_name("table", number, ["1", *paper.TABLES])
-    made = (
-        _table1(names, data_dir, output)
-        if number == "1"
-        else table_of_runs(number, names, protocol, variant, rows_of(models, number, model), out)
-    )
-    shown = show_table(made, f"table{number}", out, output)
-    if number != "1":
+    if number == "1":
+        output.result(_show_table1(names or TABLE1.split(), data_dir, out, output))
+        return
+    from benchmark.report.run_tables import places_of, table_of_runs
+
+    rows = None if models is None and not model else rows_of(models, number, model)
+    places = places_of(out, names, protocol, variant)
+    tables = [table_of_runs(number, place, found, rows, out, output.say) for place, found in places.items()]
+    shown = show_tables(number, tables, out, output)
+    for place, found in places.items():
         output.advise(
-            f'dien-bench figure auc --datasets "{datasets}" --protocol {protocol} --variant {variant} --out {out}'
+            f'dien-bench figure auc --datasets "{" ".join(found)}" --protocol {place.protocol} '
+            f"--variant {place.variant} --out {out}"
         )
     output.result(shown)
 
@@ -75,7 +106,7 @@ def probe(
             "--dataset",
             "--datasets",
             help="Names, separated by spaces.",
-            autocompletion=completion.several(completion.datasets),
+            autocompletion=completes_last(dataset_names),
         ),
     ],
     protocol: ProtocolName = "arxiv-v1",
@@ -114,31 +145,21 @@ def probe(
     output.result(results)
 
 
-def table_of_runs(number: str, datasets: list[str], protocol: str, variant: str, rows: list[str], out: Path) -> Table:
-    """Table 2 or 4 from the records in `out`, with the probes found there or on the leaderboard."""
-    from baselines import model_label
-    from benchmark.analysis.probes import read_probes
-    from benchmark.records.record import read_records
-    from benchmark.report.tables import table as make_table
+def show_tables(number: str, tables: Sequence[RunTable], out: Path, output: Output) -> dict[str, Any]:
+    """Print tables of runs, write all that `out` has of them, and return what --json shows."""
+    from benchmark.report.run_tables import write_tables
 
-    probes = {name: found for name in datasets if (found := read_probes([out, PROBES], name, protocol))}
-    models = [model_label(row) for row in rows]
-    return make_table(read_records(out), number, datasets, protocol, variant, models, probes)
-
-
-def show_table(made: Table, stem: str, out: Path, output: Output) -> dict[str, Any]:
-    """Print a table, write it to `out` as stem.md and stem.csv, and return it for --json."""
-    from benchmark.report.render import write_table
-
-    output.show(made)
-    files = write_table(made, out, stem)
+    for table in tables:
+        output.show(table.shown)
+    files = write_tables(number, tables, out)
     output.written(files)
-    rows = [dict(zip(made.csv_rows[0], values, strict=True)) for values in made.values()]
-    return {"title": made.title, "rows": rows, "notes": made.notes, "files": files}
+    return _as_json([table.shown for table in tables], files)
 
 
-def _table1(datasets: list[str], data_dir: Path, output: Output) -> Table:
+def _show_table1(datasets: list[str], data_dir: Path, out: Path, output: Output) -> dict[str, Any]:
+    """Print and write the counts of data sets, and return what --json shows."""
     from benchmark.records.paper import Statistics
+    from benchmark.report.render import write_table
     from benchmark.report.tables import table1
     from datamodules.datasets import prepare_interactions
     from datamodules.interactions import load_interactions
@@ -147,4 +168,14 @@ def _table1(datasets: list[str], data_dir: Path, output: Output) -> Table:
     for name in datasets:
         data = load_interactions(prepare_interactions(name, data_dir, report=output.say))
         measured[name] = Statistics(data.users, data.items, data.categories, data.users)
-    return table1(measured)
+    made = table1(measured)
+    output.show(made)
+    files = write_table(made, out, "table1")
+    output.written(files)
+    return _as_json([made], files)
+
+
+def _as_json(tables: Sequence[Table], files: Iterable[Path]) -> dict[str, Any]:
+    rows = [dict(zip(table.csv_rows[0], values, strict=True)) for table in tables for values in table.values()]
+    notes = list(dict.fromkeys(note for table in tables for note in table.notes))
+    return {"title": "; ".join(table.title for table in tables), "rows": rows, "notes": notes, "files": list(files)}

@@ -18,10 +18,10 @@ from benchmark.records.record import Record, read_records
 from benchmark.runs import checkpoint
 from benchmark.runs.config import RunConfig, lock_of
 from benchmark.runs.train import finished_record
-from datamodules.datamodule import PASSES
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import get_protocol
+from datamodules.sources.spec import PASSES
 
 BOARD = Path("leaderboards/records")
 BYTES_A_PARAMETER = 12  # of a checkpoint: the weight, and m and v of Adam

@@ -97,7 +97,7 @@ def command(
     lines = [f".venv/bin/dien-bench run {options}"]
     commits = {record.commit for record in records}
     if changed := sorted(commit for commit in commits if commit and commit.endswith(DIRTY)):
-        base = " ".join(changed[0].removesuffix(DIRTY).split())  # a line break would end the comment
+        base = changed[0].removesuffix(DIRTY)
         lines.append(f"# trained by code that was not committed, changed from commit {base}")
     elif len(commits) == 1 and (commit := commits.pop()) is not None:
         lines = [f"git checkout {shlex.quote(commit)} && make setup", *lines]

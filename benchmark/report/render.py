@@ -15,6 +15,9 @@ from rich.text import Text
 from datamodules.errors import UNSHOWN
 from datamodules.files.atomic import write_atomically
 
+NAMES = {"dataset", "protocol", "variant", "model"}  # columns of a CSV that hold no numbers
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")  # as Python's formats write them
+
 
 @dataclass(frozen=True)
 class Section:
@@ -59,8 +62,14 @@ class Table:
         return out.getvalue()
 
     def values(self) -> list[list[float | str | None]]:
-        """Return the lines of the CSV without its header: numbers as numbers, None for what is not known."""
-        return [[_value(cell) for cell in row] for row in self.csv_rows[1:]]
+        """Return the lines of the CSV without its header: numbers as numbers, None for what is not known.
+
+        A name is a text, also one that reads like a number.
+        """
+        header, *lines = self.csv_rows or ((),)
+        return [
+            [cell if name in NAMES else _value(cell) for name, cell in zip(header, line, strict=True)] for line in lines
+        ]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield what a rich console shows: of each section the columns, from the left, that fit without a break."""
@@ -94,12 +103,9 @@ def _fitting(section: Section, width: int) -> int:
 
 
 def _value(cell: str) -> float | str | None:
-    for kind in (int, float):
-        try:
-            return kind(cell) if cell else None
-        except ValueError:
-            continue
-    return cell
+    if not NUMBER.fullmatch(cell):
+        return cell or None
+    return int(cell) if cell.lstrip("+-").isdecimal() else float(cell)
 
 
 def write_table(made: Table, out: Path, stem: str) -> tuple[Path, Path]:

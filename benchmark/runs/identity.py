@@ -8,14 +8,14 @@ same file under another path is the same model.
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from baselines import MODELS, installed
+from baselines import MODELS, file_hash, installed, model_label
 from baselines.spec import parse_spec
 from benchmark.records.record import Record
 from datamodules.errors import UserError
@@ -87,6 +87,25 @@ def check_identity(
             f"another output folder (OUT=..., --out ...), move {found.path.parent.parent} away to train the row again, "
             f"or restore the {OTHER[name]}"
         )
+
+
+def check_files(records: Iterable[Record], models: Iterable[str]) -> None:
+    """Raise `UserError` where records have the label of one of `models` and are of another file than it names."""
+    try:
+        wanted = {model_label(model): (model, file_hash(model).get("model_sha256")) for model in models}
+    except OSError as error:
+        raise UserError(
+            f"cannot read the model's file {error.filename}: {error.strerror}. Name the file:Class"
+        ) from error
+    for record in records:
+        model, sha256 = wanted.get(record.model, ("", None))
+        found = record.settings.get("model_sha256")
+        if sha256 not in (None, found):
+            raise UserError(
+                f"{record.path.parent} is a run of another file than {model}, under the same name {record.model!r}: "
+                f"{record.settings.get('model')}, model_sha256 {str(found)[:8]}, expected {str(sha256)[:8]}. Name the "
+                "file as it was when it was run, or another output folder (--out ...)"
+            )
 
 
 def _followed(start: list[Path], roots: list[Path]) -> tuple[set[Path], list[str]]:

@@ -28,7 +28,7 @@ from benchmark.runs.identity import check_identity, code_sha256
 from benchmark.runs.memory import PeakMemory
 from benchmark.runs.result import record_of, versions, write_predictions
 from benchmark.runs.weights import WEIGHTS, KeepWeights
-from benchmark.tracking.loggers import close_loggers, open_loggers
+from benchmark.tracking.loggers import close_loggers, failure_told, open_loggers
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError
 from datamodules.files.lock import take
@@ -103,7 +103,8 @@ def train_run(
     config.folder().mkdir(parents=True, exist_ok=True)
     lock = take(lock_of(config))
     try:
-        return finished_record(config) or _train(config, on_progress, say)
+        with failure_told():
+            return finished_record(config) or _train(config, on_progress, say)
     finally:
         lock.release()
 
@@ -131,7 +132,7 @@ def _train_on(
     checkpoints = _checkpoints(config, data, settings, say)
     keep = KeepWeights(folder / WEIGHTS, data.protocol.selection, say)
     reports = [ReportProgress(on_progress, settings["steps"])] if on_progress else []
-    loggers = open_loggers(config.tracked(settings), checkpoints.resumed_at)
+    loggers = open_loggers(config.tracked(settings), checkpoints.resumed_at, say)
     try:
         with other_ranks(config, checkpoints.resumed_at):
             module, trainer = _trainer(
@@ -151,10 +152,7 @@ def _train_on(
     write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)
     (folder / checkpoint.NAME).unlink(missing_ok=True)
-    try:
-        close_loggers(trainer.loggers, record, folder)
-    except Exception as error:  # whatever it is: the run is finished, and loses nothing by it
-        say(f"{config.name}: its tracker was not told the outcome ({type(error).__name__}: {error})")
+    close_loggers(trainer.loggers, record, folder)
     return record
 
 

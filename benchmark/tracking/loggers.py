@@ -1,184 +1,113 @@
-"""Where curves go besides metrics.csv: Weights & Biases, or TensorBoard; one run of theirs a seed.
+"""The loggers of a run: metrics.csv, and a run of a tracker, which never fails the run that it is told of."""
 
-W&B is offline where no key is configured, and never asks for one; `wandb sync` uploads later. A run that is resumed
-by another process goes on in the same W&B run: its id lies in the run folder.
-"""
-
-import hashlib
-import json
-import os
-import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 
-from benchmark.tracking.trackers import AXIS, SERIES, TrackedRun, Tracker, has_wandb_key
-
-TAG_LENGTH = 64  # characters that W&B takes
-ID_FILE = "wandb-id.txt"
+from benchmark.tracking.trackers import TrackedRun, TrackerRun, reason_of
 
 
-def open_loggers(run: TrackedRun, resumed_at: int = 0) -> list[Logger]:
+class TrackerLogger(Logger):
+    """Hands to a tracker what a run logs; the first exception of the tracker is said, and nothing is handed to it then.
+
+    The run goes on with metrics.csv alone, which has everything.
+    """
+
+    def __init__(self, run: TrackedRun, resumed_at: int, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._name, self._tracker, self._say = run.name, run.tracker, say
+        self._run: TrackerRun | None = None
+        with self._caught():
+            self._run = _tracker_run(run, resumed_at, say)
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self._name
+
+    @property
+    def version(self) -> str:
+        """Nothing: a run has one version."""
+        return ""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add the values of some series at a step."""
+        with self._caught():
+            if self._run is not None:
+                self._run.log(metrics, step or 0)
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Nothing: the tracker has the settings from the beginning."""
+
+    def finish(self, record: dict[str, Any], folder: Path) -> None:
+        """Give the tracker the outcome of a finished run, and close it."""
+        with self._caught():
+            run, self._run = self._run, None
+            if run is not None:
+                run.finish(record, folder)
+
+    def fail(self, reason: str) -> None:
+        """Tell the tracker that the run has failed, and close it."""
+        with self._caught():
+            run, self._run = self._run, None
+            if run is not None:
+                run.fail(reason)
+
+    @contextmanager
+    def _caught(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever it is
+            self._run = None
+            self._say(f"{self._name}: {self._tracker}: {reason_of(error)}; metrics.csv has all curves")
+
+
+_OPEN: list[TrackerLogger] = []  # of the run that this process trains
+
+
+def open_loggers(run: TrackedRun, resumed_at: int = 0, say: Callable[[str], None] = print) -> list[Logger]:
     """Return the loggers of a run, metrics.csv first; `resumed_at` is the step that it goes on from, 0 for a new run.
 
-    Steps after `resumed_at` that an earlier process logged are logged again, with the same values.
+    Steps after `resumed_at` that an earlier process logged are logged again, with the same values. `say` is given
+    lines for the user: where an online run is to be seen, and what a tracker fails of.
     """
-    loggers: list[Logger] = [CSVLogger(str(run.folder), name="", version="")]
-    if run.tracker == "wandb":
-        loggers.append(_wandb_logger(run))
-    if run.tracker == "tensorboard":
-        loggers.append(_tensorboard_logger(run, resumed_at))
-    return loggers
+    _fail_open("the run was begun again")
+    if run.tracker != "csv":
+        _OPEN.append(TrackerLogger(run, resumed_at, say))
+    return [CSVLogger(str(run.folder), name="", version=""), *_OPEN]
 
 
 def close_loggers(loggers: Sequence[Logger], record: dict[str, Any], folder: Path) -> None:
-    """Give a finished run's outcome to its loggers, and close them; `folder` holds what the run has written."""
+    """Give a finished run's outcome to its tracker; `folder` holds what the run has written."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            run = logger.experiment
-            run.summary.update(outcome(record))
-            run.log_artifact(_record_artifact(run.id, record, folder))
-            run.finish()
-        if isinstance(logger, TensorBoardLogger):
-            _log_tensorboard_outcome(logger, record)
+        if isinstance(logger, TrackerLogger):
+            logger.finish(record, folder)
+    _OPEN.clear()
 
 
-def _log_tensorboard_outcome(logger: TensorBoardLogger, record: dict[str, Any]) -> None:
-    """Write the outcome to a file of its own: names of files end in a second, and curves may be of the same."""
-    place = Path(logger.log_dir)
-    last = TensorBoardLogger(
-        str(place.parent), name="", version=place.name, default_hp_metric=False, filename_suffix=".outcome"
-    )
-    shown = {f"outcome/{name}": value for name, value in outcome(record).items() if value is not None}
-    last.log_hyperparams(_identity(record) | record["settings"], shown)
-    last.experiment.add_text("record", f"```\n{json.dumps(record, indent=1)}\n```")
-    last.finalize("success")
-    last.experiment.close()
+@contextmanager
+def failure_told() -> Iterator[None]:
+    """Tell the tracker of the run that is trained inside of an exception that ends it."""
+    try:
+        yield
+    except BaseException as error:
+        _fail_open(reason_of(error))
+        raise
 
 
-def outcome(record: dict[str, Any]) -> dict[str, float | None]:
-    """The figures of a record that runs are compared by; an AUC is in [0, 1], None for a selection without one."""
-    return {
-        "auc": record["auc"][record["selection"]],
-        **{f"auc_{selection}": auc for selection, auc in record["auc"].items()},
-        **{
-            name: record[name] for name in ("logloss", "best_step", "parameters", "samples_per_second", "train_seconds")
-        },
-    }
+def _fail_open(reason: str) -> None:
+    while _OPEN:
+        _OPEN.pop().fail(reason)
 
 
-def run_id(path: Path, settings: dict[str, Any]) -> str:
-    """The id in the file `path`, where it was made for the same settings; else a new one, which is written there.
+def _tracker_run(run: TrackedRun, resumed_at: int, say: Callable[[str], None]) -> TrackerRun:
+    if run.tracker == "wandb":
+        from benchmark.tracking.wandb_runs import WandbRun
 
-    Eight characters, drawn and not derived: the same run in another folder is another W&B run.
-    """
-    settings_hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    found = path.read_text("utf-8").split() if path.exists() else []
-    if len(found) == 2 and found[1] == settings_hash:
-        return found[0]
-    new = secrets.token_hex(4)
-    path.write_text(f"{new} {settings_hash}\n", "utf-8")
-    return new
+        return WandbRun(run, resumed_at, say)
+    from benchmark.tracking.tensorboard_runs import TensorboardRun
 
-
-class Table(Protocol):
-    """A finished table, as `benchmark.report.render` makes it."""
-
-    @property
-    def csv_rows(self) -> tuple[tuple[str, ...], ...]: ...
-    def markdown(self) -> str: ...
-    def csv(self) -> str: ...
-    def values(self) -> list[list[float | str | None]]: ...
-
-
-def log_table(made: Table, name: str, *, tracker: Tracker, out: Path, tags: Sequence[str]) -> None:
-    """Log a table of many runs, as a run of its own of job type "table"; once for the same content and folder."""
-    if tracker == "wandb":
-        _log_wandb_table(made, name, out, tags)
-    if tracker == "tensorboard":
-        logger = TensorBoardLogger(str(out / "tensorboard"), name="tables", version="/".join([name, *tags]))
-        logger.experiment.add_text(name, made.markdown())
-        logger.experiment.close()
-
-
-def _log_wandb_table(made: Table, name: str, out: Path, tags: Sequence[str]) -> None:
-    import wandb
-
-    identity = f"{name}-{hashlib.sha256(made.csv().encode()).hexdigest()[:8]}"
-    if any((out / "wandb").glob(f"*run-*-{identity}")):
-        return
-    run = wandb.init(
-        **_wandb_settings(out), dir=str(out), id=identity, name="/".join([name, *tags]), group="tables",
-        job_type="table", tags=[tag[:TAG_LENGTH] for tag in tags],
-    )  # fmt: skip
-    run.log({name: wandb.Table(columns=list(made.csv_rows[0]), data=list[Any](made.values()))})
-    artifact = wandb.Artifact(f"{name}-{'-'.join(tags)}", type="table")
-    for suffix, text in (("md", made.markdown()), ("csv", made.csv())):
-        with artifact.new_file(f"{name}.{suffix}", encoding="utf-8") as file:
-            file.write(text)
-    run.log_artifact(artifact)
-    run.finish()
-
-
-def _wandb_logger(run: TrackedRun) -> WandbLogger:
-    """One W&B run a seed, grouped by row."""
-    import wandb
-
-    if wandb.run is not None:  # of a run that failed in this process: Lightning would go on in it
-        wandb.finish(exit_code=1)
-    logger = WandbLogger(
-        **_wandb_settings(run.out),
-        save_dir=str(run.out),
-        id=run_id(run.folder / ID_FILE, run.config["settings"]),
-        name=run.name,
-        group=run.group,
-        job_type="train",
-        tags=[tag[:TAG_LENGTH] for tag in run.tags],
-        config=run.config,
-    )
-    for name, summary in SERIES.items():
-        logger.experiment.define_metric(name, step_metric=AXIS, summary=summary)
-    return logger
-
-
-def _wandb_settings(out: Path) -> dict[str, Any]:
-    """What all W&B runs share. Without a key and a WANDB_MODE they are offline, so that nothing asks for one."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-    out.mkdir(parents=True, exist_ok=True)  # W&B would write to another place
-    return {
-        "project": os.environ.get("WANDB_PROJECT", "dien-bench"),
-        "mode": os.environ.get("WANDB_MODE") or (None if has_wandb_key() else "offline"),
-        "resume": "allow",
-        "reinit": "finish_previous",
-    }
-
-
-def _record_artifact(run: str, record: dict[str, Any], folder: Path) -> Any:
-    """The record and its curves; predictions stay out, since they tell of a data set's users."""
-    import wandb
-
-    artifact = wandb.Artifact(f"record-{run}", type="record", metadata=_identity(record) | outcome(record))
-    for name in ("record.json", "config.json", "metrics.csv"):
-        artifact.add_file(str(folder / name))
-    return artifact
-
-
-def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("dataset", "protocol", "model", "variant", "seed", "commit", "device")}
-
-
-def _tensorboard_logger(run: TrackedRun, resumed_at: int) -> TensorBoardLogger:
-    """Event files in OUT/tensorboard, laid out as the runs are."""
-    place = run.out / "tensorboard" / run.name
-    if not resumed_at:
-        for leftover in place.glob("events.out.tfevents.*"):
-            leftover.unlink()
-    return TensorBoardLogger(
-        str(place.parent),
-        name="",
-        version=place.name,
-        default_hp_metric=False,
-        purge_step=resumed_at + 1 if resumed_at else None,  # readers drop earlier points from there on
-    )
+    return TensorboardRun(run, resumed_at)

@@ -6,7 +6,8 @@ The panels are described in one list, which `dien-bench wandb-workspace` prints,
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
-from benchmark.tracking.trackers import AXIS, has_wandb_key
+from benchmark.tracking.trackers import AXIS, reason_of
+from benchmark.tracking.wandb_login import check_server, wandb_login
 from datamodules.errors import UserError
 
 GROUP = "Group"  # W&B's name for data set/protocol/row: seeds of one row share it
@@ -89,21 +90,23 @@ def workspace(entity: str, project: str, name: str) -> Any:
 def create(entity: str | None, project: str, name: str) -> str:
     """Save the workspace on the W&B server and return its address.
 
-    Raises `UserError` without a key, without the package, and where the server refuses.
+    Raises `UserError` without a login, without the package, and where the server does not answer or refuses.
     """
-    if not has_wandb_key():
-        raise UserError("no W&B key is configured, and a workspace lies on its server: wandb login, then this again")
     import wandb
 
     try:
+        login = wandb_login()
+        if login is None:
+            raise UserError("no W&B login is found, and a workspace lies on its server: wandb login, then this again")
+        check_server(login)
         owner = entity or wandb.Api().default_entity
         if not owner:
             raise UserError("W&B names no user or team for this key: give one with --entity")
         made = workspace(owner, project, name)
         made.save()
-    except (wandb.errors.Error, ValueError) as error:
+    except (wandb.errors.Error, ValueError, OSError) as error:
         raise UserError(
-            f"W&B did not take the workspace for {entity or 'your entity'}/{project}: {error}. A project exists "
-            "once its first run is uploaded: wandb sync runs/wandb/offline-run-*"
+            f"W&B did not take the workspace for {entity or 'your entity'}/{project} ({reason_of(error)}). A project "
+            "exists once its first run is uploaded: wandb sync runs/wandb/offline-run-*"
         ) from error
     return str(made.url)

@@ -1,8 +1,10 @@
-"""Files that readers see whole or not at all."""
+"""Files that readers see whole or not at all, and nothing left of a process that is told to end."""
 
 import os
 import re
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,3 +49,24 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+@contextmanager
+def removing_when_terminated() -> Iterator[None]:
+    """End by an exception at SIGTERM inside the block, so that temporary files are removed and locks given back.
+
+    A program's own answer to SIGTERM is left as it is, as is everything in other threads than the first.
+    """
+    first = threading.current_thread() is threading.main_thread()
+    if not first or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

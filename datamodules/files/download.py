@@ -63,7 +63,7 @@ def fetch(
                     return _from_server(target, f"{mirror.rstrip('/')}/{quote(filename)}", timeout, started)
                 return _from_folder(target, mirror)
             except Fault as fault:
-                failures[mirror] = f"  {public(mirror)}: {fault}{_through(mirror)}"
+                failures[mirror] = f"  {public(mirror)}: {fault}{through(mirror)}"
                 progressed += [mirror] * fault.progress
         if left := progressed:
             time.sleep(PAUSE)
@@ -83,8 +83,8 @@ def origin(path: Path) -> str:
     return found[1] if found else str(path)
 
 
-def _through(mirror: str) -> str:
-    """Return which proxy stands between us and a mirror, as the environment says, or nothing."""
+def through(mirror: str) -> str:
+    """Return which proxy the environment puts between us and a mirror, as words to append to a message, or nothing."""
     if not mirror.lower().startswith(("http://", "https://")):
         return ""
     proxy = requests.utils.select_proxy(mirror, requests.utils.get_environ_proxies(mirror))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 UNKNOWN_CATEGORY = "unknown"  # of items without metadata
+PASSES = 3  # over the training samples, where a data set names no budget of its own (released code: 3 epochs)
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 

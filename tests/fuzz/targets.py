@@ -22,6 +22,8 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmark.analysis.metrics import auc
 from benchmark.analysis.probes import FITTED, RULES, Probe, Probes, read_probes
@@ -42,6 +44,7 @@ from datamodules.samples import make_samples
 from datamodules.samples_file import load_samples, save_samples
 from datamodules.sources import tafeng
 from datamodules.sources.amazon_files import Malformed, Metadata, parse_metadata, parse_review, reviews_of
+from datamodules.sources.click_file import ClickFile, read_chunks
 from datamodules.sources.generated import generate_interactions
 
 
@@ -174,6 +177,27 @@ def check_tafeng_csv(data: bytes, folder: Path) -> None:
     check_wheel(zipped(tafeng.MEMBER, zipped("a.csv", data, zipfile.ZIP_STORED), zipfile.ZIP_STORED), folder)
 
 
+# Imported logs: text, packed text, Parquet
+
+LOG = b"user,item,category,time,label\n" + b"".join(b'u%d,"i, %d",c,1511544070.5,1\n' % (n, n % 7) for n in range(30))
+
+
+def logs() -> list[bytes]:
+    """Return the same log in several forms."""
+    table = pa.table({name: ["1"] for name in ("user", "item", "category")} | {"time": [1511544070.5]})
+    return [LOG, gzip.compress(LOG), zipped("log.csv", LOG), content_of(lambda path: pq.write_table(table, path))]
+
+
+def check_clicks(data: bytes, folder: Path) -> None:
+    """A log is read or refused, whatever quotes are; where a row is a line, no line is lost."""
+    (folder / "log").write_bytes(data)
+    for quotes in ("line", "none", "multiline"):
+        with suppress(UserError):
+            rows = sum(len(chunk.click) for chunk in read_chunks(ClickFile(folder / "log", quotes=quotes)))
+            if quotes != "multiline" and data.startswith(b"user,"):
+                assert rows == sum(map(bool, data.splitlines())) - 1
+
+
 # Prepared data: each file under a manifest that knows its checksum, as somebody leaves it who edits them
 
 
@@ -237,6 +261,7 @@ RECORD = {
     "settings": {"model": "dien", "steps": 807, "batch_size": 128, "learning_rate": 0.001, "steps_by_default": True},
     "status": "finished",
 }  # fmt: skip
+VERSION_2 = {"schema_version": 2, "code_sha256": "cd" * 32, "sampler_version": 1, "validation_auc": 0.5}
 
 
 def check_record(data: bytes, folder: Path) -> None:
@@ -392,10 +417,11 @@ TARGETS = {
     "gzip": Target(lambda: [gzip.compress(b"a\nb\n" * 9), gzip.compress(b"") + gzip.compress(b"x" * 99)], check_gzip),
     "tafeng-csv": Target(lambda: [CSV], check_tafeng_csv),
     "wheel": Target(lambda: [zipped(tafeng.MEMBER, zipped("a.csv", CSV))], check_wheel),
+    "clicks": Target(logs, check_clicks),
     "interactions": Target(lambda: [prepared()[TABLE]], check_interactions),
     "manifest": Target(lambda: [prepared()[MANIFEST]], check_manifest),
     "samples": Target(lambda: [content_of(lambda path: save_samples(sound_samples(), path))], check_samples),
-    "record": Target(lambda: [json.dumps(RECORD).encode()], check_record),
+    "record": Target(lambda: [json.dumps(RECORD | more).encode() for more in ({}, VERSION_2)], check_record),
     "metrics": Target(lambda: [METRICS], check_metrics),
     "predictions": Target(lambda: [content_of(lambda p: scored().to_parquet(p))], check_scores(PREDICTIONS)),
     "ranks": Target(lambda: [_ranks()], check_scores(RANKS)),

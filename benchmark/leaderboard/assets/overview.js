@@ -22,7 +22,7 @@ function overviewOf(blocks) {
     const mark = own({ "not significantly different": "≈", "not tested": "?" }, standing);
     return make("td", { class: "number", title: known(line.std) ? `± ${fixed(line.std)} over ${count(line.seeds, "seed")}` : count(line.seeds, "seed") },
       make(standing === "best" ? "strong" : "span", {}, fixed(line.mean)),
-      mark ? make("abbr", { class: "mark", title: `${standing}, against the best` }, ` ${mark}`) : null);
+      mark ? make("abbr", { class: "mark", title: `${standing}, against the best` }, mark, make("span", { class: "hidden" }, ` ${standing}`)) : null);
   };
   const datasets = keys.map((key) => JSON.parse(key)[0]);
   const first = (name, i) => datasets.indexOf(name) === i;

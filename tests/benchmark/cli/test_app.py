@@ -1,5 +1,7 @@
 """What the command line shows of text that others wrote: the text, and neither markup nor commands to the terminal."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
 from datamodules.sources.generated import generate_interactions
 
+ROOT = Path(__file__).parents[3]
 TEXT = "[/b] [red]no markup :smile: [link=http://localhost]x"
 
 
@@ -37,3 +40,12 @@ def test_an_error_moves_no_cursor_and_sets_no_colour(
     assert r"\x1b[2J\x1b]0;title\x07\rgone\u202e\udc80" in shown
     assert shown.endswith("\nsecond line\n")
     assert not {"\x1b", "\x07", "\r", "\u202e"} & set(shown)
+
+
+@pytest.mark.parametrize("command", ["", "run", "table", "leaderboard"])
+def test_help_waits_for_no_library_of_numbers(command: str) -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "benchmark", *command.split(), "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert imported & {"numba", "numpy", "pandas", "pyarrow", "requests", "scipy", "torch", "wandb"} == set()

@@ -17,8 +17,8 @@ from rich.console import Console, ConsoleDimensions
 from typer.testing import CliRunner
 
 from benchmark.cli.app import app
-from benchmark.cli.table import table_of_runs
 from benchmark.executors.terminal import Line, rows_of_sweep, sweep_view
+from benchmark.report.run_tables import Place, table_of_runs
 from benchmark.runs.config import Progress
 from datamodules.datasets import DATASETS
 
@@ -66,7 +66,9 @@ def test_a_table_as_json_holds_the_figures_of_the_records(runs: Path) -> None:
     assert rows["dien"]["auc_std"] == pytest.approx(stdev(aucs), abs=1e-6)
     assert (rows["dien"]["seeds"], rows["base-model"]["seeds"]) == (len(aucs), 0)
     assert rows["base-model"]["auc_mean"] is None
-    assert [Path(path).name for path in made["files"]] == ["table4.md", "table4.csv"]
+    assert [Path(path).name for path in made["files"]] == (
+        ["table4.md", "table4.csv", "table4-arxiv-v1.md", "table4-arxiv-v1.csv"]
+    )
     assert str(runs / "table4.md") in result.stderr  # words are there, elsewhere
     quiet = invoke(*arguments, "--quiet").stdout
     assert "Table 4" in quiet
@@ -76,7 +78,7 @@ def test_a_table_as_json_holds_the_figures_of_the_records(runs: Path) -> None:
 
 def test_a_narrow_terminal_gets_whole_cells(runs: Path) -> None:
     arguments = ("table", 4, "--datasets", "tafeng", "--models", "augru dien", "--out", runs, "--quiet")
-    narrow = table_of_runs("4", ["tafeng"], "arxiv-v1", "official", ["augru", "dien"], runs)
+    narrow = table_of_runs("4", Place("arxiv-v1", "official"), ["tafeng"], ["augru", "dien"], runs, print).shown
     stream = StringIO()
     Console(width=60, file=stream).print(narrow)
     shown = stream.getvalue()

@@ -125,7 +125,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in (0, 1):
             train_run(config(model, seed))
     record_failure(config("dien", 2), "the loss is nan at step 3", 3)
-    write_probes(measure("generated", prepare_samples("generated", "clean", data), 20), out)
+    write_probes(measure("generated", prepare_samples("generated", "clean", data)), out)
     return out
 
 

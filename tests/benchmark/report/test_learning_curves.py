@@ -15,7 +15,7 @@ import pytest
 from matplotlib.axes import Axes
 from typer.testing import CliRunner
 
-from baselines import model_label
+from baselines import file_hash, model_label
 from benchmark.cli.app import app
 from benchmark.records.curves import Curve, read_curve
 from benchmark.report import learning_curves as figures
@@ -256,14 +256,17 @@ def test_nothing_to_draw(tmp_path: Path, runs: dict[str, list[Path]]) -> None:
             call()
 
 
-@pytest.mark.parametrize("model", ["base-model", "mine/base_model.py:BaseModel"])
-def test_figure_2_of_any_model_on_the_command_line(tmp_path: Path, model: str) -> None:
-    """A row without an auxiliary loss, and a file of one's own, whose runs go by the file's name."""
+@pytest.mark.parametrize("own", [False, True])
+def test_figure_2_of_any_model_on_the_command_line(tmp_path: Path, own: bool) -> None:
+    """A row without an auxiliary loss, and a file of one's own, whose runs go by the name of its class."""
+    (tmp_path / "mine.py").write_text("class Mine: ...\n", encoding="utf-8")
+    model = f"{tmp_path / 'mine.py'}:Mine" if own else "base-model"
     name = model_label(model)
     folder = tmp_path / "tafeng" / "arxiv-v1" / f"{name}-official" / "seed-0"
     shutil.copytree(BOARD / "records/tafeng/arxiv-v1/base-model-official/seed-0", folder)
-    record = json.loads((folder / "record.json").read_text("utf-8"))
-    (folder / "record.json").write_text(json.dumps(record | {"model": name}), encoding="utf-8")
+    record = json.loads((folder / "record.json").read_text("utf-8")) | {"model": name}
+    record["settings"] |= file_hash(model)
+    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
     words = ["figure", "2", "--datasets", "tafeng", "--model", model, "--out", str(tmp_path)]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.exception

@@ -1,49 +1,36 @@
-"""What W&B and TensorBoard are given, read back from the files that they write, and uploaded to a stand-in server."""
+"""What W&B and TensorBoard are given, read back from the files that they write; and trackers that fail."""
 
 import base64
-import gzip
 import hashlib
 import json
 import math
-import os
 import re
 import struct
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import wandb
 from tensorboardX.proto.event_pb2 import Event
-from wandb.proto.wandb_internal_pb2 import Record
 
+from baselines.lightning_module import NotFinite
 from benchmark.records import paper
 from benchmark.records.record import FIELDS as RECORD_FIELDS
 from benchmark.report.render import Table
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
-from benchmark.tracking import trackers
-from benchmark.tracking.loggers import ID_FILE, log_table, open_loggers, outcome, run_id
-from benchmark.tracking.trackers import SERIES, check_tracker, has_wandb_key
+from benchmark.tracking import loggers, trackers
+from benchmark.tracking.loggers import failure_told, open_loggers
+from benchmark.tracking.tables import log_table
+from benchmark.tracking.trackers import SERIES, Tracker, check_tracker, outcome
+from benchmark.tracking.wandb_runs import ID_FILE, run_id
 from benchmark.tracking.wandb_workspace import COLUMNS, PANELS, create, describe, workspace
 from datamodules.errors import UserError
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*anonymous setting.*")
-
-
-@pytest.fixture(autouse=True)
-def no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user without a key, at home in an empty folder."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_PROJECT", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+from tests.benchmark.tracking.wandb_log import history, offline_runs, only, summary, wandb_records
 
 
 @pytest.fixture(scope="module")
@@ -56,48 +43,10 @@ def config(out: Path, data_dir: str = "data", **changes: object) -> RunConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def wandb_records(path: Path) -> list[Record]:
-    """The records of a .wandb file: a LevelDB log (blocks of 32 KiB, pieces of a record in them) behind 7 bytes."""
-    data, position, piece, records = path.read_bytes(), 7, b"", []
-    while position + 7 <= len(data):
-        if (left := 32768 - position % 32768) < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        piece += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # a whole record, or the last piece of one
-            records.append(Record.FromString(piece))
-            piece = b""
-    return records
-
-
-def offline_runs(out: Path) -> list[Path]:
-    """The logs below an output folder, once the process that writes them has written their ends."""
-    logs = sorted(out.glob("wandb/offline-run-*/run-*.wandb"))
-    deadline = time.monotonic() + 30
-    while not all(any(record.HasField("exit") for record in wandb_records(log)) for log in logs):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return logs
-
-
-def history(records: list[Record]) -> list[dict[str, Any]]:
-    rows = [record.history.item for record in records if record.WhichOneof("record_type") == "history"]
-    return [{"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in row} for row in rows]
-
-
-def summary(records: list[Record]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for record in records:
-        for item in record.summary.update:
-            found["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
-    return found
-
-
-def only(records: list[Record], kind: str) -> Any:
-    (record,) = [record for record in records if record.WhichOneof("record_type") == kind]
-    return getattr(record, kind)
+def fail() -> None:
+    """End the run that is open, as failed."""
+    with pytest.raises(KeyboardInterrupt), failure_told():
+        raise KeyboardInterrupt
 
 
 def test_an_offline_run_holds_every_series_and_the_outcome(tmp_path: Path, data_dir: str) -> None:
@@ -149,103 +98,100 @@ def test_an_id_holds_for_one_folder_and_its_settings(tmp_path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{8}", run_id(path, {"steps": 50}))
 
 
-def test_a_run_that_failed_is_not_gone_on_in_by_the_next(tmp_path: Path) -> None:
+def test_a_run_that_was_left_open_is_not_gone_on_in_by_the_next(tmp_path: Path) -> None:
     for seed in (0, 1):
         wanted = config(tmp_path, logger="wandb", seed=seed)
         wanted.folder().mkdir(parents=True)
-        open_loggers(wanted.tracked({}))[1].log_metrics({"loss": float(seed)}, 20)  # and no close_loggers
-    wandb.finish()
-    losses = [[row["loss"] for row in history(wandb_records(log))] for log in offline_runs(tmp_path)]
-    assert sorted(losses) == [[0.0], [1.0]]
+        open_loggers(wanted.tracked({}))[1].log_metrics({"loss": float(seed)}, 20)
+    fail()
+    found = [wandb_records(log) for log in offline_runs(tmp_path)]
+    assert sorted([row["loss"] for row in history(records)] for records in found) == [[0.0], [1.0]]
+    assert [only(records, "exit").exit_code for records in found] == [1, 1]
 
 
-class Server(BaseHTTPRequestHandler):
-    """As much of a W&B server as an upload of curves asks for; `curves` collects run id -> lines of its history."""
+BAD = """
+from baselines.base_model import BaseModel
 
-    curves: dict[str, list[dict[str, Any]]]
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        request = json.loads(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
-        self._answer(self._stream(request) if self.path.endswith("/file_stream") else self._query(request))
-
-    def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer({})
-
-    def _answer(self, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _stream(self, request: dict[str, Any]) -> dict[str, Any]:
-        sent = (request.get("files") or {}).get("wandb-history.jsonl")
-        if sent:
-            lines = self.curves[self.path.split("/")[-2]]
-            lines[sent["offset"] :] = map(json.loads, sent["content"])
-        return {"exitcode": None, "limits": {}}
-
-    def _query(self, request: dict[str, Any]) -> dict[str, Any]:
-        found = re.match(r"\s*\w+\s+(\w+)", request["query"])
-        kind, given = found and found[1], request.get("variables") or {}
-        project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "me"}}
-        if kind == "RunResumeStatus":
-            lines = self.curves.get(given["name"])
-            counts = {"historyLineCount": len(lines or []), "eventsLineCount": 0, "logLineCount": 0}
-            tails = {"historyTail": json.dumps([json.dumps(line) for line in (lines or [])[-1:]]), "eventsTail": "[]"}
-            texts = {"summaryMetrics": "{}", "config": "{}", "wandbConfig": '{"t": 1}', "displayName": None, "tags": []}
-            bucket = {"id": "b", "name": given["name"], **counts, **tails, **texts}
-            return {"data": {"model": project | {"bucket": None if lines is None else bucket}}}
-        if kind == "UpsertBucket":
-            self.curves.setdefault(given["name"], [])
-            bucket = {"id": "b", "name": given["name"], "displayName": None, "sweepName": None, "project": project}
-            return {"data": {"upsertBucket": {"bucket": bucket | {"historyLineCount": 0}, "inserted": True}}}
-        if kind == "CreateRunFiles":
-            url = f"http://{self.headers['Host']}/file"
-            files = [{"name": name, "uploadUrl": url} for name in given["files"]]
-            return {"data": {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}}
-        return {"data": {"serverInfo": {"features": []}} if kind == "ServerFeaturesQuery" else {}}
+class Bad(BaseModel):
+    def forward(self, batch):
+        prediction = super().forward(batch)
+        return prediction._replace(logit=prediction.logit * float("nan"))
+"""
 
 
-@pytest.fixture
-def server() -> Iterator[tuple[str, dict[str, list[dict[str, Any]]]]]:
-    handler = type("Handler", (Server,), {"curves": {}})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{listening.server_port}", handler.curves
-        listening.shutdown()
+@pytest.mark.parametrize("tracker", ["wandb", "tensorboard"])
+def test_a_tracker_is_told_of_a_failure(tmp_path: Path, data_dir: str, tracker: str) -> None:
+    (tmp_path / "bad.py").write_text(BAD, "utf-8")
+    wanted = config(tmp_path, data_dir, logger=tracker, model=f"{tmp_path}/bad.py:Bad")
+    with pytest.raises(NotFinite):
+        train_run(wanted)
+    if tracker == "wandb":
+        records = wandb_records(offline_runs(tmp_path)[0])
+        assert only(records, "exit").exit_code == 1
+        assert "NotFinite: the loss is nan at step" in summary(records)["failure"]
+    else:
+        written = events(tmp_path / "tensorboard" / wanted.name)
+        (text,) = [v.tensor.string_val[0] for e in written for v in e.summary.value if "failure" in v.tag]
+        assert b"NotFinite: the loss is nan at step" in text
 
 
-def test_a_resumed_run_goes_on_in_the_same_wandb_run_also_when_synced(
-    tmp_path: Path, server: tuple[str, dict[str, list[dict[str, Any]]]]
+class Broken:
+    """A tracker that raises at one of the things that it is told, and counts them."""
+
+    def __init__(self, at: str) -> None:
+        self.at, self.told = at, Counter[str]()
+        self.tell("open")
+
+    def tell(self, what: str) -> None:
+        self.told[what] += 1
+        if what == self.at:
+            raise OSError("no\nserver")
+
+    def log(self, row: Mapping[str, float], step: int) -> None:
+        self.tell("log")
+
+    def finish(self, record: dict[str, Any], folder: Path) -> None:
+        self.tell("finish")
+
+    def fail(self, reason: str) -> None:
+        self.tell("fail")
+
+
+@pytest.mark.parametrize("at", ["open", "log", "finish"])
+def test_no_exception_of_a_tracker_ends_a_run(
+    at: str, tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = config(tmp_path, logger="wandb")
-    wanted.folder().mkdir(parents=True)
-    for steps, resumed_at in (((20, 40), 0), ((60, 80), 40)):
-        _, logger = open_loggers(wanted.tracked({"steps": 80}), resumed_at)
-        for step in steps:
-            logger.log_metrics({"loss": 1 / step}, step)
-        wandb.finish(exit_code=int(resumed_at == 0))
-    first, second = offline_runs(tmp_path)
-    assert first.name == second.name  # a folder a process, one id
-    url, curves = server
-    # But what W&B has set in this process.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    environment |= {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40}
-    command = [sys.executable, "-m", "wandb", "sync", *(str(log.parent) for log in (first, second))]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    made: list[Broken] = []
+    monkeypatch.setattr(loggers, "_tracker_run", lambda *_: made.append(Broken(at)) or made[0])
+    said: list[str] = []
+    wanted = config(tmp_path, data_dir, logger="wandb")
+    record = train_run(wanted, say=said.append)
+    assert record["status"] == "finished"
+    assert said == [f"{wanted.name}: wandb: OSError: no server; metrics.csv has all curves"]
+    assert len(pd.read_csv(wanted.folder() / "metrics.csv")) == 2
+    assert [broken.told for broken in made] == {
+        "open": [], "log": [{"open": 1, "log": 1}], "finish": [{"open": 1, "log": 2, "finish": 1}]
+    }[at]  # fmt: skip
+
+
+def test_an_exception_over_a_failure_hides_it_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loggers, "_tracker_run", lambda *_: Broken("fail"))
+    said: list[str] = []
+    open_loggers(config(tmp_path, logger="wandb").tracked({}), say=said.append)
+    fail()
+    assert len(said) == 1
+
+
+def test_names_that_are_too_long_are_cut(tmp_path: Path) -> None:
+    run = replace(
+        config(tmp_path, logger="wandb").tracked({}), name="ü" * 300, group="g" * 300, tags=("t" * 99, "a", "a", "")
     )
-    assert done.stderr.count("Finished syncing") == 2, done.stderr
-    (lines,) = curves.values()
-    assert [(line["trainer/global_step"], line["loss"]) for line in lines] == [(s, 1 / s) for s in (20, 40, 60, 80)]
-    assert list(curves) == [first.stem.removeprefix("run-")]
+    run.folder.mkdir(parents=True)
+    open_loggers(run)
+    fail()
+    written = only(wandb_records(offline_runs(tmp_path)[0]), "run")
+    assert (written.display_name, written.run_group) == ("ü" * 128, "g" * 128)
+    assert sorted(written.tags) == ["a", "t" * 64]
 
 
 TABLE = Table("Table 4", (), (), (("dataset", "model", "auc_mean", "paper_auc"), ("tafeng", "dien", "0.9273", "")))
@@ -269,6 +215,15 @@ def test_a_table_is_a_wandb_table_and_logged_once(tmp_path: Path) -> None:
     assert base64.b64decode(digests["table4.csv"]) == hashlib.md5(TABLE.csv().encode()).digest()
     log_table(replace(TABLE, csv_rows=TABLE.csv_rows[:1]), "table4", tracker="wandb", out=tmp_path, tags=["clean"])
     assert len(offline_runs(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "tensorboard"])
+def test_a_table_that_a_tracker_does_not_take_is_said(tracker: Tracker, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file in its place", "utf-8")
+    said: list[str] = []
+    log_table(TABLE, "table4", tracker=tracker, out=tmp_path / "out", tags=["clean"], say=said.append)
+    (line,) = said
+    assert line.startswith(f"table4: {tracker} did not take the table (")
 
 
 def events(folder: Path) -> list[Event]:
@@ -303,11 +258,11 @@ def test_a_resumed_run_takes_back_tensorboard_points_behind_its_checkpoint(tmp_p
         _, logger = open_loggers(wanted.tracked({}), resumed_at)
         for step in steps:
             logger.log_metrics({"loss": 1.0}, step)
-        logger.finalize("success")
+    fail()
     folder = tmp_path / "tensorboard" / wanted.name
     starts = [event.step for event in events(folder) if event.session_log.status == event.session_log.START]
     assert starts == [41]  # readers drop what an earlier file has from there on
-    open_loggers(wanted.tracked({}))[1].finalize("success")
+    open_loggers(wanted.tracked({}))
     assert not [event for event in events(folder) if event.summary.value]  # a new run takes the old one's away
 
 
@@ -316,18 +271,6 @@ def test_a_missing_tensorboard_is_said_with_the_command(monkeypatch: pytest.Monk
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="-m pip install tensorboardX, or choose --logger wandb or csv"):
         check_tracker("tensorboard")
-
-
-def test_keys_are_found_where_wandb_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not has_wandb_key()
-    (tmp_path / ".netrc").write_text("machine wandb.example.org login user password secret\n")
-    (tmp_path / ".netrc").chmod(0o600)
-    assert not has_wandb_key()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org:8080/")
-    assert has_wandb_key()
-    monkeypatch.delenv("WANDB_BASE_URL")
-    monkeypatch.setenv("WANDB_API_KEY", "secret")
-    assert has_wandb_key()
 
 
 def test_a_mode_that_the_user_set_stays(tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from datamodules.errors import UserError
 from datamodules.files.manifest import MANIFEST, file_sha256
 from datamodules.interactions import load_interactions
 from datamodules.samples_file import prepare_samples
+from datamodules.sources import clicks
 from datamodules.sources.click_file import ClickFile
 from datamodules.sources.clicks import import_clicks, read_clicks
 
@@ -93,6 +94,35 @@ def test_three_passes_and_ties_without_order(path: Path, tmp_path: Path) -> None
     data.setup()
     assert data.steps == 3 * 9  # 36 training users, two samples each
     assert not data.ready.order_within_time
+
+
+def test_a_budget_in_which_nothing_is_learned_is_said(path: Path, tmp_path: Path) -> None:
+    """The number is that of the data module, which counts the batches."""
+    make_log(path, users=100, rows=1500)
+    said: list[str] = []
+    import_clicks(ClickFile(path), "few", tmp_path / "data", report=said.append)
+    data = InteractionsDataModule("few", "aaai-2019", data_dir=str(tmp_path / "data"))
+    data.setup()
+    (line,) = [line for line in said if "steps" in line]
+    assert f"three passes over the training samples, about {data.steps} steps of batch 128" in line
+    assert "--steps 8100" in line
+    said.clear()
+    import_clicks(ClickFile(path), "given", tmp_path / "data", steps=5, report=said.append)
+    assert not [line for line in said if "steps" in line]
+    assert clicks._budget(23_600, None)
+    assert not clicks._budget(23_900, None)  # 1,008 steps
+
+
+def test_categories_of_items_against_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    names = [f"c{n}" for n in rng.permutation(40)]
+    item, category = rng.integers(0, 300, 5_000).astype(np.int32), rng.integers(0, 40, 5_000).astype(np.int32)
+    item[:300] = np.arange(300)
+    found, several = clicks._categories(item, category, names)
+    for number in range(300):
+        counts = Counter(names[code] for code in category[item == number])
+        assert names[found[number]] == min(counts, key=lambda name: (-counts[name], name))
+    assert several == sum(len(set(category[item == number])) > 1 for number in range(300))
 
 
 def test_the_same_log_gives_the_same_table(path: Path, tmp_path: Path) -> None:

@@ -160,8 +160,12 @@ def test_pip_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exc
             raise failure
 
     monkeypatch.setattr(tafeng.subprocess, "run", run)
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://me:secret@proxy:3128")
     with pytest.raises(UserError, match=reason) as caught:
         read_tafeng(tmp_path)
+    assert "(through the proxy http://proxy:3128, from the environment)" in str(caught.value)
     assert str(tmp_path / "raw" / "tafeng" / WHEEL) in str(caught.value)
     assert not list((tmp_path / "raw" / "tafeng").iterdir())
 
