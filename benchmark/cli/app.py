@@ -1,6 +1,7 @@
 """The command line, `dien-bench` or `python -m benchmark`."""
 
 import os
+import signal
 import sys
 
 import typer
@@ -39,6 +40,7 @@ app.add_typer(board.leaderboard, name="leaderboard")
 def main() -> None:
     """Run the command line: exit code 0 done, 1 some run failed, 2 a mistake to mend, 130 interrupted."""
     make_streams_lenient()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers are stopped, temporary files removed
     os.environ.update(own_variables())  # before anything imports Matplotlib or Numba
     try:
         app(standalone_mode=True)

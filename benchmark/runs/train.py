@@ -37,6 +37,7 @@ from datamodules.samples_file import stored_sha256
 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is made in microseconds
 warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # leftovers are removed before
+warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is the same in every process
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch
 
 

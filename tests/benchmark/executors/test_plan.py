@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark.runs.data import data_of
 from typer.testing import CliRunner
 
 from benchmark.cli.app import app
 from benchmark.executors import plan as plans
 from benchmark.executors.plan import budget, describe_plan, plan, step_seconds
 from benchmark.records.record import read_records
-from benchmark.runs.config import RunConfig
+from benchmark.runs.config import RunConfig, data_of
 from benchmark.runs.train import train_run
 from datamodules.datasets import DATASETS
 from datamodules.errors import UserError

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,26 @@ def test_caches_of_a_user_stay_where_they_are(tmp_path: Path, monkeypatch: pytes
     shared.rmdir()
     shared.symlink_to(tmp_path)
     assert Path(own_variables()["MPLCONFIGDIR"]).parent != shared
+
+
+@pytest.mark.timeout(300)
+def test_a_sweep_that_is_terminated_cleans_up_and_says_how_to_continue(tmp_path: Path, data_dir: str) -> None:
+    """As a scheduler does at the end of a job's time."""
+    (tmp_path / "tmp").mkdir()
+    words = ("--datasets", "generated", "--protocol", "clean", "--model", "base-model", "--seeds", "0")
+    rest = ("--steps", "1000000", "--data-dir", data_dir, "--out", f"{tmp_path}/runs", "--no-wandb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmark", "run", *words, *rest, "--checkpoint-seconds", "0"],
+        cwd=ROOT, env=os.environ | {"TMPDIR": f"{tmp_path}/tmp"}, stderr=subprocess.PIPE, encoding="utf-8",
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(tmp_path.rglob("checkpoint.pt")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    assert "interrupted: 0 of 1 runs finished" in process.communicate()[1]
+    assert process.returncode == 130
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 # Memory
