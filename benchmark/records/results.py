@@ -164,28 +164,26 @@ def _rows_of(path: Path, record: Record) -> pa.Table | None:
         return None
     try:
         with pq.ParquetFile(path) as file:
-            about = file.metadata
-            groups = [number for number in range(about.num_row_groups) if _may_hold(about.row_group(number), record)]
-            if (rows := sum(about.row_group(number).num_rows for number in groups)) > MOST_ROWS:
-                raise ValueError(f"it has {rows:,} rows of one run, expected at most {MOST_ROWS:,}")
+            if (rows := file.metadata.num_rows) > MOST_ROWS:
+                raise ValueError(f"it has {rows:,} rows, expected at most {MOST_ROWS:,}")
             if len(set(file.schema_arrow.names)) < len(file.schema_arrow):
                 raise ValueError("it has two columns of one name")
+            wanted = np.flatnonzero(_is_of(file.read(columns=list(RUN)), record))
+            # Not by the statistics of row groups: pyarrow ends the process where those are damaged.
+            ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
+            groups = np.unique(np.searchsorted(ends, wanted, side="right")).tolist()
+            if not groups:
+                return None
             table = file.read_row_groups(groups)
-        table = table.filter((pc.field("variant") == record.variant) & (pc.field("seed") == record.seed))
-        return table.drop_columns(list(RUN)) if len(table) else None
-    except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
+        return table.filter(pa.array(_is_of(table, record))).drop_columns(list(RUN))
+    except (OSError, ValueError, KeyError, IndexError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read: {error}. Restore it, or train its runs again.") from error
 
 
-def _may_hold(group: Any, record: Record) -> bool:
-    """Whether the statistics of a row group allow rows of a run in it."""
-    for number in range(group.num_columns):
-        column = group.column(number)
-        found, value = column.statistics, getattr(record, column.path_in_schema, None)
-        known = column.path_in_schema in RUN and found is not None and found.has_min_max
-        if known and not found.min <= value <= found.max:
-            return False
-    return True
+def _is_of(table: pa.Table, record: Record) -> NDArray[np.bool_]:
+    """Return which rows (R,) of a table are of a run."""
+    of_run = pc.and_(pc.equal(table["variant"], record.variant), pc.equal(table["seed"], record.seed))
+    return of_run.fill_null(False).to_numpy().astype(np.bool_)
 
 
 def _scores(table: pa.Table) -> RunScores:

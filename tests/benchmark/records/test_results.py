@@ -212,7 +212,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, kind: str, monkeypatch: pytest.
     (record,), read = read_board(board), {"curves": curves_of, "predictions": scores_of}[kind]
     read(record)
     monkeypatch.setattr(results, "MOST_ROWS", 30)
-    with pytest.raises(UserError, match=rf"{kind}.dien\.parquet.* rows of one run, expected at most 30"):
+    with pytest.raises(UserError, match=rf"{kind}.dien\.parquet.* rows, expected at most 30"):
         read(record)
     (path,) = board.rglob(f"{kind}/dien.parquet")
     path.write_bytes(b"PAR1 and no more")
