@@ -183,7 +183,8 @@ def _rows_of(path: Path, record: Record) -> pa.Table | None:
 def _is_of(table: pa.Table, record: Record) -> NDArray[np.bool_]:
     """Return which rows (R,) of a table are of a run."""
     of_run = pc.and_(pc.equal(table["variant"], record.variant), pc.equal(table["seed"], record.seed))
-    return of_run.fill_null(False).to_numpy().astype(np.bool_)
+    rows: NDArray[np.bool_] = of_run.fill_null(False).to_numpy().astype(np.bool_)
+    return rows
 
 
 def _scores(table: pa.Table) -> RunScores:
