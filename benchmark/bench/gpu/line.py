@@ -22,5 +22,9 @@ class Line:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error as one line: its type and the first line of its message."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    """Return an error as one line: types and first lines of the messages, the error that it all began with first."""
+    first = error
+    while first.__context__ is not None:  # ending a failed capture is an error of its own
+        first = first.__context__
+    errors = [first] if first is error else [first, error]
+    return ", then ".join(f"{type(each).__name__}: {(str(each).strip().splitlines() or [''])[0]}" for each in errors)
