@@ -224,11 +224,11 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         self.flatten_mapping(node)
-        return {**_once(self.construct_pairs(node, deep=True))}
+        return _once(self.construct_pairs(node, deep=True))
 
 
-def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
     for name, value in pairs:
         if not isinstance(name, str):
             raise ValueError(f"the key {name!r} is no name")
