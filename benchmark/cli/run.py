@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from benchmark.cli.config_file import Config, PrintConfig, as_yaml
 from benchmark.cli.options import (
     DataDir,
     Datasets,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     datasets: Datasets = "electronics books",
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
@@ -44,6 +46,9 @@ def run(
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = BATCH_SIZE,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of Adam at the start; 0.001, as in the released code, if not given.")
+    ] = None,
     workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
@@ -74,6 +79,8 @@ def run(
     as_json: Json = False,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
+    config_file: Config = None,
+    print_config: PrintConfig = False,
 ) -> None:
     """Train rows for every seed; what has a record is not trained again, what was interrupted is continued.
 
@@ -81,12 +88,16 @@ def run(
 
     Example: dien-bench run --datasets tafeng --models "din dien" --seeds "0 1"
     """
+    if print_config:
+        print(as_yaml(context), end="")
+        return
     if number is not None and number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
     tracker = "csv" if logger == "wandb" and not wandb else logger
     output = Output(as_json=as_json, quiet=quiet)
     output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
     names, rows = datasets.split(), rows_of(models, number, model)
+    from baselines.spec import LEARNING_RATE
     from benchmark.executors import ray_executor
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds, short_budgets
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
@@ -110,6 +121,7 @@ def run(
             seed=seed,
             steps=steps,
             batch_size=batch_size,
+            learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
             data_dir=str(data_dir),
             out=str(out),
             logger=tracker,
