@@ -66,6 +66,9 @@ def run(
     ] = "wandb",
     wandb: Annotated[bool, typer.Option(help="--no-wandb: --logger csv.")] = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what has failed.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Remove these runs where they are there, and train them from the beginning.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be run, and how long it would take.")
     ] = False,
@@ -96,6 +99,7 @@ def run(
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
+    from benchmark.runs.fresh import check_rest_of_rows, forget_runs
     from benchmark.tracking.tables import how_to_look, log_table
     from benchmark.tracking.wandb_login import settle_wandb_mode
     from datamodules.datasets import prepare_interactions
@@ -135,13 +139,17 @@ def run(
     count = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
     if workers == "auto" and not gpus:
         count = max(1, count // devices)
+    if fresh:
+        check_rest_of_rows(configs)
     if dry_run:
-        output.result(show_plan(configs, count, retry_failed, output))
+        output.result(show_plan(configs, count, output, retry_failed=retry_failed, fresh=fresh))
         return
     check_writable(out)
     for name in dict.fromkeys(names):
         prepare_interactions(name, data_dir, report=output.say)
         store_probes(name, prepare_samples(name, protocol, data_dir), out)
+    if fresh:
+        forget_runs(configs, output.say)
     for config in configs if retry_failed else []:
         forget_failure(config)
     if tracker == "wandb":
@@ -206,11 +214,13 @@ def check_writable(out: Path) -> None:
         ) from error
 
 
-def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool, output: Output) -> list[dict[str, Any]]:
+def show_plan(
+    configs: "Sequence[RunConfig]", workers: int, output: Output, *, retry_failed: bool = False, fresh: bool = False
+) -> list[dict[str, Any]]:
     """Print what a sweep would do, and return it for --json."""
     from benchmark.executors.plan import describe_plan, needs_data, plan, short_budgets
 
-    planned = plan(configs, retry_failed=retry_failed)
+    planned = plan(configs, retry_failed=retry_failed, fresh=fresh)
     table, summary = describe_plan(planned, workers)
     output.show(table)
     for name in needs_data(configs):
