@@ -29,6 +29,7 @@ for command in (
     models.new_model,
     models.check_model,
     run.run,
+    run.quickstart,
     results.table,
     figures.figure,
     results.probe,

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import DataDir, Datasets, Out, ProtocolName, VariantName, check_names, completes, model_names
+from benchmark.cli.options import (
+    DataDir,
+    Datasets,
+    Json,
+    Out,
+    ProtocolName,
+    VariantName,
+    check_names,
+    completes,
+    model_names,
+)
 from benchmark.cli.output import Output
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
@@ -45,6 +55,7 @@ def figure(
     ] = None,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
+    as_json: Json = False,
 ) -> None:
     """Draw a figure from the runs in OUT, as PNG and SVG; figure 3 from the weights of one run.
 
@@ -60,7 +71,9 @@ def figure(
         drawn = _figure3(run, user, history, targets, out, data_dir)
     else:
         drawn = _learning_curves(number, datasets.split(), protocol, variant, model, out, data_dir)
-    Output().written(drawn)
+    output = Output(as_json=as_json)
+    output.written(drawn)
+    output.result({"files": drawn})
 
 
 def _learning_curves(

