@@ -44,7 +44,8 @@ help:  ## this list
 	@echo '  DRY_RUN=$(DRY_RUN) RETRY_FAILED=$(RETRY_FAILED) AMAZON_MIRROR=$(AMAZON_MIRROR)'
 
 quickstart: setup  ## under five minutes: real data, three models, two orders of behaviours side by side
-	$(BENCH) quickstart --out "$(OUT)/quickstart"
+	$(BENCH) quickstart --out "$(OUT)/quickstart" $(if $(filter command,$(origin SEEDS)),--seeds "$(SEEDS)") \
+		$(if $(STEPS),--steps $(STEPS)) $(if $(WORKERS),--workers $(WORKERS))
 
 setup: $(VENV)/ready  ## the environment in .venv, pinned, about a minute
 
