@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from baselines.spec import TRAINING
 from benchmark.records import paper
 from datamodules.datasets import DATASETS, get_dataset, own_datasets
 from datamodules.files.manifest import MANIFEST, load_manifest
@@ -36,7 +37,7 @@ METRICS: tuple[Line, ...] = (
 
 def models() -> list[Line]:
     """Return the models by name: label and tables of the paper, and options with their defaults."""
-    from baselines import MODELS, TRAINING, installed, load  # here: torch takes seconds to import
+    from baselines import MODELS, installed, load  # here: torch takes seconds to import
 
     own = [name for name in installed() if name not in MODELS]
     lines = []
