@@ -93,6 +93,7 @@ def run(
     output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
     names, rows = datasets.split(), rows_of(models, number, model)
     from benchmark.executors import ray_executor
+    from benchmark.executors.fresh import check_rest_of_rows, forget_runs
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds, short_budgets
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
     from benchmark.executors.sweep import check_distinct, sweep
@@ -101,7 +102,6 @@ def run(
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
-    from benchmark.runs.fresh import check_rest_of_rows, forget_runs
     from benchmark.tracking.tables import how_to_look, log_table
     from benchmark.tracking.wandb_login import settle_wandb_mode
     from datamodules.datasets import prepare_interactions
@@ -202,6 +202,7 @@ def quickstart(
     output = Output(as_json=as_json, quiet=quiet)
     output.say("Ta Feng (grocery purchases, 15 MB from the Python package index), BaseModel, DIN and DIEN, two orders")
     output.say("loading PyTorch", style="dim")
+    from benchmark.executors.fresh import forget_runs
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
     from benchmark.executors.sweep import sweep
@@ -209,7 +210,6 @@ def quickstart(
     from benchmark.report.probe_tables import store_probes
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
-    from benchmark.runs.fresh import forget_runs
     from datamodules.datasets import prepare_interactions
     from datamodules.samples_file import prepare_samples
 

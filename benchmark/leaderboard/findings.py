@@ -65,8 +65,10 @@ def _orders(dataset: str, probes: Measured, find: Find) -> Orders | None:
     catalogue, by_time, clean = (find(dataset, protocol, VARIANT, "dien") for protocol in (CATALOGUE, BY_TIME, CLEAN))
     rule, clean_rule = (rule_auc(probes, dataset, protocol) for protocol in (CATALOGUE, CLEAN))
     dien, clean_dien = catalogue.mean(), clean.mean()
+    if rule is None or clean_rule is None or dien is None or clean_dien is None:
+        return None
     gain, _, test = gain_of((catalogue, by_time))
-    if rule is None or clean_rule is None or dien is None or clean_dien is None or gain is None:
+    if gain is None:
         return None
     return Orders(dataset, rule, dien, clean_rule, clean_dien, gain, 1.0 if test is None else test.p)
 

@@ -109,7 +109,7 @@ def _section(dataset: str, protocols: Sequence[str], by_place: Mapping[Place, Ma
     rules = [
         next((line["probe_auc"] for line in columns[one].values() if line.get("probe_auc")), "") for one in protocols
     ]
-    rows.append(("rule, 0 parameters", *(f"{float(auc):.4f}" if auc else "" for auc in rules)))
+    rows.append(("best rule, 0 parameters", *(f"{float(auc):.4f}" if auc else "" for auc in rules)))
     said = [text for protocol in protocols if (text := _dien_against_din(columns[protocol], protocol))]
     return Section(dataset, ("model", *protocols), tuple(rows), note="; ".join(said))
 

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from baselines.spec import TRAINING
 from benchmark.records import paper
 from datamodules.datasets import DATASETS, get_dataset, own_datasets
 from datamodules.files.manifest import MANIFEST, load_manifest
@@ -38,6 +37,7 @@ METRICS: tuple[Line, ...] = (
 def models() -> list[Line]:
     """Return the models by name: label and tables of the paper, and options with their defaults."""
     from baselines import MODELS, installed, load  # here: torch takes seconds to import
+    from baselines.spec import TRAINING
 
     own = [name for name in installed() if name not in MODELS]
     lines = []

@@ -72,27 +72,27 @@ def shown(**tests: Difference | None) -> list[Shown]:
         Result(dataset, "clean", [], {} if test is None else {("dien", "din"): test}, None, [])
         for dataset, test in tests.items()
     ]
-    other = [Result("sports", "arxiv-v1", [], {("dien", "din"): tested(0.9, 0.0)}, None, [])]
+    other = [Result("sports", "arxiv-v1", [], {("dien", "din"): difference_of(0.9, 0.0)}, None, [])]
     return [Shown("2", "arxiv-v1", "official", other, []), Shown("2", "clean", "official", results, [])]
 
 
-def tested(gain: float, p: float) -> Difference:
+def difference_of(gain: float, p: float) -> Difference:
     return Difference(Comparison(gain, 0.01, 100.0, p), p)
 
 
 def test_the_lead_over_din_can_be_none() -> None:
-    assert lead_over_din(shown(sports=tested(0.0047, 0.92), beauty=tested(0.0224, 0.0004))) == (
+    assert lead_over_din(shown(sports=difference_of(0.0047, 0.92), beauty=difference_of(0.0224, 0.0004))) == (
         "**In honest order**, DIEN's AUC is significantly higher than DIN's on Beauty (+0.022, p < 0.001) and "
         "not significantly different from DIN's on Sports (+0.005, p = 0.92)."
     )
-    said = lead_over_din(shown(sports=tested(-0.02, 0.01), beauty=None))
+    said = lead_over_din(shown(sports=difference_of(-0.02, 0.01), beauty=None))
     assert "not tested against DIN's on Beauty" in said
     assert "significantly lower than DIN's on Sports (-0.020, p = 0.01)" in said
     assert lead_over_din([]) == ""
 
 
 def test_data_of_the_paper_that_were_not_run_are_named() -> None:
-    lead = shown(sports=tested(0.0047, 0.92))
+    lead = shown(sports=difference_of(0.0047, 0.92))
     assert "; Electronics and Books, its own, have not been run here." in findings(lead, {}, find_of({}))
     assert "; Books, its own, have" in findings(lead, {}, find_of({("electronics", "arxiv-v1"): 0.9}))
     everything = find_of({("electronics", "arxiv-v1"): 0.9, ("books", "aaai-2019"): 0.8})

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.cli.app import app
+from benchmark.executors.fresh import forget_runs
 from benchmark.runs import train
 from benchmark.runs.config import RunConfig, lock_of
-from benchmark.runs.fresh import forget_runs
 from datamodules.errors import UserError
 from datamodules.files.lock import take
 
