@@ -53,14 +53,16 @@ def test_data_sets_before_and_after_they_are_prepared(tmp_path: Path) -> None:
     assert (before["generated"]["interactions"], before["generated"]["prepared"]) == (None, False)
     invoke("prepare", "generated", "--data-dir", tmp_path)
     clicks = tmp_path / "clicks.csv"
-    clicks.write_text("user,item,category,time\n" + "".join(f"u,i{n},c,{n}\n" for n in range(4)), "utf-8")
+    clicks.write_text(
+        "user,item,category,time\n" + "".join(f"u{n // 2},i{n},c,{1511544070 + n}\n" for n in range(24)), "utf-8"
+    )
     invoke("import", clicks, "--name", "my-clicks", "--data-dir", tmp_path)
     after = listed()
     manifest = json.loads((tmp_path / "generated" / "manifest.json").read_text("utf-8"))
     assert after["generated"]["interactions"] == manifest["counts"]["interactions"]
     assert after["generated"]["prepared"]
     mine = after["my-clicks"]
-    assert (mine["interactions"], mine["download_bytes"]) == (4, clicks.stat().st_size)
+    assert (mine["interactions"], mine["download_bytes"]) == (24, clicks.stat().st_size)
     shown = invoke("list", "datasets", "--data-dir", tmp_path).stdout
     assert re.search(r"tafeng +625,021 +19,080 +15,483 +1,683 +3 passes +15 MB", shown)
     assert "licence of tafeng" in shown

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from benchmark.analysis.comparison import Comparison, compare, holm
-from benchmark.analysis.probes import Probe, Probes
+from benchmark.analysis.probes import FITTED, Probe, Probes
 from benchmark.analysis.summary import Difference
 from benchmark.cli.app import app
 from benchmark.records.predictions import pair_scores
@@ -20,7 +20,7 @@ from benchmark.report import quickstart
 from benchmark.report.probe_tables import write_probes
 from benchmark.report.quickstart import quickstart_table, sentence
 
-USERS = 500
+USERS, SEEDS = 500, (0, 1, 2)
 LEVELS = {  # how far positives stand above negatives
     ("arxiv-v1", "base-model"): 1.0, ("arxiv-v1", "din"): 1.5, ("arxiv-v1", "dien"): 1.52,
     ("clean", "base-model"): 0.99, ("clean", "din"): 0.5, ("clean", "dien"): 0.5,
@@ -54,15 +54,15 @@ def add(out: Path, protocol: str, model: str, seed: int) -> float:
 @pytest.fixture
 def aucs(tmp_path: Path) -> dict[tuple[str, str], list[float]]:
     for protocol, auc in (("arxiv-v1", 0.8), ("clean", 0.51)):
-        rule = Probe("catalogue-order", "just behind", 0, auc, auc, auc)
-        write_probes(Probes("tafeng", protocol, "ab", "ab" * 32, USERS, (rule,)), tmp_path)
-    return {place: [add(tmp_path, *place, seed) for seed in (0, 1)] for place in LEVELS}
+        rules = Probe("catalogue-order", "just behind", 0, auc, auc, auc), Probe(FITTED, "all", 8, 0.9, 0.9, 0.9)
+        write_probes(Probes("tafeng", protocol, "ab", "ab" * 32, USERS, rules), tmp_path)
+    return {place: [add(tmp_path, *place, seed) for seed in SEEDS] for place in LEVELS}
 
 
 def test_the_table_is_of_the_last_step_and_says_what_order_adds(
     aucs: dict[tuple[str, str], list[float]], tmp_path: Path
 ) -> None:
-    made, said = quickstart_table(tmp_path, [0, 1])
+    made, said = quickstart_table(tmp_path, SEEDS)
     rows = {row[0]: row for row in made.sections[0].rows}
     assert list(rows) == ["DIEN", "DIN", "rule, 0 parameters", "BaseModel"]  # by AUC in catalogue order
     means = {place: np.mean(values) for place, values in aucs.items()}
@@ -75,7 +75,7 @@ def test_the_table_is_of_the_last_step_and_says_what_order_adds(
     tests = []
     for model in quickstart.MODELS:
         by_time, catalogue = (
-            [pair_scores(label, scores_of(protocol, model, seed)) for seed in (0, 1)]
+            [pair_scores(label, scores_of(protocol, model, seed)) for seed in SEEDS]
             for protocol in ("clean", "arxiv-v1")
         )
         tests.append(compare(by_time, catalogue))
