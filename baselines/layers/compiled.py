@@ -23,7 +23,18 @@ Floats = NDArray[np.float32]
 Result = TypeVar("Result")
 BLOCK = 32  # rows of one matrix product: at the sizes here few enough for OpenBLAS to stay on the thread that calls it
 SMALLEST_CHUNK = 32  # rows or histories below which handing work to another thread costs more than it saves
-SETTINGS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
+
+
+def _has_cache() -> bool:
+    """Whether numba finds a folder for compiled code; a container may have neither a home nor code to write beside."""
+    try:
+        njit(cache=True)(_has_cache)  # looks for the folder, and compiles nothing yet
+    except RuntimeError:
+        return False
+    return True
+
+
+SETTINGS: dict[str, Any] = {"cache": _has_cache(), "error_model": "numpy", "nogil": True}
 # "contract" allows fused multiply-add; anything looser would let the compiler undo the rounding trick in `sigmoid`.
 # No sum may have two products: which of them is fused can differ between code just compiled and code from the cache.
 jit = njit(fastmath={"contract"}, **SETTINGS)

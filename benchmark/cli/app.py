@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from benchmark.cli import table as results
 from benchmark.cli import wandb_workspace as tracking
 from benchmark.records.commit import commit
 from benchmark.runs.process import make_streams_lenient, own_variables
-from datamodules.errors import UserError, blocks_writing, printable
+from datamodules.errors import UserError, blocks_writing, cannot_write, printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,23 +67,19 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UserError as error:
-        Console(stderr=True).print(
-            f"error: {printable(str(error))}", style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(2)
+        _end_with(error)
     except OSError as error:
         if not blocks_writing(error):
             raise
-        where = f" {error.filename}" if error.filename else ""
-        text = (
-            f"error: cannot write{where}: {error.strerror}. Make room or see to the rights, and run the command again"
-        )
-        Console(stderr=True).print(
-            printable(text), style="red", markup=False, emoji=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(2)
+        _end_with(cannot_write(error.filename or "a file", error, "run the command again"))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _end_with(error: UserError) -> NoReturn:
+    text = printable(f"error: {error}")
+    Console(stderr=True).print(text, style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

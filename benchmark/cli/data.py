@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from benchmark.cli.options import DataDir, Json, Quiet, completes, dataset_names, protocol_names
+from benchmark.cli.options import DataDir, Json, Quiet, command, completes, dataset_names, protocol_names
 from benchmark.cli.output import Output
 
 Quotes = Literal["line", "none", "multiline"]  # of datamodules.sources.click_file, which takes half a second to import
@@ -55,9 +55,8 @@ def prepare(
                 f"{splits['test']:,} test samples"
             )
         output.say(f"{name}: ready in {folder}")
-    output.advise(
-        f'dien-bench run --datasets "{" ".join(datasets)}"{f" --protocol {protocol}" if protocol else ""} --table 4'
-    )
+    chosen = ("--protocol", protocol) if protocol else ()
+    output.advise(command("dien-bench", "run", "--datasets", " ".join(datasets), *chosen, "--table", "4"))
     output.result(prepared)
 
 

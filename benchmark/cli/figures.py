@@ -7,13 +7,14 @@ import typer
 
 from benchmark.cli.options import (
     DataDir,
-    Datasets,
     Json,
     Out,
     ProtocolName,
     VariantName,
     check_names,
     completes,
+    completes_last,
+    dataset_names,
     model_names,
 )
 from benchmark.cli.output import Output
@@ -31,7 +32,13 @@ def figure(
             autocompletion=completes(lambda: NUMBERS),
         ),
     ],
-    datasets: Datasets = "electronics books",
+    datasets: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of data sets, separated by spaces; none: all that OUT has under the protocol and variant.",
+            autocompletion=completes_last(dataset_names),
+        ),
+    ] = None,
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
     model: Annotated[
@@ -70,14 +77,16 @@ def figure(
             raise UserError("figure 3 shows one trained model: name its folder, --run runs/.../dien-official/seed-0")
         drawn = _figure3(run, user, history, targets, out, data_dir)
     else:
-        drawn = _learning_curves(number, datasets.split(), protocol, variant, model, out, data_dir)
+        drawn = _learning_curves(
+            number, datasets.split() if datasets else None, protocol, variant, model, out, data_dir
+        )
     output = Output(as_json=as_json)
     output.written(drawn)
     output.result({"files": drawn})
 
 
 def _learning_curves(
-    number: str, names: list[str], protocol: str, variant: str, model: str, out: Path, data_dir: Path
+    number: str, names: list[str] | None, protocol: str, variant: str, model: str, out: Path, data_dir: Path
 ) -> list[Path]:
     """Figure 2, or the AUC of every row."""
     from baselines import model_label
@@ -85,8 +94,11 @@ def _learning_curves(
     from benchmark.report.learning_curves import figure2, figure_auc
     from benchmark.runs.identity import check_files
 
-    check_names(names, protocol, data_dir)
+    check_names(names or [], protocol, data_dir)
     found = read_records(out, protocol=protocol, variant=variant)
+    names = names or sorted({record.dataset for record in found})
+    if not names:
+        raise UserError(f"{out} has no run under {protocol}, {variant}: train one, or name another protocol or variant")
     check_files(found, [model])
     curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
     for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli.options import Json, Quiet, Variant, completes, protocol_names
+from benchmark.cli.options import Json, Quiet, Variant, command, completes, protocol_names
 from benchmark.cli.output import Output
 
 leaderboard = typer.Typer()
@@ -69,7 +69,7 @@ def add(
     output = Output(as_json=as_json, quiet=quiet)
     added, kept = add_runs(runs, board)
     output.say(f"{added} runs added, {kept} were there already")
-    output.advise(f"dien-bench leaderboard build --board {board}")
+    output.advise(command("dien-bench", "leaderboard", "build", "--board", board))
     output.result({"added": added, "kept": kept})
 
 
@@ -107,5 +107,5 @@ def build(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Js
     output.written(written)
     for path in gone:
         output.say(f"{path}: removed, its rows are gone")
-    output.advise(f"open {board / 'site' / 'index.html'}")
+    output.advise(command("open", board / "site" / "index.html"))
     output.result({"files": written, "removed": gone})

@@ -28,7 +28,7 @@ from benchmark.cli.options import (
 from benchmark.cli.output import Output
 from benchmark.cli.table import show_tables
 from benchmark.records import paper
-from datamodules.errors import UserError, unknown_name
+from datamodules.errors import UserError, cannot_write, unknown_name
 from datamodules.protocol import BATCH_SIZE
 
 if TYPE_CHECKING:
@@ -288,10 +288,8 @@ def check_writable(out: Path) -> None:
             file.write(b"x" * 4096)
             file.flush()
     except OSError as error:
-        raise UserError(
-            f"cannot write to {out}: {error.strerror or error}. Make room or see to the rights, or choose another "
-            "folder (OUT=..., --out ...); finished runs are kept"
-        ) from error
+        otherwise = "choose another folder (OUT=..., --out ...); finished runs are kept"
+        raise cannot_write(f"to {out}", error, otherwise) from error
 
 
 def show_plan(

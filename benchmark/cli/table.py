@@ -19,6 +19,7 @@ from benchmark.cli.options import (
     Quiet,
     Variant,
     check_names,
+    command,
     completes,
     completes_last,
     dataset_names,
@@ -28,6 +29,8 @@ from benchmark.cli.options import (
 from benchmark.cli.output import Output
 from benchmark.records import paper
 from datamodules.errors import unknown_name
+
+PAPER_PROTOCOL = "arxiv-v1"  # whose samples Table 1 counts
 
 if TYPE_CHECKING:
     from benchmark.report.render import Table
@@ -92,9 +95,9 @@ def table(
     tables = [table_of_runs(number, place, found, rows, out, output.say) for place, found in places.items()]
     shown = show_tables(number, tables, out, output)
     for place, found in places.items():
+        options = {"datasets": " ".join(found), "protocol": place.protocol, "variant": place.variant, "out": out}
         output.advise(
-            f'dien-bench figure auc --datasets "{" ".join(found)}" --protocol {place.protocol} '
-            f"--variant {place.variant} --out {out}"
+            command("dien-bench", "figure", "auc", *(w for name, v in options.items() for w in (f"--{name}", v)))
         )
     output.result(shown)
 
@@ -140,7 +143,8 @@ def probe(
         output.written(written)
         results.append(asdict(measured) | {"files": written})
     output.advise(
-        f'dien-bench run --datasets "{datasets}" --protocol {protocol} --table 4: its tables show these rules'
+        command("dien-bench", "run", "--datasets", datasets, "--protocol", protocol, "--table", "4")
+        + "  # its tables show these rules"
     )
     output.result(results)
 
@@ -157,17 +161,23 @@ def show_tables(number: str, tables: Sequence[RunTable], out: Path, output: Outp
 
 
 def _show_table1(datasets: list[str], data_dir: Path, out: Path, output: Output) -> dict[str, Any]:
-    """Print and write the counts of data sets, and return what --json shows."""
+    """Print and write the counts of data sets, and return what --json shows.
+
+    The paper counts a user's positive and negative as one sample.
+    """
     from benchmark.records.paper import Statistics
     from benchmark.report.render import write_table
     from benchmark.report.tables import table1
     from datamodules.datasets import prepare_interactions
     from datamodules.interactions import load_interactions
+    from datamodules.samples_file import prepare_samples
 
     measured = {}
     for name in datasets:
         data = load_interactions(prepare_interactions(name, data_dir, report=output.say))
-        measured[name] = Statistics(data.users, data.items, data.categories, data.users)
+        samples = prepare_samples(name, PAPER_PROTOCOL, data_dir)
+        pairs = sum(len(split) for split in (samples.train, samples.validation, samples.test)) // 2
+        measured[name] = Statistics(data.users, data.items, data.categories, pairs)
     made = table1(measured)
     output.show(made)
     files = write_table(made, out, "table1")

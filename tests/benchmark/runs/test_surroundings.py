@@ -101,12 +101,17 @@ AS_NOBODY = (
 )  # fmt: skip
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("home", [None, "/"])
-def test_a_user_without_name_and_home_can_run_every_command(tmp_path: Path, home: str | None) -> None:
+def need_nobody() -> None:
+    """Skip a test where this process cannot become another user that reads the code and writes nothing."""
     probe = [*AS_NOBODY, sys.executable, "-c", "import os; assert not os.access('.', os.W_OK)"]
     if os.geteuid() or not shutil.which("setpriv") or subprocess.run(probe, cwd=ROOT, capture_output=True).returncode:
         pytest.skip("becoming another user needs root and setpriv")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("home", [None, "/"])
+def test_a_user_without_name_and_home_can_run_every_command(tmp_path: Path, home: str | None) -> None:
+    need_nobody()
     place = Path("/tmp" if os.access("/tmp", os.W_OK) else tmp_path) / f"dien-bench-test-{os.getpid()}"
     place.mkdir()
     try:
@@ -124,6 +129,15 @@ def test_a_user_without_name_and_home_can_run_every_command(tmp_path: Path, home
             assert list(place.rglob("offline-run-*"))
     finally:
         shutil.rmtree(place)
+
+
+def test_a_program_of_ones_own_imports_the_models_where_nothing_can_be_cached() -> None:
+    need_nobody()
+    program = "from baselines.layers import compiled; import baselines.dien; assert not compiled.SETTINGS['cache']"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MPLCONFIGDIR": "/nowhere"}
+    command = [*AS_NOBODY, sys.executable, "-c", program]
+    done = subprocess.run(command, cwd="/", env=environment, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
 
 
 def test_caches_of_a_user_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
