@@ -34,6 +34,7 @@ def test_only_the_runs_that_are_asked_for_are_emptied_and_each_is_named_before(t
 
     def say(text: str) -> None:
         assert (folders[len(said)] / "metrics.csv").exists()
+        assert all(lock_of(run).exists() for run in runs[:2])  # both are held until all is done
         said.append(text)
 
     forget_runs([runs[0], runs[1], runs[3]], say)
