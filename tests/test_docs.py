@@ -156,8 +156,8 @@ def test_make_knows_the_targets_of_a_page(page: Path) -> None:
 
 
 def test_variables_of_make_are_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that the README names, with the values that it gives them."""
-    (text,) = [block.text for block in blocks_of(ROOT / "README.md") if "RETRY_FAILED=1" in block.text]
+    """Those that the page on running names, with the values that it gives them."""
+    (text,) = [block.text for block in blocks_of(ROOT / "docs/running.md") if "RETRY_FAILED=1" in block.text]
     named = dict(re.findall(r'\b([A-Z_]+)=("[^"]*"|\S+)', text))
     assert len(named) > 10
     of_the_environment = {"AMAZON_MIRROR"}
@@ -201,6 +201,15 @@ def test_the_page_on_the_command_line_is_what_the_program_says(tmp_path: Path) -
     ]
     subprocess.run([sys.executable, "-m", "typer", *words], cwd=ROOT, check=True, capture_output=True)
     assert made.read_text() == MADE.read_text(), "run: make docs/command-line.md"
+
+
+def test_the_readme_is_one_page_whose_results_are_computed() -> None:
+    """It is short, and no AUC stands in it but between marks that the build fills."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 120
+    by_hand = re.sub(r"^<!-- (.*?) -->\n.*?^<!-- /\1 -->$", "", text, flags=re.M | re.S)
+    assert by_hand != text
+    assert re.findall(r"0\.\d{2,}", by_hand) == []
 
 
 def test_pages_name_all_that_there_is() -> None:

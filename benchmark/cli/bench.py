@@ -1,11 +1,12 @@
 """`dien-bench bench` and `dien-bench gpu-check`: how fast it is, and whether a GPU computes what it should."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli.options import DataDir, Models, Out, ProtocolName, VariantName, completes, dataset_names
+from benchmark.cli.options import DataDir, Json, Models, Out, ProtocolName, VariantName, completes, dataset_names
 from benchmark.cli.output import Output
 
 
@@ -31,6 +32,7 @@ def bench(
     ] = Path(".venv-peers/bin/python"),
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
+    as_json: Json = False,
 ) -> None:
     """Measure speed, and write OUT/bench.json and OUT/bench.md.
 
@@ -61,9 +63,10 @@ def bench(
         peers_python=str(peers_python),
         out=str(out),
     )
-    output = Output()
+    output = Output(as_json=as_json)
     output.show(measure(config, report=output.say))
     output.written(out / name for name in ("bench.json", "bench.md"))
+    output.result(json.loads((out / "bench.json").read_text("utf-8")))
 
 
 def gpu_check(

@@ -85,7 +85,7 @@ def check_identity(
             f"{found.path.parent} holds a run of other {OTHER[name]} ({name} {there[:8]}, now {wanted[:8]}; commit of "
             f"that run: {found.commit or 'not known'}{packages}), and seeds of both would become one row. Choose "
             f"another output folder (OUT=..., --out ...), move {found.path.parent.parent} away to train the row again, "
-            f"or restore the {OTHER[name]}"
+            f"remove all its seeds and train them again with --fresh, or restore the {OTHER[name]}"
         )
 
 

@@ -16,9 +16,9 @@ import torch
 
 from benchmark.bench.gpu.line import Line, Status
 from benchmark.bench.timing import machine
+from benchmark.records.commit import commit
 from benchmark.report.render import Section, Table
 from benchmark.runs.device import why_no_gpu
-from benchmark.runs.result import commit
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 
