@@ -13,6 +13,8 @@ from benchmark.cli.options import DataDir, Json
 from benchmark.cli.output import Output
 from datamodules.errors import printable
 
+MANY = 5  # names in a line
+
 listing = typer.Typer(no_args_is_help=True)
 
 
@@ -56,23 +58,25 @@ def datasets(data_dir: DataDir = Path("data"), as_json: Json = False) -> None:
 
     Example: dien-bench list datasets
     """
-    from benchmark.report import catalogue
+    from benchmark.report import catalogue, render
 
     output, found = Output(as_json=as_json), catalogue.datasets(data_dir)
-    shown = [
-        {
-            "name": line["name"],
-            **{name: _shown(line[name]) for name in ("interactions", "users", "items", "categories", "steps")},
-            "download": _megabytes(line["download_bytes"]),
-            "from": line["source"],
-            "prepared": _shown(line["prepared"]),
-        }
+    header = ("name", "prepared", "download", "steps", "interactions", "users", "items", "categories")
+    rows = tuple(
+        (
+            str(line["name"]),
+            _shown(line["prepared"]),
+            _megabytes(line["download_bytes"]),
+            *(_shown(line[name]) for name in header[3:]),
+        )
         for line in found
-    ]
-    output.show(_table("data sets; an empty cell: not known before the download", shown))
-    for licence in dict.fromkeys(line["licence"] for line in found):
-        names = [line["name"] for line in found if line["licence"] == licence]
-        output.say(f"licence of {', '.join(names)}: {licence}")
+    )
+    output.show(render.Table("data sets", (render.Section("", header, rows),), (catalogue.NOTE_EMPTY,), ()))
+    for what in ("source", "licence"):
+        for value in dict.fromkeys(line[what] for line in found):
+            names = [line["name"] for line in found if line[what] == value]
+            shown = ", ".join(names) if len(names) < MANY else f"{', '.join(names[:2])} and {len(names) - 2} more"
+            output.say(f"{what} of {shown}: {value}")
     output.advise("dien-bench prepare tafeng", "dien-bench import clicks.csv --name my-clicks")
     output.result(found)
 
@@ -86,10 +90,12 @@ def protocols(as_json: Json = False) -> None:
     from benchmark.report import catalogue
 
     output, found = Output(as_json=as_json), catalogue.protocols()
-    fields = [name for name in found[0] if name != "name"]
     shown = [
-        {"field": name.replace("_", " "), **{str(line["name"]): _shown(line[name]) for line in found}}
-        for name in fields
+        {
+            "name": line["name"],
+            "fields": "; ".join(f"{name.replace('_', ' ')}: {_shown(line[name])}" for name in line if name != "name"),
+        }
+        for line in found
     ]
     output.show(_table("protocols", shown))
     output.advise("dien-bench probe --dataset tafeng --protocol clean")
