@@ -33,7 +33,7 @@ SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant
 	$(if $(RETRY_FAILED),--retry-failed) $(if $(DRY_RUN),--dry-run) $(if $(filter off,$(WANDB)),--no-wandb)
 
 .PHONY: help quickstart setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard \
-	bench bench-peers docs/command-line.md
+	bench bench-peers gpu-check docs/command-line.md
 
 help:  ## this list
 	@sed -nE 's/^([a-z][^:]*):[^#]*## (.*)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-22s %s\n", $$1, $$2 }'
@@ -87,6 +87,10 @@ bench: setup  ## speed: kernels, steps, batches, preparation
 
 bench-peers: setup $(PEERS)/ready  ## the same step in two other libraries
 	$(BENCH) bench peers --peers-python $(PEERS)/bin/python --out "$(OUT)/peers"
+
+# On a machine with an NVIDIA GPU and torch built for CUDA (docs/speed.md); eight minutes at most.
+gpu-check: setup  ## everything that wants a GPU, in eight minutes at most
+	$(BENCH) gpu-check --out "$(OUT)"
 
 $(PEERS)/ready: benchmark/bench/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)

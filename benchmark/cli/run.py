@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.text import Text
 
+from benchmark.cli.config_file import Config, PrintConfig, as_yaml
 from benchmark.cli.options import (
     DataDir,
     Datasets,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     datasets: Datasets = "electronics books",
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
@@ -46,6 +48,9 @@ def run(
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = BATCH_SIZE,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of Adam at the start; 0.001, as in the released code, if not given.")
+    ] = None,
     workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
@@ -79,6 +84,8 @@ def run(
     as_json: Json = False,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
+    config_file: Config = None,
+    print_config: PrintConfig = False,
 ) -> None:
     """Train rows for every seed; what has a record is not trained again, what was interrupted is continued.
 
@@ -86,12 +93,16 @@ def run(
 
     Example: dien-bench run --datasets tafeng --models "din dien" --seeds "0 1"
     """
+    if print_config:
+        print(as_yaml(context), end="")
+        return
     if number is not None and number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
     tracker = "csv" if logger == "wandb" and not wandb else logger
     output = Output(as_json=as_json, quiet=quiet)
     output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
     names, rows = datasets.split(), rows_of(models, number, model)
+    from baselines.spec import LEARNING_RATE
     from benchmark.executors import ray_executor
     from benchmark.executors.fresh import check_rest_of_rows, forget_runs
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds, short_budgets
@@ -100,7 +111,7 @@ def run(
     from benchmark.report.probe_tables import store_probes
     from benchmark.report.run_tables import Place, table_of_runs
     from benchmark.runs.config import RunConfig
-    from benchmark.runs.device import visible_gpus
+    from benchmark.runs.device import new_on_gpus, visible_gpus
     from benchmark.runs.failure import forget_failure
     from benchmark.tracking.tables import how_to_look, log_table
     from benchmark.tracking.wandb_login import settle_wandb_mode
@@ -116,6 +127,7 @@ def run(
             seed=seed,
             steps=steps,
             batch_size=batch_size,
+            learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
             data_dir=str(data_dir),
             out=str(out),
             logger=tracker,
@@ -141,6 +153,8 @@ def run(
     count = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
     if workers == "auto" and not gpus:
         count = max(1, count // devices)
+    if executor == "local" and (line := new_on_gpus(device)):
+        output.say(line, style="yellow")
     if fresh:
         check_rest_of_rows(configs)
     if dry_run:
