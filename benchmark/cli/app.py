@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from benchmark.cli import bench, data, figures, listing, models, run
+from benchmark.cli import bench, data, figures, models, run
 from benchmark.cli import leaderboard as board
 from benchmark.cli import table as results
 from benchmark.cli import wandb_workspace as tracking
@@ -39,7 +39,7 @@ for command in (
 ):
     app.command("import" if command is data.import_data else None)(command)
 app.add_typer(board.leaderboard, name="leaderboard")
-app.add_typer(listing.listing, name="list")
+app.add_typer(models.listing, name="list")
 
 
 def show_version(given: bool) -> None:

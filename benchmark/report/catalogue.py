@@ -18,6 +18,7 @@ from datamodules.sources.spec import PASSES
 
 Line = dict[str, Any]
 GIVEN = ("users", "items", "categories", "variant")  # what a run gives every model
+NOTE_EMPTY = "An empty cell: not known before the download."
 METRICS: tuple[Line, ...] = (
     {
         "name": "AUC",

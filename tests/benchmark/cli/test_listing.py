@@ -64,14 +64,14 @@ def test_data_sets_before_and_after_they_are_prepared(tmp_path: Path) -> None:
     mine = after["my-clicks"]
     assert (mine["interactions"], mine["download_bytes"]) == (24, clicks.stat().st_size)
     shown = invoke("list", "datasets", "--data-dir", tmp_path).stdout
-    assert re.search(r"tafeng +625,021 +19,080 +15,483 +1,683 +3 passes +15 MB", shown)
+    assert re.search(r"tafeng +no +15 MB +3 passes +625,021 +19,080 +15,483 +1,683", shown)
     assert "licence of tafeng" in shown
 
 
 def test_protocols_and_metrics() -> None:
     found = json.loads(invoke("list", "protocols", "--json").stdout)
     assert [(line["name"], line["hash"]) for line in found] == [(one.name, one.hash) for one in PROTOCOLS.values()]
-    assert "popularity, not seen" in invoke("list", "protocols").stdout
+    assert "negative: popularity, not seen; pool: training users" in invoke("list", "protocols").stdout
     assert [line["name"] for line in json.loads(invoke("list", "metrics", "--json").stdout)] == (
         [line["name"] for line in catalogue.METRICS]
     )
