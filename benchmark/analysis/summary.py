@@ -6,8 +6,9 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from benchmark.analysis.comparison import Comparison, Interval, compare, estimate, holm
-from benchmark.records.predictions import Scores, read_scores
+from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
+from benchmark.records.results import scores_of
 from datamodules.errors import UserError
 
 Relation = Literal["different", "not significantly different", "not tested"]
@@ -135,13 +136,13 @@ def rows_above(rows: Sequence[Row]) -> list[Row | None]:
 def _reported_scores(finished: Sequence[Record]) -> tuple[Scores, ...]:
     scores: list[Scores] = []
     for record in finished:
-        run = read_scores(record.path.parent)
+        run = scores_of(record)
         if run is None:
             return ()
         if scores and len(run.reported) != len(scores[0]):
             raise UserError(
-                f"{record.path.parent} has predictions for {len(run.reported)} test users, "
-                f"{finished[0].path.parent} for {len(scores[0])}, expected the same. Train one of them again."
+                f"{record.place} has predictions for {len(run.reported)} test users, "
+                f"{finished[0].place} for {len(scores[0])}, expected the same. Train one of them again."
             )
         scores.append(run.reported)
     return tuple(scores)

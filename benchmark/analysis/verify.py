@@ -1,8 +1,8 @@
 """Whether a record's figures follow from its predictions."""
 
 from benchmark.analysis.metrics import auc
-from benchmark.records.predictions import read_scores
 from benchmark.records.record import Record
+from benchmark.records.results import scores_of
 from datamodules.errors import UserError
 
 TOLERANCE = 1e-6  # between a claimed AUC and that of the ranks
@@ -13,7 +13,7 @@ def check_auc(record: Record) -> bool:
 
     Raises `UserError` where they differ by more than 1e-6.
     """
-    scores = read_scores(record.path.parent)
+    scores = scores_of(record)
     if scores is None:
         return False
     claims = {"reported": record.reported_auc, "last": record.auc.last, "best on test": record.auc.test}
@@ -21,7 +21,7 @@ def check_auc(record: Record) -> bool:
         checkpoint = found or scores.reported  # the one best on test is left out of the ranks where it is that
         if claimed is None or not abs(auc(checkpoint) - claimed) <= TOLERANCE:
             raise UserError(
-                f"{record.path}: the predictions of the {name} checkpoint give AUC {auc(checkpoint):.6f}, claimed is "
+                f"{record.place}: the predictions of the {name} checkpoint give AUC {auc(checkpoint):.6f}, claimed is "
                 f"{claimed}. One of the two files is not of this run: train it again."
             )
     return True

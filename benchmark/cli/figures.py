@@ -86,7 +86,9 @@ def _learning_curves(
 ) -> list[Path]:
     """Figure 2, or the AUC of every row."""
     from baselines import model_label
+    from benchmark.records.curves import Curves
     from benchmark.records.record import read_records
+    from benchmark.records.results import curves_of
     from benchmark.report.learning_curves import figure2, figure_auc
     from benchmark.runs.identity import check_files
 
@@ -96,10 +98,10 @@ def _learning_curves(
     if not names:
         raise UserError(f"{out} has no run under {protocol}, {variant}: train one, or name another protocol or variant")
     check_files(found, [model])
-    curves: dict[str, dict[str, list[Path]]] = {name: {} for name in names}
+    curves: dict[str, dict[str, list[Curves]]] = {name: {} for name in names}
     for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):
         if record.dataset in curves and record.status == "finished":
-            curves[record.dataset].setdefault(record.model, []).append(record.path.parent / "metrics.csv")
+            curves[record.dataset].setdefault(record.model, []).append(curves_of(record))
     if number == "2":
         runs = {name: rows.get(model_label(model), []) for name, rows in curves.items()}
         return list(figure2(runs, out / "figure2", model=model))

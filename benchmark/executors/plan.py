@@ -14,7 +14,7 @@ from rich.table import Table
 from baselines import model_label
 from benchmark.executors.terminal import duration
 from benchmark.executors.time_left import makespan
-from benchmark.records.record import Record, read_records
+from benchmark.records.record import RUNS, Record, read_records
 from benchmark.runs import checkpoint
 from benchmark.runs.config import RunConfig, lock_of
 from benchmark.runs.train import finished_record
@@ -23,7 +23,8 @@ from datamodules.errors import UserError
 from datamodules.protocol import get_protocol
 from datamodules.sources.spec import PASSES
 
-BOARD = Path("leaderboards/records")
+BOARD = Path("leaderboards/results")
+BYTES_A_WEIGHT = 4  # of weights.pt, next to which the other files of a run are small
 BYTES_A_PARAMETER = 12  # of a checkpoint: the weight, and m and v of Adam
 MEMORY_MARGIN = 1.25
 FEW_STEPS = 500  # below which next to nothing is trained: an auxiliary loss begins to fall after about 800
@@ -80,7 +81,9 @@ def _planned(config: RunConfig, known: Sequence[Record], retry_failed: bool) -> 
     if like is None:
         return Planned(config, state, True, steps, None, False, None, None)
     seconds = None if steps is None else steps * step_seconds(config, like)
-    disk = sum(path.stat().st_size for path in like.path.parent.iterdir() if path.is_file())
+    disk = like.parameters * BYTES_A_WEIGHT
+    if like.path.name != RUNS:  # its folder shows it
+        disk = sum(path.stat().st_size for path in like.path.parent.iterdir() if path.is_file())
     other = like.dataset != config.dataset
     return Planned(config, state, True, steps, seconds, other, disk, like.parameters * BYTES_A_PARAMETER)
 

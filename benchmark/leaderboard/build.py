@@ -1,8 +1,8 @@
 """The leaderboard: committed records, and the tables, figures and pages made from them and from nothing else.
 
-leaderboards/records/ holds record.json, metrics.csv and ranks.parquet of every run in the layout of a run folder.
-Ranks of its predictions let anybody recompute the AUC and test two rows against each other, and name neither users nor
-items. leaderboards/probes/ holds what simple rules reach on the same test samples.
+leaderboards/results/ holds record, curves and ranks of predictions of every run (benchmark/records/results.py). Ranks
+let anybody recompute the AUC and test two rows against each other, and name neither users nor items.
+leaderboards/probes/ holds what simple rules reach on the same test samples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,9 @@ from benchmark.leaderboard.site import read_figures, write_site
 from benchmark.leaderboard.site_data import document
 from benchmark.leaderboard.study import write_study
 from benchmark.records import paper
-from benchmark.records.record import Record, read_records
+from benchmark.records.curves import Curves
+from benchmark.records.record import Record
+from benchmark.records.results import RESULTS, curves_of, read_board
 from benchmark.report.learning_curves import figure2, figure_auc
 from benchmark.report.probe_tables import overview
 from benchmark.report.render import escape_markdown, fixed, signed, write_table
@@ -30,11 +32,11 @@ from datamodules.protocol import PROTOCOLS
 
 def build(board: Path) -> list[Path]:
     """Write every table and figure of the board, and its index, from its records; return their paths."""
-    records = read_records(board / "records") if (board / "records").is_dir() else []
+    records = read_board(board)
     if not records:
         page = write_site(board, document([], [], []))[0]
         raise UserError(
-            f"{board / 'records'} holds no record; {page} says how to make one: dien-bench leaderboard add runs"
+            f"{board / RESULTS} holds no record; {page} says how to make one: dien-bench leaderboard add runs"
         )
     written: list[Path] = []
     shown: list[Shown] = []
@@ -43,7 +45,7 @@ def build(board: Path) -> list[Path]:
     index = [
         "# Leaderboard",
         "",
-        "Made by `make leaderboard` from the records in `records/` and the rules in `probes/`; not to be edited.",
+        "Made by `make leaderboard` from the records in `results/` and the rules in `probes/`; not to be edited.",
         "`dien-bench leaderboard verify` recomputes every AUC. Printed figures one by one: [claims](claims.md).",
         *(["Why the paper's AUC is not reached: the [study](study.md)."] if (board / "study.md").is_file() else []),
         "With seeds, settings and learning curves of every row: open [`site/index.html`](site/index.html).",
@@ -137,12 +139,11 @@ def _beside_released(shown: Sequence[Shown]) -> str:
 
 
 def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: str, index: list[str]) -> list[Path]:
-    curves: dict[str, dict[str, list[Path]]] = {}
+    curves: dict[str, dict[str, list[Curves]]] = {}
     for record in sorted(records, key=lambda record: (paper.order(record.model), record.seed)):
         if record.status == "failed" or record.model != base_of(record.model) in paper.LABELS:
             continue  # no curve; a row with options has its curves on the page study-details.html
-        path = record.path.parent / "metrics.csv"
-        curves.setdefault(record.dataset, {}).setdefault(record.model, []).append(path)
+        curves.setdefault(record.dataset, {}).setdefault(record.model, []).append(curves_of(record))
     written: list[Path] = []
     datasets = [name for name in datasets if name in curves]
     with_auxiliary = {name: curves[name]["dien"] for name in datasets if "dien" in curves[name]}

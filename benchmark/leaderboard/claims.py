@@ -191,7 +191,7 @@ def _gain_claim(dataset: str, protocol: str, model: str, rows: Rows) -> Claim:
 
 def _level(row: Row, dataset: str, protocol: str) -> str:
     spread = "" if row.std is None else f" ± {row.std:.4f}"
-    return f"[{row.mean:.4f}](records/{dataset}/{protocol}/{row.model}-{VARIANT}){spread} ({row.seeds})"
+    return f"[{row.mean:.4f}](results/{dataset}/{protocol}/runs.jsonl){spread} ({row.seeds})"
 
 
 def _counts(path: Path) -> Iterator[Claim]:

@@ -14,8 +14,9 @@ from baselines.spec import LEARNING_RATE
 from benchmark.analysis.probes import Probe, Probes
 from benchmark.analysis.summary import Row, relation_of, rows_above, standing
 from benchmark.records import paper
-from benchmark.records.curves import Curve, read_curve
+from benchmark.records.curves import Curve, Curves
 from benchmark.records.record import Record
+from benchmark.records.results import curves_of
 from benchmark.report.probe_tables import overview
 from benchmark.report.table_sections import (
     NOTES,
@@ -252,19 +253,23 @@ def _facts(records: Sequence[Record]) -> list[Json]:
 
 
 def _curves(records: Sequence[Record]) -> dict[str, Json]:
-    """Return the learning curves of a row by column of metrics.csv; without an auxiliary loss, loss is target loss."""
-    auxiliary = _curve(records, "auxiliary_loss")
-    losses = {"auxiliary_loss": auxiliary, "target_loss": _curve(records, "target_loss")} if auxiliary else {}
-    found = {"loss": _curve(records, "loss"), **losses, "test_auc": _curve(records, "test_auc")}
+    """Return the learning curves of a row by column; without an auxiliary loss, loss is target loss."""
+    try:
+        seeds = [curves_of(record) for record in records]
+    except UserError:
+        return {}  # what is damaged has been told where the figures were drawn
+    auxiliary = _curve(seeds, "auxiliary_loss")
+    losses = {"auxiliary_loss": auxiliary, "target_loss": _curve(seeds, "target_loss")} if auxiliary else {}
+    found = {"loss": _curve(seeds, "loss"), **losses, "test_auc": _curve(seeds, "test_auc")}
     return {name: curve for name, curve in found.items() if curve}
 
 
-def _curve(records: Sequence[Record], column: str) -> Json | None:
-    """Return a column of metrics.csv of all seeds at the steps that they share; None where a seed lacks it."""
+def _curve(runs: Sequence[Curves], column: str) -> Json | None:
+    """Return a column of all seeds at the steps that they share; None where a seed lacks it."""
     try:
-        curves = [thinned(read_curve(record.path.parent / "metrics.csv", column)) for record in records]
+        curves = [thinned(run.curve(column)) for run in runs]
     except UserError:
-        return None  # rows without an auxiliary loss; what is damaged has been told where the figures were drawn
+        return None  # rows without an auxiliary loss
     if not curves:
         return None
     steps = curves[0].steps

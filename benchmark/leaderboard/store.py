@@ -1,8 +1,8 @@
 """The committed records of the leaderboard: adding runs, and verifying what is there.
 
-A change to the board is staged in the hidden folder `.adding` beside its records. Only when all of it lies there does
-the file `complete` say so; then files are moved to their places one by one. A command that is killed leaves the folder:
-the next one removes it, or completes the moves.
+A change to the board is staged in the hidden folder `.adding`: every file that it changes, whole. Only when all of it
+lies there does the file `complete` say so; then files are moved to their places one by one. A command that is killed
+leaves the folder: the next one removes it, or completes the moves.
 """
 
 import shutil
@@ -14,16 +14,16 @@ from pathlib import Path
 
 from benchmark.analysis.probes import file_name, read_probes
 from benchmark.analysis.verify import check_auc
-from benchmark.records.curves import read_curve
-from benchmark.records.predictions import PREDICTIONS, RANKS, read_scores, write_ranks
-from benchmark.records.record import FILE_NAME, Record, read_records, run_folder
+from benchmark.records.curves import CURVES
+from benchmark.records.predictions import PREDICTIONS
+from benchmark.records.record import RUNS, Record, read_records
+from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
 from benchmark.report.tables import check_comparable
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 from datamodules.files.lock import locked
 from datamodules.protocol import PROTOCOLS
 
-CURVES = "metrics.csv"
 STAGED, COMPLETE = ".adding", "complete"
 LOCK = ".lock"
 # Tables and figures that `build` makes; further ones of these names are of rows that are gone.
@@ -45,22 +45,18 @@ def add_runs(runs: Path, board: Path) -> tuple[int, int]:
     for record in found:
         check_run(record)
     with changing(board):
-        there = read_records(board / "records") if (board / "records").is_dir() else []
-        new, kept = _sorted_out(found, board)
+        there = read_board(board)
+        new, kept, without = _sorted_out(found, there)
         check_samples(new, there)
         check_rows(new, there)
         check_tables(new, there)
         staged = board / STAGED
-        for record in new:
-            _stage(record, _place(staged, record))
-        for record in kept:
-            if record.status == "finished" and not (_place(board, record) / RANKS).exists():
-                _stage_ranks(record, _place(staged, record))
+        _stage(staged, there, [*new, *without])
         for dataset, protocol in sorted({(record.dataset, record.protocol) for record in found}):
             _stage_probes(runs, board, dataset, protocol, [*there, *new])
         if staged.is_dir():
             write_atomically(staged / COMPLETE, b"")
-    return len(new), len(kept)
+    return len(new), kept
 
 
 @contextmanager
@@ -86,36 +82,39 @@ def _settle(board: Path) -> None:
     staged = board / STAGED
     if (staged / COMPLETE).exists():
         files = [path for path in staged.rglob("*") if path.is_file() and path != staged / COMPLETE]
-        for path in sorted(files, key=lambda path: (path.parent, path.name == FILE_NAME)):  # a record behind its files
+        for path in sorted(files, key=lambda path: (path.name == RUNS, path)):  # records behind their files
             target = board / path.relative_to(staged)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if path.name == RANKS:
-                (target.parent / PREDICTIONS).unlink(missing_ok=True)
             path.replace(target)
     shutil.rmtree(staged, ignore_errors=True)
     for part in board.rglob(".*.tmp"):  # of files that were being written
         part.unlink(missing_ok=True)
 
 
-def _sorted_out(found: Sequence[Record], board: Path) -> tuple[list[Record], list[Record]]:
-    """Return the runs that the board lacks, and those that it has; raises `UserError` where it has another run."""
-    new, kept = [], []
+def _sorted_out(found: Sequence[Record], there: Sequence[Record]) -> tuple[list[Record], int, list[Record]]:
+    """Return the runs that the board lacks, how many it has, and those of them that it has without their ranks.
+
+    Raises `UserError` where it has another run.
+    """
+    on_board = {_run(record): record for record in there}
+    new, kept, without = [], 0, []
     for record in found:
-        target = _place(board, record)
-        if not (target / FILE_NAME).exists():
+        known = on_board.get(_run(record))
+        if known is None:
             new.append(record)
-        elif (target / FILE_NAME).read_bytes() == record.path.read_bytes():
-            kept.append(record)
-        else:
+        elif known != record:
             raise UserError(
-                f"{target} holds another run than {record.path.parent}; remove the one that is not to count"
+                f"{known.place}: the board holds another run than {record.place}; remove the one that is not to count"
             )
-    return new, kept
+        else:
+            kept += 1
+            without += [record] if record.status == "finished" and scores_of(known) is None else []
+    return new, kept, without
 
 
 def check_run(record: Record) -> None:
     """Raise `UserError` unless protocol, curves and predictions bear out what a record claims."""
-    folder = record.path.parent
+    folder, on_board = record.place, record.path.name == RUNS
     protocol = PROTOCOLS.get(record.protocol)
     if protocol is None or protocol.hash != record.protocol_hash:
         expected = "an unknown protocol" if protocol is None else f"hash {protocol.hash}"
@@ -127,10 +126,11 @@ def check_run(record: Record) -> None:
         )
     if record.status == "failed":
         return
-    if not (folder / CURVES).is_file():
+    if not on_board and not (record.path.parent / CURVES).is_file():
         raise UserError(f"{folder} lacks {CURVES}, expected it beside the record. Train the run again.")
+    curves = curves_of(record)
     for column in ("loss", "test_auc"):
-        read_curve(folder / CURVES, column)
+        curves.curve(column)
     if not check_auc(record):
         raise UserError(f"{folder} lacks {PREDICTIONS}, expected it beside the record. Train the run again.")
 
@@ -144,14 +144,14 @@ def check_samples(new: Sequence[Record], there: Sequence[Record]) -> None:
         first = expected.setdefault(place, record)
         if record.data_sha256 != first.data_sha256:
             raise UserError(
-                f"{record.path.parent} was run on samples {record.data_sha256[:8]}..., but {first.path.parent} on "
+                f"{record.place} was run on samples {record.data_sha256[:8]}..., but {first.place} on "
                 f"{first.data_sha256[:8]}...: {record.dataset} is not the same data there. Prepare it anew, or give "
                 "other data another name, and train the runs again."
             )
-        scores = read_scores(record.path.parent) if number >= len(there) or place not in users else None
+        scores = scores_of(record) if number >= len(there) or place not in users else None
         if scores and len(scores.reported) != users.setdefault(place, len(scores.reported)):
             raise UserError(
-                f"{record.path.parent} has predictions for {len(scores.reported)} test users, other runs of "
+                f"{record.place} has predictions for {len(scores.reported)} test users, other runs of "
                 f"{record.dataset} for {users[place]}, expected the same. Train it again."
             )
 
@@ -175,7 +175,7 @@ def check_rows(new: Sequence[Record], there: Sequence[Record]) -> None:
             for key in sorted({*own, *first} - NO_SETTINGS):
                 if own.get(key) != first.get(key):
                     raise UserError(
-                        f"{record.path.parent} was run with {key} = {own.get(key)}, but {records[0].path.parent} with "
+                        f"{record.place} was run with {key} = {own.get(key)}, but {records[0].place} with "
                         f"{first.get(key)}: the seeds of a row share all settings"
                     )
 
@@ -193,14 +193,14 @@ def check_tables(new: Sequence[Record], there: Sequence[Record]) -> None:
         check_comparable(list(records))
 
 
-def verify(board: Path) -> tuple[int, list[Path]]:
-    """Recompute the AUC of every run on the board; return how many agree, and the folders without predictions.
+def verify(board: Path) -> tuple[int, list[str]]:
+    """Recompute the AUC of every run on the board; return how many agree, and the places of runs without predictions.
 
     Raises `UserError` for the first run whose record claims another AUC.
     """
     settle(board)
-    finished = [record for record in read_records(board / "records") if record.status == "finished"]
-    without = [record.path.parent for record in finished if not check_auc(record)]
+    finished = [record for record in read_board(board) if record.status == "finished"]
+    without = [record.place for record in finished if not check_auc(record)]
     return len(finished) - len(without), without
 
 
@@ -214,21 +214,13 @@ def remove_gone(board: Path, written: Iterable[Path]) -> list[Path]:
     return gone
 
 
-def _stage(record: Record, target: Path) -> None:
-    """Put what the board keeps of a run into a folder: record, and of a finished run curves and ranks."""
-    target.mkdir(parents=True)
-    shutil.copyfile(record.path, target / FILE_NAME)
-    if record.status == "finished":
-        shutil.copyfile(record.path.parent / CURVES, target / CURVES)
-        _stage_ranks(record, target)
-
-
-def _stage_ranks(record: Record, target: Path) -> None:
-    """Write the ranks of a run whose scores have been checked."""
-    scores = read_scores(record.path.parent)
-    assert scores is not None
-    target.mkdir(parents=True, exist_ok=True)
-    write_ranks(scores, target / RANKS)
+def _stage(staged: Path, there: Sequence[Record], changed: Sequence[Record]) -> None:
+    """Write the files of the data sets and protocols that get runs, with the runs that are there."""
+    own = {_run(record) for record in changed}
+    rest = [record for record in there if _run(record) not in own]
+    for place in sorted({(record.dataset, record.protocol) for record in changed}):
+        mine, others = ([r for r in all_of if (r.dataset, r.protocol) == place] for all_of in (changed, rest))
+        write_results(results_folder(staged, *place), [*others, *mine], {record.model for record in mine})
 
 
 def _stage_probes(runs: Path, board: Path, dataset: str, protocol: str, records: Sequence[Record]) -> None:
@@ -246,13 +238,13 @@ def _stage_probes(runs: Path, board: Path, dataset: str, protocol: str, records:
                 shutil.copyfile(path, board / STAGED / "probes" / path.name)
 
 
+def _run(record: Record) -> tuple[str, str, str, str, int]:
+    return record.dataset, record.protocol, record.model, record.variant, record.seed
+
+
 def _row(record: Record) -> tuple[str, ...]:
     return record.dataset, record.protocol, f"{record.model}-{record.variant}"
 
 
 def _listed(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
-
-
-def _place(root: Path, record: Record) -> Path:
-    return run_folder(root / "records", record.dataset, record.protocol, record.model, record.variant, record.seed)

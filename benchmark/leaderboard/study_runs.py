@@ -8,9 +8,9 @@ from benchmark.analysis.comparison import Comparison, compare, holm
 from benchmark.analysis.probes import CATALOGUE_RULE, Probes
 from benchmark.analysis.summary import DIFFERENT, NOT_DIFFERENT, NOT_TESTED, Difference, relation_of
 from benchmark.records import paper
-from benchmark.records.curves import read_curve
-from benchmark.records.predictions import Scores, read_scores
+from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
+from benchmark.records.results import curves_of, scores_of
 
 DATASETS = ("sports", "beauty")
 MODELS = ("base-model", "din", "gru-attention", "augru", "dien")
@@ -47,7 +47,7 @@ class Runs(NamedTuple):
 
     def text_at(self, step: int) -> str:
         """Mean test AUC over the seeds at an evaluated step (seeds); empty without a run."""
-        curves = [read_curve(record.path.parent / "metrics.csv", "test_auc") for record in self.records.values()]
+        curves = [curves_of(record).curve("test_auc") for record in self.records.values()]
         aucs = [value for curve in curves for at, value in zip(curve.steps, curve.values, strict=True) if at == step]
         return f"{fmean(aucs):.3f} ({len(aucs)})" if aucs else ""
 
@@ -57,7 +57,7 @@ class Runs(NamedTuple):
 
     def scores(self) -> list[Scores]:
         """The scores of each seed that has any."""
-        found = [read_scores(record.path.parent) for record in self.records.values()]
+        found = [scores_of(record) for record in self.records.values()]
         return [run.test or run.reported for run in found if run is not None]
 
 

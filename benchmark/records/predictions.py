@@ -1,9 +1,7 @@
-"""What a run says of its test users, kept small: ranks of its scores, which give every AUC and every test.
+"""What a run says of its test users, and the ranks of its scores, which give every AUC and every test.
 
-predictions.parquet of a run folder holds probabilities in float64. AUC and all that is built on it depend on their
-order alone, so a committed record holds ranks.parquet: a line a test user, in the order of the protocol's test
-split, with the dense ranks (ties share one) of the user's negative and positive. It is exact, some 25 kB for 3,560
-users, and names neither users nor items. The checkpoint best on test stands in it where it is not the reported one.
+predictions.parquet of a run folder holds probabilities in float64. AUC and all that is built on it depend on which
+positives score above which negatives alone, so a board keeps ranks, which are exact and name neither users nor items.
 """
 
 from dataclasses import dataclass
@@ -18,10 +16,10 @@ from scipy.stats import rankdata
 
 from datamodules.errors import UserError
 
-PREDICTIONS, RANKS = "predictions.parquet", "ranks.parquet"
+PREDICTIONS = "predictions.parquet"
 CHECKPOINTS = {"reported": "score", "last": "score_last", "test": "score_test"}  # name -> column of PREDICTIONS
 MOST_ROWS = 50_000_000  # twenty times the test samples of Books; more than that is no file of a run
-OPTIONAL = "test"  # left out of the ranks where it is the reported one
+OPTIONAL = "test"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +52,15 @@ def pair_scores(label: NDArray[Any], score: NDArray[np.float64]) -> Scores:
 
 
 def read_scores(folder: Path) -> RunScores | None:
-    """Return the scores of the run in `folder` from its ranks or predictions; None where it has neither.
+    """Return the scores of the run in `folder` from its predictions; None where it has none.
 
     Raises UserError where the file is damaged or does not hold one negative and one positive a user.
     """
-    path = folder / (RANKS if (folder / RANKS).exists() else PREDICTIONS)
+    path = folder / PREDICTIONS
     if not path.exists():
         return None
     try:
         columns = _numbers(path)
-        if path.name == RANKS:
-            found = [name for name in CHECKPOINTS if name != OPTIONAL or f"negative_{name}" in columns]
-            return RunScores(*(Scores(columns[f"negative_{name}"], columns[f"positive_{name}"]) for name in found))
         kept = [column for name, column in CHECKPOINTS.items() if name != OPTIONAL or column in columns]
         return RunScores(*(pair_scores(columns["label"], columns[column]) for column in kept))
     except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
@@ -74,19 +69,23 @@ def read_scores(folder: Path) -> RunScores | None:
         ) from error
 
 
-def write_ranks(scores: RunScores, path: Path) -> None:
-    """Write ranks.parquet: `read_scores` of it gives the same AUC to the last bit."""
-    columns: dict[str, NDArray[np.int32]] = {}
-    for name, checkpoint in zip(CHECKPOINTS, scores, strict=True):
-        if checkpoint is None or (name == OPTIONAL and _same(checkpoint, scores.reported)):
-            continue
-        ranks = rankdata(np.concatenate([checkpoint.negative, checkpoint.positive]), method="dense")
-        negative, positive = np.split(ranks.astype(np.int32), 2)
-        columns |= {f"negative_{name}": negative, f"positive_{name}": positive}
-    # Ranks are a permutation, so that bytes split by place are all that a compressor can use.
-    pq.write_table(
-        pa.table(columns), path, compression="zstd", use_dictionary=False, column_encoding="BYTE_STREAM_SPLIT"
-    )
+def rank_samples(scores: Scores) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return ranks from 1 of the negatives and the positives, (U,) (U,), in the order of their scores.
+
+    Ties share a rank, and so do neighbours of one label with none of the other between them: no positive changes its
+    place among the negatives, so that every AUC and test stays what it is to the last bit.
+
+    >>> rank_samples(Scores(negative=np.array([0.1, 0.2, 0.9]), positive=np.array([0.3, 0.9, 0.95])))
+    (array([1, 1, 3], dtype=int32), array([2, 3, 4], dtype=int32))
+    """
+    users = len(scores)
+    dense = rankdata(np.concatenate([scores.negative, scores.positive]), method="dense") - 1
+    kinds = np.zeros(dense.max() + 1, np.int8)  # of each distinct score: 1 negatives, 2 positives, 3 both
+    np.bitwise_or.at(kinds, dense[:users], 1)
+    np.bitwise_or.at(kinds, dense[users:], 2)
+    begins = np.append(True, (kinds[1:] != kinds[:-1]) | (kinds[1:] == 3))
+    ranks = np.cumsum(begins, dtype=np.int32)[dense]
+    return ranks[:users], ranks[users:]
 
 
 def _numbers(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -107,7 +106,3 @@ def _numbers(path: Path) -> dict[str, NDArray[np.float64]]:
     if any(np.isnan(values).any() for values in columns.values()):
         raise ValueError("it has cells without a number")
     return columns
-
-
-def _same(a: Scores, b: Scores) -> bool:
-    return np.array_equal(a.negative, b.negative) and np.array_equal(a.positive, b.positive)

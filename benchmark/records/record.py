@@ -1,13 +1,14 @@
 """Run records: the one JSON file that a run leaves, and the only source of every table, figure and page.
 
 A record lies in OUT/<dataset>/<protocol>/<model>-<variant>/seed-<n>/record.json. It is written last and in one step, so
-a folder without it is a run that did not finish. `Record` is its schema, docs/record.schema.json the same for programs.
+a folder without it is a run that did not finish. On a board it is a line of <dataset>/<protocol>/runs.jsonl. `Record`
+is its schema, docs/record.schema.json the same for programs.
 """
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import field, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,10 +19,10 @@ from pydantic.json_schema import SkipJsonSchema
 from datamodules.errors import UNSHOWN, UserError, printable
 from datamodules.files.atomic import write_atomically
 
-FILE_NAME = "record.json"
-LAYOUT = f"<dataset>/<protocol>/<model>-<variant>/seed-<n>/{FILE_NAME}"
+FILE_NAME, RUNS = "record.json", "runs.jsonl"
+LAYOUT = f"<dataset>/<protocol>/<model>-<variant>/seed-<n>/{FILE_NAME} or <dataset>/<protocol>/{RUNS}"
 SCHEMA_VERSION = 2  # records without a version are of version 1, which kept no hash of the code
-_ADVICE = "Delete that run's folder and train it again, or take the file out of the folder."
+_ADVICE = "Delete that run, its folder or its line, and train it again."
 
 _UNSHOWN = UNSHOWN.pattern[1:-1].replace(r"\ud800-\udfff", "")  # halves of a character are no string to pydantic
 TEXT = rf"^[^{_UNSHOWN}]+$"
@@ -123,6 +124,13 @@ class Record:
         if value is None:
             raise ValueError(f"{self.path} has no AUC for its selection '{self.selection}'")
         return value
+
+    @property
+    def place(self) -> str:
+        """Where the run was read, for messages: its folder, or its line on a board."""
+        if self.path.name == RUNS:
+            return f"{self.path.parent}, {self.model}-{self.variant}, seed-{self.seed}"
+        return str(self.path.parent)
 
 
 def code_state(records: Iterable[Record]) -> Literal["same", "different", "not known"]:
@@ -233,28 +241,54 @@ def read_records(
     if not root.is_dir():
         raise UserError(f"no folder {root}, expected one with run records. Train first: dien-bench run --help")
     wanted = {"dataset": dataset, "protocol": protocol, "model": model, "variant": variant}
-    records = []
-    for path in root.rglob(FILE_NAME):
-        place = _place(path)
-        if all(value is None or place[name] == value for name, value in wanted.items()):
-            records.append(read_record(path))
+    records: list[Record] = []
+    for name, read in ((FILE_NAME, _read_folder), (RUNS, _read_lines)):
+        for path in root.rglob(name):
+            place = _place(path)
+            if all(wanted.get(key) in (None, found) for key, found in place.items()):
+                records += read(path)
+    records = [r for r in records if all(value in (None, getattr(r, key)) for key, value in wanted.items())]
     return sorted(records, key=lambda r: (r.dataset, r.protocol, r.model, r.variant, r.seed, str(r.path)))
 
 
 def read_record(path: Path) -> Record:
     """Return the record in the file `path`; raises UserError where it is damaged or lies in another run's folder."""
-    record = parse_record(_read_json(path), path)
+    record = parse_record(_parse_json(_read_text(path), path), path)
     _check_place(record, _place(path))
     return record
 
 
+def _read_folder(path: Path) -> list[Record]:
+    return [read_record(path)]
+
+
+def _read_lines(path: Path) -> Iterator[Record]:
+    """Read a runs.jsonl; raises UserError naming the line that is damaged, of another place, or a run's second."""
+    place, seen = _place(path), set()
+    for number, line in enumerate(_read_text(path).removesuffix("\n").split("\n"), start=1):
+        where = Path(f"{path}, line {number}")
+        record = parse_record(_parse_json(line, where), where)
+        _check_place(record, place)
+        run = (record.model, record.variant, record.seed)
+        if run in seen:
+            raise UserError(
+                f"{where} is a second line of {record.model}-{record.variant}, seed {record.seed}. Keep one."
+            )
+        seen.add(run)
+        yield replace(record, path=path)
+
+
 def _place(path: Path) -> dict[str, str]:
     """Return what the folders above a record say about it (the absolute path: `root` may be any of them)."""
-    parts = Path(os.path.abspath(path)).parts[-5:-1]
-    if len(parts) < 4 or parts[0] == os.sep:
+    depth = 2 if path.name == RUNS else 4
+    parts = Path(os.path.abspath(path)).parts[-depth - 1 : -1]
+    if len(parts) < depth or parts[0] == os.sep:
         raise UserError(f"{path} does not lie in a run folder, expected {LAYOUT}. Move or delete it.")
+    place = {"dataset": parts[0], "protocol": parts[1]}
+    if path.name == RUNS:
+        return place
     model, _, variant = parts[2].rpartition("-")
-    return {"dataset": parts[0], "protocol": parts[1], "model": model, "variant": variant, "seed": parts[3]}
+    return place | {"model": model, "variant": variant, "seed": parts[3]}
 
 
 def _check_place(record: Record, place: dict[str, str]) -> None:
@@ -263,18 +297,31 @@ def _check_place(record: Record, place: dict[str, str]) -> None:
         if found != expected:
             raise UserError(
                 f"{record.path}: the field '{name}' says {expected!r}, but its folder says {found!r}; "
-                f"expected {LAYOUT}. Move the run folder to where it belongs."
+                f"expected {LAYOUT}. Move the run to where it belongs."
             )
 
 
-def _read_json(path: Path) -> object:
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}. {_ADVICE}") from error
+
+
+def _parse_json(text: str, path: Path) -> object:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a JSON number")
 
     try:
-        return json.loads(path.read_text("utf-8"), parse_constant=refuse)
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}. {_ADVICE}") from error
+
+
+def line_of(record: Record) -> str:
+    """Return a record as a line of runs.jsonl, fields by name; what is read from it is equal to the record."""
+    values = asdict(record)
+    return json.dumps({name: values[name] for name in sorted(FIELDS)}, allow_nan=False) + "\n"
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

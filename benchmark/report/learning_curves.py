@@ -1,4 +1,4 @@
-"""Figure 2 of the paper (learning curves) and test AUC over steps, drawn from the metrics.csv of runs.
+"""Figure 2 of the paper (learning curves) and test AUC over steps, drawn from the curves of runs.
 
 A figure is written as PNG and as SVG. The same curves under the same matplotlib give the same bytes: its
 settings are its defaults whatever the user's own are, and nothing in the files carries a date.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmark.analysis.probes import Probe, Probes
 from benchmark.records import paper
-from benchmark.records.curves import Curve, read_curve, read_losses
+from benchmark.records.curves import Curve, Curves
 from benchmark.report.render import one_line
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
@@ -76,27 +76,27 @@ class Band(NamedTuple):
 
 
 def figure2(
-    runs: Mapping[str, Sequence[Path]], out_stem: Path, *, model: str = "dien", smoothing: int = 1
+    runs: Mapping[str, Sequence[Curves]], out_stem: Path, *, model: str = "dien", smoothing: int = 1
 ) -> tuple[Path, Path]:
     """Draw the losses of a model over steps, a panel a data set; return the paths of PNG and SVG.
 
     These are the whole loss, the auxiliary and the target loss, and those of a model's own; a model without further
     losses has one curve.
 
-    runs        data set -> metrics.csv of each seed; the line is their mean, the band lowest to highest
+    runs        data set -> curves of each seed; the line is their mean, the band lowest to highest
     out_stem    the files are out_stem + ".png" and ".svg"
     model       named in the titles
     smoothing   each point of a seed becomes the mean of this many logged points, it and those before; 1: none
 
-    Raises UserError for a file without a loss, and for seeds without a common step. Source: Figure 2.
+    Raises UserError for a run without a loss, and for seeds without a common step. Source: Figure 2.
     """
     if not runs or not all(runs.values()):
-        lacking = shlex.quote(" ".join(name for name, paths in runs.items() if not paths) or "tafeng")
+        lacking = shlex.quote(" ".join(name for name, seeds in runs.items() if not seeds) or "tafeng")
         raise UserError(
             f"no learning curves to draw: no run of {model} is given for a data set. Train it first: "
             f"dien-bench run --datasets {lacking} --model {shlex.quote(model)}"
         )
-    curves = {dataset: _losses_over_seeds(paths, smoothing) for dataset, paths in runs.items()}
+    curves = {dataset: _losses_over_seeds(seeds, smoothing) for dataset, seeds in runs.items()}
     columns = 2 if len(runs) == 4 else min(len(runs), 3)
     rows = math.ceil(len(runs) / columns)
     title = paper.LABELS.get(model, model)
@@ -115,29 +115,28 @@ def figure2(
             ax.remove()
         shown = [*handles.values()][::-1], [*handles][::-1]
         legend = figure.legend(*shown, loc="outside lower center", ncols=len(handles))
-        if any(len(paths) > 1 for paths in runs.values()):
+        if any(len(seeds) > 1 for seeds in runs.values()):
             legend.set_title(f"{LINE}, {BAND}")
         return save_figure(figure, out_stem)
 
 
-def figure_auc(runs: Mapping[str, Sequence[Path]], out_stem: Path, *, dataset: str) -> tuple[Path, Path]:
+def figure_auc(runs: Mapping[str, Sequence[Curves]], out_stem: Path, *, dataset: str) -> tuple[Path, Path]:
     """Draw test AUC over steps for the rows of one data set; return the paths of PNG and SVG.
 
-    runs        model -> metrics.csv of each seed; the line is their mean, the band lowest to highest
+    runs        model -> curves of each seed; the line is their mean, the band lowest to highest
     out_stem    the files are out_stem + ".png" and ".svg"
     dataset     named in the title
 
     The axis begins at the lowest AUC after the first tenth of the steps, since the rise from chance would
     press the rows together.
-    Raises UserError for a file without test AUC, and for seeds without a common step.
+    Raises UserError for a run without test AUC, and for seeds without a common step.
     """
     if not runs or not all(runs.values()):
         raise UserError(f"no test AUC to draw for {dataset}: no run is given for a row. Train first.")
     known = [model for model in ROW_STYLES if model in runs]
     others = [model for model in runs if model not in ROW_STYLES]
     bands = {
-        model: _over_seeds([read_curve(path, "test_auc") for path in runs[model]], runs[model])
-        for model in known + others
+        model: _over_seeds([seed.curve("test_auc") for seed in runs[model]], runs[model]) for model in known + others
     }
     with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(7.6, 4.2), layout="constrained")
@@ -192,11 +191,11 @@ def smooth(curve: Curve, window: int) -> Curve:
     return Curve(curve.steps[window - 1 :], means)
 
 
-def _losses_over_seeds(paths: Sequence[Path], smoothing: int) -> dict[str, Band]:
+def _losses_over_seeds(runs: Sequence[Curves], smoothing: int) -> dict[str, Band]:
     """Return the losses that all seeds of a model have."""
-    seeds = [read_losses(path) for path in paths]
+    seeds = [run.losses() for run in runs]
     return {
-        column: _over_seeds([smooth(losses[column], smoothing) for losses in seeds], paths)
+        column: _over_seeds([smooth(losses[column], smoothing) for losses in seeds], runs)
         for column in seeds[0]
         if all(column in losses for losses in seeds)
     }
@@ -213,12 +212,12 @@ def _draw_losses(ax: Axes, bands: Mapping[str, Band]) -> None:
         _draw(ax, bands[column], label, colour, dashes, 0.8 if column == "target_loss" else 1.6)
 
 
-def _over_seeds(curves: Sequence[Curve], paths: Sequence[Path]) -> Band:
+def _over_seeds(curves: Sequence[Curve], runs: Sequence[Curves]) -> Band:
     steps = curves[0].steps
-    for curve, path in zip(curves, paths, strict=True):
+    for curve, run in zip(curves, runs, strict=True):
         steps = np.intersect1d(steps, curve.steps)
         if len(steps) == 0:
-            raise UserError(f"{path} has no step in common with {paths[0]}. Draw runs of the same settings.")
+            raise UserError(f"{run.place} has no step in common with {runs[0].place}. Draw runs of the same settings.")
     values = np.stack([curve.values[np.isin(curve.steps, steps)] for curve in curves])  # (seeds, S)
     return Band(steps, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 

@@ -146,7 +146,9 @@ def check_comparable(records: Sequence[Record]) -> None:
     previous: Record | None = None
     for record in records:
         if previous and (previous.model, previous.seed) == (record.model, record.seed):
-            raise UserError(f"two records of one run: {previous.path} and {record.path}. Keep one, or read one folder.")
+            raise UserError(
+                f"two records of one run: {previous.place} and {record.place}. Keep one, or read one folder."
+            )
         previous = record
         for name in ("protocol_hash", "data_sha256"):
             found, expected = getattr(record, name), getattr(records[0], name)
@@ -171,8 +173,8 @@ def _hidden_references(shown: Sequence[Record], others: Sequence[Record]) -> lis
 
 def _mixed(first: Record, second: Record, name: str, first_value: object, second_value: object) -> UserError:
     return UserError(
-        f"runs cannot stand in one table: {name} is {first_value} in {first.path} and {second_value} in "
-        f"{second.path}. Train one again with the other's settings, or keep them in separate folders."
+        f"runs cannot stand in one table: {name} is {first_value} in {first.place} and {second_value} in "
+        f"{second.place}. Train one again with the other's settings, or keep them in separate folders."
     )
 
 

@@ -30,9 +30,10 @@ from benchmark.analysis.probes import FITTED, RULES, Probe, Probes, read_probes
 from benchmark.leaderboard.claims import claims_page
 from benchmark.leaderboard.site import embed
 from benchmark.leaderboard.site_data import document, thinned
-from benchmark.records.curves import read_curve
-from benchmark.records.predictions import PREDICTIONS, RANKS, RunScores, pair_scores, read_scores, write_ranks
+from benchmark.records.curves import read_metrics
+from benchmark.records.predictions import PREDICTIONS, read_scores
 from benchmark.records.record import FILE_NAME, read_records, run_folder
+from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
 from benchmark.report.probe_tables import overview, probe_table, write_probes
 from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
@@ -281,7 +282,7 @@ def check_metrics(data: bytes, folder: Path) -> None:
     path.write_bytes(data)
     for column in ("loss", "auxiliary_loss", "test_auc"):
         with suppress(UserError):
-            curve = read_curve(path, column)
+            curve = read_metrics(path).curve(column)
             assert np.all(np.diff(curve.steps) > 0)
             assert np.isfinite(curve.steps).all()
             assert np.isfinite(thinned(curve, 2).steps).all()
@@ -295,22 +296,44 @@ def scored() -> pd.DataFrame:
     )
 
 
-def _ranks() -> bytes:
-    table = scored()
-    both = [pair_scores(table.label.to_numpy(), table[name].to_numpy()) for name in ("score", "score_last")]
-    return content_of(lambda path: write_ranks(RunScores(*both), path))
+def check_predictions(data: bytes, folder: Path) -> None:
+    """Predictions give an AUC from 0 to 1, or a message."""
+    (folder / PREDICTIONS).write_bytes(data)
+    with suppress(UserError):
+        found = read_scores(folder)
+        assert found is not None
+        for checkpoint in filter(None, found):
+            assert 0 <= auc(checkpoint) <= 1
 
 
-def check_scores(name: str) -> Callable[[bytes, Path], None]:
-    """Predictions and ranks give an AUC from 0 to 1, or a message."""
+@cache
+def board_files() -> dict[str, bytes]:
+    """The files of a board of one run."""
+    with TemporaryDirectory() as folder:
+        run = run_folder(Path(folder), "tafeng", "arxiv-v1", "dien", "official", 0)
+        run.mkdir(parents=True)
+        (run / FILE_NAME).write_text(json.dumps(RECORD), encoding="utf-8")
+        (run / "metrics.csv").write_bytes(METRICS)
+        scored().to_parquet(run / PREDICTIONS)
+        results = Path(folder, "board")
+        write_results(results, read_records(Path(folder)))
+        return {str(path.relative_to(results)): path.read_bytes() for path in results.rglob("*.*")}
+
+
+def check_board(name: str) -> Callable[[bytes, Path], None]:
+    """A board with one damaged file gives curves and an AUC from 0 to 1, or a message."""
 
     def check(data: bytes, folder: Path) -> None:
-        (folder / name).write_bytes(data)
+        for place, content in (board_files() | {name: data}).items():
+            path = results_folder(folder, "tafeng", "arxiv-v1") / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         with suppress(UserError):
-            found = read_scores(folder)
-            assert found is not None
-            for checkpoint in filter(None, found):
-                assert 0 <= auc(checkpoint) <= 1
+            for record in read_board(folder):
+                with suppress(UserError):
+                    assert np.all(np.diff(curves_of(record).curve("loss").steps) > 0)
+                for checkpoint in filter(None, scores_of(record) or ()):
+                    assert 0 <= auc(checkpoint) <= 1
 
     return check
 
@@ -423,8 +446,15 @@ TARGETS = {
     "samples": Target(lambda: [content_of(lambda path: save_samples(sound_samples(), path))], check_samples),
     "record": Target(lambda: [json.dumps(RECORD | more).encode() for more in ({}, VERSION_2)], check_record),
     "metrics": Target(lambda: [METRICS], check_metrics),
-    "predictions": Target(lambda: [content_of(lambda p: scored().to_parquet(p))], check_scores(PREDICTIONS)),
-    "ranks": Target(lambda: [_ranks()], check_scores(RANKS)),
+    "predictions": Target(lambda: [content_of(lambda p: scored().to_parquet(p))], check_predictions),
+    **{
+        f"board-{name}": Target(lambda place=place: [board_files()[place]], check_board(place))  # type: ignore[misc]
+        for name, place in (
+            ("runs", "runs.jsonl"),
+            ("curves", "curves/dien.parquet"),
+            ("ranks", "predictions/dien.parquet"),
+        )
+    },
     "probes": Target(lambda: [_probes()], check_probes),
     "table1": Target(
         lambda: [b"dataset,users,goods,categories,samples\nbooks,603668,367982,1600,603668\n"], check_table1

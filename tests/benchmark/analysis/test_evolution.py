@@ -22,15 +22,13 @@ from benchmark.analysis.evolution import (
     telling_user,
     trajectories,
 )
-from benchmark.records.record import read_records
 from benchmark.report.figure3 import caption, figure3, figure3_command, project
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError
 from datamodules.interactions import load_category_names
 from datamodules.samples import Samples
 from datamodules.samples_file import prepare_samples
-
-RECORD = Path(__file__).parents[3] / "leaderboards/records/tafeng/arxiv-v1/dien-official/seed-0"
+from tests.benchmark.boards import committed
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +198,7 @@ def test_the_projection_is_scikit_learns() -> None:
 
 
 def test_files_and_caption(tmp_path: Path, samples: Samples, catalogue: Catalogue) -> None:
-    (record,) = read_records(RECORD)
+    record = committed()[Path("tafeng/arxiv-v1/dien-official/seed-0")]
     history, targets = choose(catalogue, None, [catalogue.names[0], catalogue.names[1], catalogue.names[0]], [])
     found = trajectories(dien(samples), samples, history.items, targets)
     command = figure3_command(record, history, targets)

@@ -19,8 +19,7 @@ from typer.testing import CliRunner
 from benchmark.analysis import probes as module
 from benchmark.analysis.probes import FITTED, RULES, UNKNOWN, Probe, Probes, measure, read_probes
 from benchmark.cli.app import app
-from benchmark.records.predictions import read_scores
-from benchmark.records.record import read_records
+from benchmark.records.results import read_board, scores_of
 from benchmark.report import probe_tables
 from benchmark.report.learning_curves import figure_probes
 from benchmark.report.probe_tables import overview, probe_table, store_probes, write_probes
@@ -31,7 +30,7 @@ from datamodules.samples_file import prepare_samples
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "amazon"
 BOARD = Path(__file__).parents[3] / "leaderboards"
-RECORDS = read_records(BOARD / "records")
+RECORDS = read_board(BOARD)
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +277,7 @@ def test_committed_probes_and_runs_have_the_same_samples() -> None:
         assert found is not None
         mine = [record for record in RECORDS if (record.dataset, record.protocol) == (dataset, protocol)]
         assert {record.data_sha256 for record in mine} == {found.data_sha256}
-        scores = read_scores(mine[0].path.parent)
+        scores = scores_of(mine[0])
         assert scores is not None
         assert len(scores.reported) == found.test_users
 

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import subprocess
 import sys
 from io import StringIO
@@ -21,9 +20,9 @@ from benchmark.executors.terminal import Line, rows_of_sweep, sweep_view
 from benchmark.report.run_tables import Place, table_of_runs
 from benchmark.runs.config import Progress
 from datamodules.datasets import DATASETS
+from tests.benchmark.boards import export_row, make_board
 
 ROOT = Path(__file__).parents[3]
-RECORDS = ROOT / "leaderboards" / "records"
 COMMANDS = (
     "prepare", "import", "new-model", "check-model", "run", "table", "figure", "probe", "leaderboard", "bench",
     "wandb-workspace",
@@ -50,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two rows of the leaderboard, in a folder of runs."""
     out = tmp_path_factory.mktemp("runs")
     for row in ("augru-official", "dien-official"):
-        shutil.copytree(RECORDS / "tafeng" / "arxiv-v1" / row, out / "tafeng" / "arxiv-v1" / row)
+        export_row(f"tafeng/arxiv-v1/{row}", out / "tafeng" / "arxiv-v1" / row)
     return out
 
 
@@ -91,9 +90,9 @@ def test_a_narrow_terminal_gets_whole_cells(runs: Path) -> None:
 
 
 def test_verify_as_json(runs: Path, tmp_path: Path) -> None:
-    shutil.copytree(runs / "tafeng", tmp_path / "records" / "tafeng")
+    make_board(runs, tmp_path)
     found = json.loads(invoke("leaderboard", "verify", "--board", tmp_path, "--json").stdout)
-    assert found == {"agreeing": len(list(tmp_path.rglob("record.json"))), "without_predictions": []}
+    assert found == {"agreeing": len(list(runs.rglob("record.json"))), "without_predictions": []}
 
 
 def test_prepare_and_probe_as_json(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import codecs
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.leaderboard.build import build
+from tests.benchmark.boards import export_row, make_board
 
 ROOT = Path(__file__).parents[3]
-RECORDS = ROOT / "leaderboards" / "records" / "tafeng" / "arxiv-v1"
 ROWS = ("augru-official", "dien-official")
 README = "# Zürich ≈ 47° N\n<!-- table 4 of board -->\n<!-- /table 4 of board -->\nnaïve −\n"
 MODEL = """
@@ -48,9 +47,10 @@ def test_the_surroundings_are_not_utf_8() -> None:
 
 @pytest.mark.timeout(300)
 def test_a_board_is_built_to_the_same_bytes(tmp_path: Path) -> None:
+    for row in ROWS:
+        export_row(f"tafeng/arxiv-v1/{row}", tmp_path / "runs" / "tafeng" / "arxiv-v1" / row)
     for place in ("expected", "found"):
-        for row in ROWS:
-            shutil.copytree(RECORDS / row, tmp_path / place / "board" / "records" / "tafeng" / "arxiv-v1" / row)
+        make_board(tmp_path / "runs", tmp_path / place / "board")
         (tmp_path / place / "README.md").write_text(README, "utf-8")
     build(tmp_path / "expected" / "board")
     for _ in range(2):  # what was encoded wrongly would be so again at each build
@@ -67,7 +67,7 @@ def test_a_board_is_built_to_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("encoding", "sign"), [("latin-1", b"\xb1"), ("ascii", b"+-"), ("utf-8", "±".encode())])
 def test_a_table_shows_what_its_terminal_can(tmp_path: Path, encoding: str, sign: bytes) -> None:
     for row in ROWS:
-        shutil.copytree(RECORDS / row, tmp_path / "tafeng" / "arxiv-v1" / row)
+        export_row(f"tafeng/arxiv-v1/{row}", tmp_path / "tafeng" / "arxiv-v1" / row)
     done = command("table", 4, "--datasets", "tafeng", "--out", tmp_path, encoding=encoding)
     assert done.returncode == 0, done.stderr
     assert b" " + sign + b" 0." in done.stdout

@@ -28,6 +28,7 @@ import contextlib, os, random, shutil, signal, sys, time, traceback
 from pathlib import Path
 from benchmark.cli.leaderboard import build
 from benchmark.leaderboard.store import add_runs, changing, verify
+from benchmark.records.results import read_board, scores_of
 
 runs, work, command, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
@@ -97,11 +98,11 @@ for turn, moment in enumerate(moments):
     if command == "build" and turn < len(moments) - 1:
         continue  # kill upon kill
     if command == "add":
-        for record in board.glob("records/**/record.json"):
-            assert '"failed"' in record.read_text() or (record.parent / "ranks.parquet").exists(), moment
-        if (board / "records").is_dir():  # some of it lies there: verify completes the rest
+        for record in read_board(board):
+            assert record.status == "failed" or scores_of(record), moment
+        if (board / "results").is_dir():  # some of it lies there: verify completes the rest
             assert forked(verify, board)[0] == 0, moment
-            assert len(list(board.glob("records/**/record.json"))) == 5, moment
+            assert len(read_board(board)) == 5, moment
     status, _ = forked(check, board)
     assert status == 0, moment
     found = content(board)

@@ -136,7 +136,7 @@ def test_each_measured_gain_has_one_verdict(tmp_path: Path) -> None:
     assert found["BaseModel + GRU + AUGRU", "sports"] == (INCONCLUSIVE, "fewer than two seeds with predictions")
     assert "Measured: 1 consistent, 1 inconsistent, 2 inconclusive." in page
     assert "[0." in page
-    assert "(records/sports/arxiv-v1/dien-official)" in page
+    assert "(results/sports/arxiv-v1/runs.jsonl)" in page
     assert verdicts(page, GAINS.replace("v1", "AAAI")) == {}
 
 

@@ -15,19 +15,18 @@ from benchmark.analysis.probes import FITTED, Probe, Probes, read_probes
 from benchmark.cli.app import app
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.store import GENERATED, add_runs, check_tables, remove_gone, verify
-from benchmark.records.predictions import read_scores
-from benchmark.records.record import read_records
+from benchmark.records.results import curves_of, read_board, scores_of
 from benchmark.report.probe_tables import write_probes
 from datamodules.errors import UserError
+from tests.benchmark.boards import BOARD, committed, export, make_board
 
-BOARD = Path(__file__).parents[3] / "leaderboards"
 ONE = Path("sports", "arxiv-v1", "dien-official", "seed-0")
 
 
 @pytest.mark.timeout(600)  # it grows with the board
 def test_pages_are_not_stale(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards"
-    for name in ("records", "probes"):
+    for name in ("results", "probes"):
         shutil.copytree(BOARD / name, board / name)
     for path in (BOARD / "table1.csv", *BOARD.glob("study*"), *BOARD.glob("figure3-*.json")):
         shutil.copyfile(path, board / path.name)
@@ -45,9 +44,10 @@ def test_pages_are_not_stale(tmp_path: Path) -> None:
 
 def test_a_board_of_ones_own_leaves_the_readme_beside_it(tmp_path: Path) -> None:
     for model in ("base-model", "dien"):
-        row = Path("records", "tafeng", "arxiv-v1", f"{model}-official", "seed-0")
-        shutil.copytree(BOARD / row, tmp_path / "mine" / row)
-        shutil.copytree(BOARD / row, tmp_path / "leaderboards" / row)
+        row = Path("tafeng", "arxiv-v1", f"{model}-official", "seed-0")
+        export(row, tmp_path / "runs" / row)
+    for name in ("mine", "leaderboards"):
+        make_board(tmp_path / "runs", tmp_path / name)
     readme = tmp_path / "README.md"
     readme.write_text("<!-- table 4 of leaderboards -->\nas it was\n<!-- /table 4 of leaderboards -->\n")
     build(tmp_path / "mine")
@@ -58,10 +58,10 @@ def test_a_board_of_ones_own_leaves_the_readme_beside_it(tmp_path: Path) -> None
 
 
 def test_ranks_give_the_auc_of_the_record() -> None:
-    records = read_records(BOARD / "records")
+    records = read_board(BOARD)
     assert records
     for record in records:
-        scores = read_scores(record.path.parent)
+        scores = scores_of(record)
         assert scores is not None
         for checkpoint, auc in zip(scores, (record.reported_auc, record.auc.last, record.auc.test), strict=True):
             if checkpoint is None:  # the best on test is the reported one
@@ -76,43 +76,67 @@ def test_ranks_give_the_auc_of_the_record() -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run folder made of a committed record: its ranks serve as predictions."""
-    folder = tmp_path / "runs" / ONE
-    shutil.copytree(BOARD / "records" / ONE, folder)
-    scores = read_scores(folder)
-    assert scores is not None
-    columns = {
-        name: np.stack([c.negative, c.positive], axis=1).ravel() / 1e4
-        for name, c in zip(("score", "score_last"), scores[:2], strict=True)
-    }
-    pd.DataFrame({"user": 0, "label": np.tile([0, 1], len(scores.last)), **columns}).to_parquet(
-        folder / "predictions.parquet"
-    )
-    (folder / "ranks.parquet").unlink()
-    return folder
+    return export(ONE, tmp_path / "runs" / ONE)
+
+
+def places(board: Path) -> list[str]:
+    """The runs on a board."""
+    return [f"{r.dataset}/{r.protocol}/{r.model}-{r.variant}/seed-{r.seed}" for r in read_board(board)]
 
 
 def test_a_run_comes_with_its_ranks_and_without_its_predictions(run: Path, tmp_path: Path) -> None:
     board = tmp_path / "board"
     assert add_runs(tmp_path / "runs", board) == (1, 0)
-    target = board / "records" / ONE
-    assert sorted(path.name for path in target.iterdir()) == ["metrics.csv", "ranks.parquet", "record.json"]
-    assert (target / "ranks.parquet").read_bytes() == (BOARD / "records" / ONE / "ranks.parquet").read_bytes()
+    folder = board / "results" / ONE.parents[1]
+    files = [folder / name for name in ("curves/dien.parquet", "predictions/dien.parquet", "runs.jsonl")]
+    assert sorted(path for path in board.rglob("*") if path.is_file()) == files
+    (record,), expected = read_board(board), committed()[ONE]
+    assert record == expected
+    assert curves_of(record).columns == curves_of(expected).columns
+    for found, wanted in zip(scores_of(record) or (), scores_of(expected) or (), strict=True):
+        assert (found is None) is (wanted is None)
+        for name in ("negative", "positive"):
+            np.testing.assert_array_equal(getattr(found, name, None), getattr(wanted, name, None))
     assert add_runs(tmp_path / "runs", board) == (0, 1)
-    (target / "ranks.parquet").unlink()
-    assert verify(board) == (0, [target])
+    files[1].unlink()
+    assert verify(board) == (0, [record.place])
     assert add_runs(tmp_path / "runs", board) == (0, 1)
     assert verify(board) == (1, [])
 
 
-def test_predictions_on_the_board_become_ranks(run: Path, tmp_path: Path) -> None:
+def test_another_run_in_the_place_of_one_is_refused(run: Path, tmp_path: Path) -> None:
     board = tmp_path / "board"
-    shutil.copytree(tmp_path / "runs", board / "records")
-    assert add_runs(board / "records", board) == (0, 1)
-    assert sorted(path.name for path in (board / "records" / ONE).iterdir()) == [
-        "metrics.csv",
-        "ranks.parquet",
-        "record.json",
-    ]
+    add_runs(tmp_path / "runs", board)
+    before = {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
+    change(run, 0, train_seconds=1.5)
+    with pytest.raises(UserError, match=r"arxiv-v1, dien-official, seed-0: the board holds another run than .*seed-0"):
+        add_runs(tmp_path / "runs", board)
+    assert before == {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
+
+
+def test_the_runs_of_a_board_enter_another_one(run: Path, tmp_path: Path) -> None:
+    other_row(run, "base-model")
+    add_runs(tmp_path / "runs", tmp_path / "first")
+    assert add_runs(tmp_path / "first", tmp_path / "second") == (2, 0)
+    first, second = (
+        {path.relative_to(board): path.read_bytes() for path in (board / "results").rglob("*.*")}
+        for board in (tmp_path / "first", tmp_path / "second")
+    )
+    assert first == second
+
+
+def test_the_order_in_which_runs_come_does_not_matter(run: Path, tmp_path: Path) -> None:
+    other_row(run, "base-model")
+    change(run, 1)
+    add_runs(tmp_path / "runs", tmp_path / "at once")
+    shutil.move(run.with_name("seed-1"), tmp_path / "later" / ONE.with_name("seed-1"))
+    for runs in (tmp_path / "runs", tmp_path / "later"):
+        add_runs(runs, tmp_path / "one by one")
+    one, other = (
+        {path.relative_to(board): path.read_bytes() for path in (board / "results").rglob("*.*")}
+        for board in (tmp_path / "at once", tmp_path / "one by one")
+    )
+    assert one == other
 
 
 def test_a_run_that_claims_too_much_is_refused(run: Path, tmp_path: Path) -> None:
@@ -123,7 +147,7 @@ def test_a_run_that_claims_too_much_is_refused(run: Path, tmp_path: Path) -> Non
     (run / "predictions.parquet").unlink()
     with pytest.raises(UserError, match=r"lacks predictions.parquet"):
         add_runs(tmp_path / "runs", tmp_path / "board")
-    assert not (tmp_path / "board" / "records").exists()
+    assert not (tmp_path / "board" / "results").exists()
 
 
 def change(folder: Path, seed: int, **fields: object) -> Path:
@@ -141,7 +165,7 @@ def test_a_row_counts_with_all_of_its_seeds(run: Path, tmp_path: Path) -> None:
     change(run, 3)
     with pytest.raises(UserError, match="has the seeds 0, 3 and lacks 1, 2, expected all from 0 on"):
         add_runs(tmp_path / "runs", board)
-    assert not (board / "records").exists()
+    assert not (board / "results").exists()
     shutil.move(run.with_name("seed-3"), run.with_name("seed-1"))
     change(run.with_name("seed-1"), 1)
     assert add_runs(tmp_path / "runs", board) == (2, 0)
@@ -156,11 +180,11 @@ def test_other_samples_under_the_same_name_are_refused(run: Path, tmp_path: Path
     with pytest.raises(UserError, match=r"seed-1 was run on samples 00000000.*sports is not the same data"):
         add_runs(tmp_path / "runs", board)
     change(run, 0, data_sha256="0" * 64)
-    shutil.copytree(BOARD / "records" / ONE, board / "records" / ONE.with_name("seed-9"))
-    change(board / "records" / ONE.with_name("seed-9"), 9)
+    change(export(ONE, tmp_path / "others" / ONE.with_name("seed-9")), 9)
+    make_board(tmp_path / "others", board)
     with pytest.raises(UserError, match="not the same data"):
         add_runs(tmp_path / "runs", board)
-    assert len(list(board.rglob("record.json"))) == 1
+    assert places(board) == [str(ONE.with_name("seed-9"))]
 
 
 def test_the_seeds_of_a_row_share_their_settings(run: Path, tmp_path: Path) -> None:
@@ -186,7 +210,7 @@ def test_what_add_takes_build_builds(run: Path, tmp_path: Path) -> None:
     added = other_row(run, "din", settings=settings | {"steps": 80})
     with pytest.raises(UserError, match=r"cannot stand in one table: steps is \d+ in .* and \d+ in"):
         add_runs(tmp_path / "runs", board)
-    assert not (board / "records").exists()
+    assert not (board / "results").exists()
     shutil.rmtree(added)
     add_runs(tmp_path / "runs", board)  # beside a row that is there already, likewise
     other_row(run, "din", settings=settings | {"steps": 80})
@@ -194,12 +218,12 @@ def test_what_add_takes_build_builds(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot stand in one table"):
         add_runs(tmp_path / "runs", board)
     assert verify(board) == (1, [])
-    assert [path.name for path in board.iterdir()] == ["records"]
+    assert [path.name for path in board.iterdir()] == ["results"]
     build(board)
 
 
 def test_the_committed_rows_stand_in_tables() -> None:
-    check_tables(read_records(BOARD / "records"), [])
+    check_tables(read_board(BOARD), [])
 
 
 def test_another_selection_than_the_protocols_is_refused(run: Path, tmp_path: Path) -> None:
@@ -243,7 +267,7 @@ def test_a_row_with_a_failed_seed_enters_and_says_so(run: Path, tmp_path: Path) 
         (seed / name).unlink()
     other_row(run, "base-model")
     assert add_runs(tmp_path / "runs", board) == (3, 0)
-    assert [path.name for path in (board / "records" / ONE).with_name("seed-1").iterdir()] == ["record.json"]
+    assert str(ONE.with_name("seed-1")) in places(board)
     assert verify(board) == (2, [])
     build(board)
     shown = (board / "table4-arxiv-v1-official.md").read_text("utf-8")
@@ -279,12 +303,13 @@ def test_files_of_rows_that_are_gone_go_too(tmp_path: Path) -> None:
     board = tmp_path / "board"
     for protocol in ("arxiv-v1", "clean"):
         for model in ("base-model", "dien"):
-            row = Path("records", "sports", protocol, f"{model}-official", "seed-0")
-            shutil.copytree(BOARD / row, board / row)
+            row = Path("sports", protocol, f"{model}-official", "seed-0")
+            export(row, tmp_path / "runs" / row)
+    make_board(tmp_path / "runs", board)
     (board / "mine.md").write_text("my own")
     invoke = ["leaderboard", "build", "--board", str(board), "--json"]
     before = set(json.loads(CliRunner().invoke(app, invoke).stdout)["files"])
-    shutil.rmtree(board / "records" / "sports" / "clean")
+    shutil.rmtree(board / "results" / "sports" / "clean")
     made = json.loads(CliRunner().invoke(app, invoke).stdout)
     assert set(made["removed"]) == before - set(made["files"])
     assert made["removed"]
@@ -304,58 +329,44 @@ def test_the_commands(run: Path, tmp_path: Path) -> None:
     board = tmp_path / "board"
     said = CliRunner().invoke(app, ["leaderboard", "add", str(tmp_path / "runs"), "--board", str(board)])
     assert (said.exit_code, said.output.startswith("1 runs added, 0 were there already")) == (0, True)
-    (board / "records" / ONE / "ranks.parquet").unlink()
+    (board / "results" / ONE.parents[1] / "predictions" / "dien.parquet").unlink()
     said = CliRunner().invoke(app, ["leaderboard", "verify", "--board", str(board)])
     assert "no predictions, its AUC cannot be recomputed" in said.output.replace("\n", " ")
     assert "0 runs give the AUC of their records, 1 have no predictions" in said.output
 
 
-def test_a_record_that_claims_too_much_does_not_verify(tmp_path: Path) -> None:
-    shutil.copytree(BOARD / "records" / ONE, tmp_path / "records" / ONE)
-    path = tmp_path / "records" / ONE / "record.json"
-    record = json.loads(path.read_text())
-    record["auc"]["last"] += 2e-6
-    path.write_text(json.dumps(record))
-    with pytest.raises(UserError, match="the predictions of the last checkpoint give AUC"):
-        verify(tmp_path)
-
-
-def copied(tmp_path: Path) -> Path:
-    """A board of one run."""
-    shutil.copytree(BOARD / "records" / ONE, tmp_path / "records" / ONE)
-    return tmp_path / "records" / ONE
+def claiming(tmp_path: Path, **claims: object) -> Path:
+    """A board of one run whose record claims another AUC than its ranks give."""
+    folder = export(ONE, tmp_path / "runs" / ONE)
+    auc = json.loads((folder / "record.json").read_text())["auc"]
+    fields = {name: value for name, value in claims.items() if name not in auc}
+    change(folder, 0, auc=auc | {name: value for name, value in claims.items() if name in auc}, **fields)
+    return make_board(tmp_path / "runs", tmp_path / "board")
 
 
 @pytest.mark.parametrize("name", ["last", "test"])
 def test_each_claimed_auc_is_verified(tmp_path: Path, name: str) -> None:
-    path = copied(tmp_path) / "record.json"
-    record = json.loads(path.read_text())
-    assert verify(tmp_path) == (1, [])
-    record["auc"][name] += 2e-6
-    path.write_text(json.dumps(record))
-    with pytest.raises(UserError, match="checkpoint give AUC"):
-        verify(tmp_path)
+    auc = getattr(committed()[ONE].auc, name)
+    assert verify(claiming(tmp_path / "as it is")) == (1, [])
+    checkpoint = "last" if name == "last" else "reported"
+    with pytest.raises(UserError, match=f"the predictions of the {checkpoint} checkpoint give AUC"):
+        verify(claiming(tmp_path / "too much", **{name: auc + 2e-6}))
 
 
 def test_the_best_on_test_is_verified_where_another_checkpoint_is_reported(tmp_path: Path) -> None:
-    path = copied(tmp_path) / "record.json"
-    record = json.loads(path.read_text()) | {"selection": "validation"}
-    record["auc"] |= {"validation": record["auc"]["test"], "test": record["auc"]["test"] + 2e-6}
-    path.write_text(json.dumps(record))
+    auc = committed()[ONE].auc.test
+    assert auc is not None
     with pytest.raises(UserError, match="the best on test checkpoint give AUC"):
-        verify(tmp_path)
-
-
-def test_ranks_of_nobody_bear_nothing_out(tmp_path: Path) -> None:
-    path = copied(tmp_path) / "ranks.parquet"
-    pd.read_parquet(path).iloc[:0].to_parquet(path)
-    with pytest.raises(UserError, match="it has 0 rows"):
-        verify(tmp_path)
+        verify(claiming(tmp_path, selection="validation", validation=auc, test=auc + 2e-6))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"seed": ' + b"9" * 5000 + b"}"])
 def test_a_damaged_record_on_the_board(tmp_path: Path, content: bytes) -> None:
-    path = copied(tmp_path) / "record.json"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"record\.json .*Delete that run's folder"):
-        build(tmp_path)
+    (path,) = claiming(tmp_path).rglob("runs.jsonl")
+    sound = path.read_bytes()
+    path.write_bytes(sound + content + b"\n")
+    with pytest.raises(UserError, match=r"runs\.jsonl.*Delete that run, its folder or its line"):
+        build(tmp_path / "board")
+    path.write_bytes(sound + sound)
+    with pytest.raises(UserError, match=r"runs\.jsonl, line 2 is a second line of dien-official, seed 0"):
+        build(tmp_path / "board")

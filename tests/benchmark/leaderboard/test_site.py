@@ -21,11 +21,12 @@ from benchmark.leaderboard.build import build
 from benchmark.leaderboard.page_picture import launch
 from benchmark.leaderboard.site import ASSETS, VENDORED, embed, render_markdown, write_site
 from benchmark.leaderboard.site_data import command, document, thinned
-from benchmark.records.curves import Curve, read_curve
-from benchmark.records.record import read_records
+from benchmark.records.curves import Curve
+from benchmark.records.record import line_of
+from benchmark.records.results import curves_of, read_board
 from datamodules.errors import UserError
+from tests.benchmark.boards import BOARD, change, committed, export, make_board
 
-BOARD = Path(__file__).parents[3] / "leaderboards"
 SITE = BOARD / "site"
 ONE = Path("tafeng", "arxiv-v1", "dien-official", "seed-0")
 KEY = "tafeng/arxiv-v1/dien-official"
@@ -45,7 +46,7 @@ def board_of(page: Path) -> Any:
 
 def test_every_record_is_in_the_page() -> None:
     pages = {name: board_of(SITE / f"{name}.html")["rows"] for name in ("index", "study-details")}
-    for record in read_records(BOARD / "records"):
+    for record in read_board(BOARD):
         row = pages["study-details" if "+" in record.model else "index"][
             f"{record.dataset}/{record.protocol}/{record.model}-{record.variant}"
         ]
@@ -81,7 +82,7 @@ def test_every_table_line_is_that_of_the_csv() -> None:
 
 def test_curves_are_means_over_neighbouring_points() -> None:
     row = board_of(SITE / "index.html")["rows"]["sports/arxiv-v1/dien-official"]
-    full = read_curve(BOARD / "records/sports/arxiv-v1/dien-official/seed-0/metrics.csv", "loss")
+    full = curves_of(committed()[Path("sports/arxiv-v1/dien-official/seed-0")]).curve("loss")
     shown = row["curves"]["loss"]
     assert len(shown["steps"]) == 102 == len(shown["seeds"][0])
     assert shown["seeds"][0][0] == pytest.approx(full.values[:4].mean(), abs=5e-5)
@@ -106,7 +107,7 @@ def test_a_command_quotes_what_a_shell_would_run() -> None:
 
 
 def test_a_command_says_what_is_not_the_default() -> None:
-    (record,) = [r for r in read_records(BOARD / "records") if r.path.parent == BOARD / "records" / ONE]
+    record = replace(committed()[ONE], settings=dict(committed()[ONE].settings))
     default = command("tafeng", "arxiv-v1", "official", "dien", [record], [0])
     assert default.startswith(f"git checkout {record.commit} && make setup\n")
     assert "--steps" not in default
@@ -118,9 +119,7 @@ def test_a_command_says_what_is_not_the_default() -> None:
 
 @pytest.mark.parametrize("commits", [("0a1b-dirty",), ("0a1b", "0a1b-dirty")])
 def test_a_command_does_not_check_out_what_was_not_committed(commits: tuple[str, ...]) -> None:
-    records = [
-        r for r in read_records(BOARD / "records", dataset="tafeng", model="dien") if r.path.parent.name[-1] in "01"
-    ]
+    records = [committed()[ONE.with_name(f"seed-{seed}")] for seed in (0, 1)]
     records = [replace(record, commit=commit) for record, commit in zip(records, commits, strict=False)]
     lines = command("tafeng", "arxiv-v1", "official", "dien", records, [0, 1]).splitlines()
     assert lines[0].startswith(".venv/bin/dien-bench run ")
@@ -140,10 +139,10 @@ def test_the_chart_library_is_the_published_one() -> None:
 
 
 def test_markdown_pages_keep_no_markup_but_breaks() -> None:
-    made = render_markdown(f"a<br>b {TEXT}\n\n{TEXT}\n\n[c](records/x) [d](README.md) [e](javascript:alert)\n")
+    made = render_markdown(f"a<br>b {TEXT}\n\n{TEXT}\n\n[c](results/x) [d](README.md) [e](javascript:alert)\n")
     assert "a<br>b" in made
     assert set(re.findall(r"<(\w+)", made)) == {"p", "br", "a"}
-    assert 'href="../records/x"' in made
+    assert 'href="../results/x"' in made
     assert 'href="index.html"' in made
     assert 'href="javascript' not in made
 
@@ -167,12 +166,9 @@ def hostile_board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     board = tmp_path_factory.mktemp("hostile") / "leaderboards"
     dataset, protocol = "d|`<b>`](x", "p<i>|[q](javascript:alert(1))"
     for model in NAMES:
-        target = board / "records" / dataset / protocol / f"{model}-official" / "seed-0"
-        shutil.copytree(BOARD / "records" / ONE, target)
-        record = json.loads((target / "record.json").read_text())
-        record |= {"dataset": dataset, "protocol": protocol, "model": model, "device": TEXT}
-        (target / "record.json").write_text(json.dumps(record))
-    build(board)
+        target = export(ONE, board / "runs" / dataset / protocol / f"{model}-official" / "seed-0")
+        change(target, dataset=dataset, protocol=protocol, model=model, device=TEXT)
+    build(make_board(board / "runs", board))
     return board
 
 
@@ -200,10 +196,9 @@ def test_hostile_names_are_text_in_markdown_and_csv(hostile_board: Path) -> None
 
 @pytest.mark.parametrize("name", ["a\nb", "\u202egnp", "=cmd|' /C calc'!A0", "@x", "\x1b[2J"])
 def test_a_name_that_would_change_what_stands_beside_it_is_refused(name: str, tmp_path: Path) -> None:
-    target = tmp_path / "records" / "tafeng" / "arxiv-v1" / f"{name}-official" / "seed-0"
-    shutil.copytree(BOARD / "records" / ONE, target)
-    record = json.loads((target / "record.json").read_text()) | {"model": name}
-    (target / "record.json").write_text(json.dumps(record))
+    path = tmp_path / "results" / "tafeng" / "arxiv-v1" / "runs.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(json.loads(line_of(committed()[ONE])) | {"model": name}) + "\n")
     with pytest.raises(UserError, match=r"the field 'model' is .*expected a name without"):
         build(tmp_path)
     assert not (tmp_path / "site").exists()
@@ -305,7 +300,7 @@ def labels(table: Any) -> list[str]:
 def test_all_rows_of_the_records_are_shown(visit: Any) -> None:
     page = visit(SITE / "index.html")
     keys = set(page.locator("tr.row").evaluate_all("rows => rows.map((row) => row.dataset.key)"))
-    records = [record for record in read_records(BOARD / "records") if "+" not in record.model]
+    records = [record for record in read_board(BOARD) if "+" not in record.model]
     assert {f"{r.dataset}/{r.protocol}/{r.model}-{r.variant}" for r in records} <= keys
     cells = page.locator(f"tr.row[data-key='{KEY}']").last.inner_text()
     line = next(
@@ -351,7 +346,7 @@ def test_tables_are_filtered_by_keyboard_and_link(visit: Any) -> None:
 def test_a_row_opens_to_its_seeds_settings_curves_and_command(visit: Any) -> None:
     page = visit(SITE / "index.html")
     inside = open_row(page)
-    records = [r for r in read_records(BOARD / "records", dataset="tafeng", model="dien") if r.protocol == "arxiv-v1"]
+    records = [record for place, record in committed().items() if place.parent == ONE.parent]
     assert inside.locator("table.seeds tbody tr").count() == len(records)
     text = inside.inner_text()
     for record in records:
@@ -468,12 +463,10 @@ def test_hostile_names_are_text(visit: Any, tmp_path: Path) -> None:
     board = tmp_path / "leaderboards"
     base = {"dataset": HOSTILE, "protocol": "p<i>", "variant": "official", "device": TEXT, "commit": TEXT}
     for model in (HOSTILE, "constructor", "__proto__"):
-        folder = board / "records" / HOSTILE / "p<i>" / f"{model}-official" / "seed-0"
-        shutil.copytree(BOARD / "records" / ONE, folder)
-        record = json.loads((folder / "record.json").read_text())
-        record |= base | {"model": model, "settings": record["settings"] | {"model": TEXT, TEXT: TEXT}}
-        (folder / "record.json").write_text(json.dumps(record | {"versions": {TEXT: TEXT}}))
-    build(board)
+        folder = export(ONE, tmp_path / "runs" / HOSTILE / "p<i>" / f"{model}-official" / "seed-0")
+        settings = committed()[ONE].settings | {"model": TEXT, TEXT: TEXT}
+        change(folder, **base, model=model, settings=settings, versions={TEXT: TEXT})
+    build(make_board(tmp_path / "runs", board))
     page = visit(board / "site" / "index.html")
     for button in page.locator("tr.row .open").all():
         button.click()
@@ -504,19 +497,11 @@ def study(tmp_path: Path) -> Path:
     """A board of two seeds of a row, and of the same with an option."""
     board = tmp_path / "leaderboards"
     for seed in (0, 1):
-        source = BOARD / "records" / ONE.parent / f"seed-{seed}"
         for model in ("base-model", "dien", "dien+auxiliary_weight=0.5"):
-            folder = board / "records" / "tafeng" / "arxiv-v1" / f"{model}-official" / f"seed-{seed}"
-            shutil.copytree(
-                source
-                if model != "base-model"
-                else BOARD / "records/tafeng/arxiv-v1/base-model-official" / f"seed-{seed}",
-                folder,
-            )
-            record = json.loads((folder / "record.json").read_text())
-            settings = record["settings"] | {"model": model}
-            (folder / "record.json").write_text(json.dumps(record | {"model": model, "settings": settings}))
-    return board
+            source = Path("tafeng/arxiv-v1", f"{model.partition('+')[0]}-official", f"seed-{seed}")
+            folder = export(source, tmp_path / "runs" / "tafeng" / "arxiv-v1" / f"{model}-official" / source.name)
+            change(folder, model=model, settings=committed()[source].settings | {"model": model})
+    return make_board(tmp_path / "runs", board)
 
 
 def test_rows_with_options_stand_on_the_page_of_settings_alone(visit: Any, study: Path) -> None:
@@ -548,11 +533,9 @@ def made_board(board: Path, rows: dict[str, str], seeds: Sequence[int] = range(5
     """A board on which a row is the committed runs of another, by name, on Ta Feng."""
     for model, source in rows.items():
         for seed in seeds:
-            place = Path("records", "tafeng", "arxiv-v1", f"{model}-official", f"seed-{seed}")
-            shutil.copytree(BOARD / place.parents[1] / f"{source}-official" / f"seed-{seed}", board / place)
-            record = json.loads((board / place / "record.json").read_text("utf-8")) | {"model": model}
-            (board / place / "record.json").write_text(json.dumps(record), encoding="utf-8")
-    build(board)
+            place = Path("tafeng", "arxiv-v1", f"{model}-official", f"seed-{seed}")
+            change(export(place.parents[1] / f"{source}-official" / place.name, board / "runs" / place), model=model)
+    build(make_board(board / "runs", board))
     return board
 
 

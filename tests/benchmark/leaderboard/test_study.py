@@ -22,11 +22,11 @@ from benchmark.leaderboard.marks import fill, marks_of
 from benchmark.leaderboard.study import PAGES, study_parts, write_study
 from benchmark.leaderboard.study_runs import Runs, difference, finder, said, verdicts
 from benchmark.records.predictions import Scores, pair_scores
-from benchmark.records.record import AucBySelection, Record, parse_record, run_folder
+from benchmark.records.record import AucBySelection, Record, line_of, parse_record, run_folder
 from datamodules.errors import UserError
+from tests.benchmark.boards import BOARD, committed
 
 USERS = 400
-BOARD = Path(__file__).parents[3] / "leaderboards"
 
 
 def make_run(
@@ -49,7 +49,7 @@ def make_run(
     table = pd.DataFrame({"label": label, "score": score, "score_last": score, "score_test": score})
     table.to_parquet(path.parent / "predictions.parquet")
     (path.parent / "metrics.csv").write_text(f"step,test_auc\n400,0.5\n500,{value - 0.03}\n")
-    fields = json.loads((BOARD / "records/sports/arxiv-v1/dien-official/seed-0/record.json").read_text())
+    fields = json.loads(line_of(committed()[Path("sports/arxiv-v1/dien-official/seed-0")]))
     fields |= {"dataset": "sports", "protocol": protocol, "model": model, "variant": variant, "seed": seed}
     fields |= {"selection": selection, "auc": {"last": value - 0.02, "validation": value - 0.01, "test": value}}
     return parse_record(fields, path)

@@ -1,5 +1,6 @@
-"""Ranks of predictions: the same AUC to the last bit, a small file, and clear words about a damaged one."""
+"""Predictions and their ranks: the same AUC to the last bit, and clear words about a damaged file."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from benchmark.analysis.comparison import placements
 from benchmark.analysis.metrics import auc
 from benchmark.records import predictions as scores
-from benchmark.records.predictions import PREDICTIONS, RANKS, pair_scores, read_scores, write_ranks
+from benchmark.records.predictions import PREDICTIONS, Scores, pair_scores, rank_samples, read_scores
 from datamodules.errors import UserError
 
 
@@ -39,36 +40,35 @@ def test_ranks_give_what_predictions_give(tmp_path: Path) -> None:
     exact = read_scores(tmp_path)
     assert exact is not None
     assert auc(exact.reported) == pytest.approx(roc_auc_score(table.label, table.score), abs=1e-12)
-    write_ranks(exact, tmp_path / RANKS)
-    (tmp_path / "predictions.parquet").unlink()
-    ranks = read_scores(tmp_path)
-    assert ranks is not None
-    assert exact.test is not None
-    assert ranks.test is not None
-    for before, after in zip(exact, ranks, strict=True):
+    for before in exact:
         assert before is not None
-        assert after is not None
+        after = Scores(*(rank.astype(np.float64) for rank in rank_samples(before)))
         assert auc(after) == auc(before)
         for one, other in zip(placements(before), placements(after), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_file_of_the_size_of_sports_has_less_than_thirty_kilobytes_and_no_user(tmp_path: Path) -> None:
-    predictions(3560).assign(score_test=lambda table: table.score).to_parquet(tmp_path / "predictions.parquet")
-    scores = read_scores(tmp_path)
-    assert scores is not None
-    write_ranks(scores, tmp_path / RANKS)
-    assert (tmp_path / RANKS).stat().st_size < 30_000
-    names = pq.read_schema(tmp_path / RANKS).names
-    assert names == ["negative_reported", "positive_reported", "negative_last", "positive_last"]
+def test_ranks_keep_every_comparison_of_a_positive_with_a_negative_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        exact = Scores(*rng.integers(0, 12, size=(2, 15)).astype(np.float64))
+        negative, positive = rank_samples(exact)
+        for i in range(15):
+            for j in range(15):
+                before = np.sign(exact.positive[i] - exact.negative[j])
+                assert np.sign(positive[i] - negative[j]) == before
+        ranks = sorted({*negative.tolist(), *positive.tolist()})
+        assert ranks == list(range(1, len(ranks) + 1))
+        kinds = ["n" * (rank in negative) + "p" * (rank in positive) for rank in ranks]
+        assert not [pair for pair in pairwise(kinds) if pair in (("n", "n"), ("p", "p"))]
 
 
 def test_no_predictions_are_no_error(tmp_path: Path) -> None:
     assert read_scores(tmp_path) is None
 
 
-@pytest.mark.parametrize("name", ["predictions.parquet", RANKS])
-def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    name = "predictions.parquet"
     (tmp_path / name).write_bytes(b"PAR1 and no more")
     with pytest.raises(UserError, match=name):
         read_scores(tmp_path)
@@ -90,16 +90,16 @@ def test_labels_must_be_pairs(tmp_path: Path) -> None:
 
 def test_files_that_hold_no_scores(tmp_path: Path) -> None:
     """An empty file has no AUC, which no comparison with a claim would notice."""
-    path = tmp_path / RANKS
-    columns = ("negative_reported", "positive_reported", "negative_last", "positive_last")
-    sound = {name: [1.0, 2.0] for name in columns}
+    path = tmp_path / PREDICTIONS
+    columns = ("score", "score_last", "label")
+    sound: dict[str, object] = {"score": [1.0, 2.0], "score_last": [1.0, 2.0], "label": [0, 1]}
     for table, reason in (
         (dict.fromkeys(columns, np.array([], np.int32)), "it has 0 rows"),
         (sound | {columns[0]: ["a", "b"]}, f"its column '{columns[0]}' has no numbers"),
         (sound | {columns[0]: [1.0, np.nan]}, "cells without a number"),
         (sound | {columns[0]: pa.array([1.0, None])}, "empty cells"),
         (sound | {"more": ["x", "y"]}, "its column 'more' has no numbers"),
-        ({columns[0]: [1.0, 2.0]}, "positive_reported"),
+        ({columns[0]: [1.0, 2.0]}, "label"),
     ):
         pq.write_table(pa.table(table), path)
         with pytest.raises(UserError, match=reason):

@@ -20,8 +20,8 @@ from benchmark.records.record import (
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 
-BOARD = Path(__file__).parents[3] / "leaderboards" / "records"
-BOARD_RECORDS = [path.read_text("utf-8") for path in sorted(BOARD.glob("sports/*/*/seed-0/record.json"))]
+BOARD = Path(__file__).parents[3] / "leaderboards" / "results"
+BOARD_RECORDS = [line for path in sorted(BOARD.glob("sports/*/runs.jsonl")) for line in path.read_text().splitlines()]
 
 
 def record_fields(**changes: Any) -> dict[str, Any]:

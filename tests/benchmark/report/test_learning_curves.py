@@ -1,8 +1,6 @@
 """Figures from metrics.csv: both formats, the same bytes each time, sparse columns, files not to be drawn."""
 
 import io
-import json
-import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +15,17 @@ from typer.testing import CliRunner
 
 from baselines import file_hash, model_label
 from benchmark.cli.app import app
-from benchmark.records.curves import Curve, read_curve
+from benchmark.records.curves import Curve, Curves, read_metrics
 from benchmark.report import learning_curves as figures
 from benchmark.report.learning_curves import figure2, figure_auc, smooth
 from datamodules.errors import UserError
+from tests.benchmark.boards import change, committed, export
 
-BOARD = Path(__file__).parents[3] / "leaderboards"
 LOSSES = "step,loss,target_loss,auxiliary_loss,learning_rate"
 HEADER = f"{LOSSES},test_auc,test_logloss,validation_auc,validation_logloss"
 
 
-def metrics(path: Path, *, seed: int = 0, last: int = 400, auxiliary: bool = True) -> Path:
+def metrics(path: Path, *, seed: int = 0, last: int = 400, auxiliary: bool = True) -> Curves:
     """A made-up run: losses every 20 steps, test AUC every 100 steps on lines of their own."""
     generator = np.random.default_rng(seed)
     lines = [HEADER]
@@ -38,10 +36,10 @@ def metrics(path: Path, *, seed: int = 0, last: int = 400, auxiliary: bool = Tru
             lines.append(f"{step},,,,,{0.6 + step / 2000 + generator.normal(0, 0.002):.6f},0.6,,")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
-    return path
+    return read_metrics(path)
 
 
-def seeds(folder: Path, count: int = 2) -> list[Path]:
+def seeds(folder: Path, count: int = 2) -> list[Curves]:
     return [metrics(folder / f"seed-{n}" / "metrics.csv", seed=n) for n in range(count)]
 
 
@@ -70,7 +68,7 @@ def test_figure_2_shows_three_losses_of_every_data_set(
     assert list(drawn) == ["target loss $L_{target}$", "auxiliary loss $L_{aux}$", "whole loss $L$"]
     steps, loss = drawn["whole loss $L$"]
     assert steps.tolist() == list(range(20, 401, 20))
-    assert loss == pytest.approx(read_curve(runs["books"][0], "loss").values)
+    assert loss == pytest.approx(runs["books"][0].curve("loss").values)
 
 
 def test_the_line_is_the_mean_of_the_seeds_at_their_common_steps(
@@ -80,7 +78,7 @@ def test_the_line_is_the_mean_of_the_seeds_at_their_common_steps(
     figure_auc({"dien": paths}, tmp_path / "auc", dataset="sports")
     steps, mean = drawn["DIEN (2)"]
     assert steps.tolist() == [100, 200, 300]
-    first, second = (read_curve(path, "test_auc").values for path in paths)
+    first, second = (run.curve("test_auc").values for run in paths)
     assert mean == pytest.approx((first[:3] + second) / 2)
 
 
@@ -89,7 +87,7 @@ def test_the_auc_axis_leaves_out_the_rise_from_chance(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Axes, "set_ylim", lambda self, bottom: bottoms.append(bottom))
     path = tmp_path / "metrics.csv"
     path.write_text("step,test_auc\n100,0.5\n200,0.7\n1900,0.9\n2000,0.65\n")
-    figure_auc({"dien": [path]}, tmp_path / "auc", dataset="sports")
+    figure_auc({"dien": [read_metrics(path)]}, tmp_path / "auc", dataset="sports")
     assert bottoms == [pytest.approx(0.645)]
 
 
@@ -147,9 +145,9 @@ def test_a_run_that_diverged(tmp_path: Path, drawn: dict[str, tuple[np.ndarray, 
     path.write_text(
         f"step,loss,target_loss,auxiliary_loss,test_auc\n20,1,{late},0.7,{late}\n40,{late},{late},0.6,{late}\n"
     )
-    figure2({"sports": [path, path]}, tmp_path / "figure2")
+    figure2({"sports": [read_metrics(path)] * 2}, tmp_path / "figure2")
     assert np.isnan(drawn["whole loss $L$"][1]).tolist() == [False, True]
-    figure_auc({"dien": [path]}, tmp_path / "auc", dataset="sports")
+    figure_auc({"dien": [read_metrics(path)]}, tmp_path / "auc", dataset="sports")
 
 
 def test_a_single_step(tmp_path: Path) -> None:
@@ -176,8 +174,8 @@ def test_smoothing_is_a_trailing_mean() -> None:
 def test_sparse_columns(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("step,loss,test_auc\n20,0.5,\n40,0.25,0.75\n60\n")
-    assert read_curve(path, "loss").steps.tolist() == [20, 40]
-    assert read_curve(path, "test_auc").values.tolist() == [0.75]
+    assert read_metrics(path).curve("loss").steps.tolist() == [20, 40]
+    assert read_metrics(path).curve("test_auc").values.tolist() == [0.75]
 
 
 BROKEN = {
@@ -201,7 +199,7 @@ def test_files_that_cannot_be_drawn_are_named(tmp_path: Path, text: str, message
     path = tmp_path / "metrics.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=message) as caught:
-        figure2({"sports": [path]}, tmp_path / "figure2")
+        figure2({"sports": [read_metrics(path)]}, tmp_path / "figure2")
     assert str(path) in str(caught.value)
     assert not (tmp_path / "figure2.png").exists()
 
@@ -209,17 +207,17 @@ def test_files_that_cannot_be_drawn_are_named(tmp_path: Path, text: str, message
 def test_a_model_without_further_losses_has_one_curve(
     tmp_path: Path, drawn: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> None:
-    path = metrics(tmp_path / "metrics.csv", auxiliary=False)
-    figure2({"sports": [path]}, tmp_path / "figure2", model="din")
+    curves = metrics(tmp_path / "metrics.csv", auxiliary=False)
+    figure2({"sports": [curves]}, tmp_path / "figure2", model="din")
     assert list(drawn) == ["whole loss $L$"]
-    assert drawn["whole loss $L$"][1] == pytest.approx(read_curve(path, "loss").values)
+    assert drawn["whole loss $L$"][1] == pytest.approx(curves.curve("loss").values)
 
 
 def test_a_loss_of_a_model_s_own_has_its_curve(tmp_path: Path, drawn: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     own = tmp_path / "own.csv"
     own.write_text("step,loss,target_loss,margin_loss,test_logloss\n20,3,1,2,\n40,2,1,1,\n40.5,,,,0.7\n")
     plain = metrics(tmp_path / "plain.csv", auxiliary=False)
-    figure2({"sports": [own], "beauty": [plain]}, tmp_path / "figure2", model="mine")
+    figure2({"sports": [read_metrics(own)], "beauty": [plain]}, tmp_path / "figure2", model="mine")
     assert set(drawn) == {"margin loss", "target loss $L_{target}$", "whole loss $L$"}
     assert drawn["margin loss"][1].tolist() == [2, 1]
 
@@ -230,14 +228,15 @@ def test_unreadable_files(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"cannot read .*metrics\.csv"):
-        figure2({"sports": [path]}, tmp_path / "figure2")
+        figure2({"sports": [read_metrics(path)]}, tmp_path / "figure2")
 
 
 def test_seeds_without_a_common_step(tmp_path: Path) -> None:
     for name, step in (("a.csv", 20), ("b.csv", 30)):
         (tmp_path / name).write_text(f"step,test_auc\n{step},0.5\n")
+    runs = [read_metrics(tmp_path / name) for name in ("a.csv", "b.csv")]
     with pytest.raises(UserError, match=r"b\.csv has no step in common with .*a\.csv"):
-        figure_auc({"din": [tmp_path / "a.csv", tmp_path / "b.csv"]}, tmp_path / "auc", dataset="sports")
+        figure_auc({"din": runs}, tmp_path / "auc", dataset="sports")
 
 
 def test_what_to_train_is_said_for_the_model_that_was_asked_for(tmp_path: Path) -> None:
@@ -246,7 +245,7 @@ def test_what_to_train_is_said_for_the_model_that_was_asked_for(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("runs", [{}, {"sports": []}])
-def test_nothing_to_draw(tmp_path: Path, runs: dict[str, list[Path]]) -> None:
+def test_nothing_to_draw(tmp_path: Path, runs: dict[str, list[Curves]]) -> None:
     draw: list[Callable[[], object]] = [
         lambda: figure2(runs, tmp_path / "figure2"),
         lambda: figure_auc(runs, tmp_path / "auc", dataset="sports"),
@@ -262,11 +261,9 @@ def test_figure_2_of_any_model_on_the_command_line(tmp_path: Path, own: bool) ->
     (tmp_path / "mine.py").write_text("class Mine: ...\n", encoding="utf-8")
     model = f"{tmp_path / 'mine.py'}:Mine" if own else "base-model"
     name = model_label(model)
-    folder = tmp_path / "tafeng" / "arxiv-v1" / f"{name}-official" / "seed-0"
-    shutil.copytree(BOARD / "records/tafeng/arxiv-v1/base-model-official/seed-0", folder)
-    record = json.loads((folder / "record.json").read_text("utf-8")) | {"model": name}
-    record["settings"] |= file_hash(model)
-    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    place = Path("tafeng/arxiv-v1/base-model-official/seed-0")
+    folder = export(place, tmp_path / "tafeng" / "arxiv-v1" / f"{name}-official" / "seed-0")
+    change(folder, model=name, settings=committed()[place].settings | file_hash(model))
     words = ["figure", "2", "--datasets", "tafeng", "--model", model, "--out", str(tmp_path)]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.exception

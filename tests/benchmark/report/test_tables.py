@@ -512,7 +512,7 @@ def test_mixed_runs_are_refused_by_name(changes: dict[str, Any], message: str) -
     first, second = run("augru", 0, 0.87), run("dien", 0, 0.9, **changes)
     with pytest.raises(UserError) as caught:
         electronics([first, second])
-    assert message.format(first.path, second.path) in str(caught.value)
+    assert message.format(first.place, second.place) in str(caught.value)
 
 
 def test_data_sets_may_differ_in_steps_and_rows_in_batch_size() -> None:

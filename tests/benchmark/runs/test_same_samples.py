@@ -11,8 +11,7 @@ from torch import Tensor
 
 from baselines import MODELS
 from baselines.lightning_module import CTRModule
-from benchmark.records.predictions import read_scores
-from benchmark.records.record import read_records
+from benchmark.records.results import read_board, scores_of
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
 from datamodules.batch import Batch
@@ -24,8 +23,8 @@ BOARD = Path(__file__).parents[3] / "leaderboards"
 def test_committed_runs_of_a_protocol_have_the_same_samples() -> None:
     """One sum over split, histories, targets, negatives and pool for every row, variant and seed."""
     found = defaultdict(set)
-    for record in read_records(BOARD / "records"):
-        scores = read_scores(record.path.parent)
+    for record in read_board(BOARD):
+        scores = scores_of(record)
         assert scores is not None
         found[record.dataset, record.protocol].add((record.data_sha256, record.protocol_hash, len(scores.reported)))
     assert found

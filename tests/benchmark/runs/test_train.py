@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from benchmark.records.record import read_records
+from benchmark.records.record import line_of, read_records
 from benchmark.runs.config import Progress, RunConfig
 from benchmark.runs.train import finished_record, train_run
 from datamodules.errors import UserError
+from tests.benchmark.boards import committed
 
 
 @pytest.fixture(scope="module")
@@ -132,19 +133,19 @@ def test_a_damaged_record_is_neither_finished_nor_overwritten(tmp_path: Path, da
     path = config(tmp_path, data_dir).folder() / "record.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"record\.json .*Delete that run's folder"):
+    with pytest.raises(UserError, match=r"record\.json .*Delete that run, its folder"):
         finished_record(config(tmp_path, data_dir))
     assert path.read_bytes() == content
 
 
 def test_a_record_of_another_run_is_not_taken_for_this_one(tmp_path: Path, data_dir: str) -> None:
-    committed = Path(__file__).parents[3] / "leaderboards/records/tafeng/arxiv-v1/dien-official/seed-0/record.json"
+    line = line_of(committed()[Path("tafeng/arxiv-v1/dien-official/seed-0")])
     done = config(tmp_path, data_dir, dataset="tafeng", steps=None)
     other = replace(done, seed=1)
     for run in (done, other):
         run.folder().mkdir(parents=True)
-        (run.folder() / "record.json").write_bytes(committed.read_bytes())
-    assert finished_record(done) == json.loads(committed.read_text())
+        (run.folder() / "record.json").write_text(line, encoding="utf-8")
+    assert finished_record(done) == json.loads(line)
     with pytest.raises(UserError, match="the field 'seed' says 'seed-0', but its folder says 'seed-1'"):
         finished_record(other)
 

@@ -1,0 +1,213 @@
+"""Runs wherever they lie: curves and scores of a record, of an output folder or of a board, and what a board keeps.
+
+A board has results/<data set>/<protocol>/, and there
+
+    runs.jsonl                    a record a line, by model, variant and seed
+    curves/<model>.parquet        variant, seed, step, and a column a curve, null where nothing was logged
+    predictions/<model>.parquet   variant, seed, checkpoint, user (its place in the test split), label, rank
+
+A row group is a run. The same runs give the same bytes under the same pyarrow, in whatever order they came.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from benchmark.records.curves import CURVES, Curves, read_metrics
+from benchmark.records.predictions import CHECKPOINTS, MOST_ROWS, RunScores, Scores, rank_samples, read_scores
+from benchmark.records.record import RUNS, Record, line_of, read_records
+from datamodules.errors import UserError
+from datamodules.files.atomic import write_atomically
+
+RESULTS = "results"
+RUN = {"variant": pa.string(), "seed": pa.int32()}
+CURVE_KEY = RUN | {"step": pa.int64()}
+RANKS = RUN | {"checkpoint": pa.string(), "user": pa.int32(), "label": pa.int8(), "rank": pa.int32()}
+REPEATED = ("variant", "seed", "checkpoint", "label")  # few values, in runs
+DELTA, SPLIT = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"
+
+
+def read_board(board: Path) -> list[Record]:
+    """Return the records of a board as `read_records`; an empty list where it has none yet."""
+    return read_records(board / RESULTS) if (board / RESULTS).is_dir() else []
+
+
+def results_folder(board: Path, dataset: str, protocol: str) -> Path:
+    """Return the folder of a board's runs on a data set under a protocol."""
+    return board / RESULTS / dataset / protocol
+
+
+def curves_of(record: Record) -> Curves:
+    """Return what a run logged; raises UserError where it cannot be read."""
+    if record.path.name != RUNS:
+        return read_metrics(record.path.parent / CURVES)
+    path = _curves_path(record.path.parent, record.model)
+    table = _rows_of(path, record)
+    if table is None:
+        raise UserError(f"{path} has no curves of {record.place}. Restore it, or train the run again.")
+    if other := [f.name for f in table.schema if not pa.types.is_integer(f.type) and not pa.types.is_float64(f.type)]:
+        raise UserError(
+            f"{path} does not hold the curves of a run: its column {other[0]!r} has no numbers. Restore it."
+        )
+    columns = {name: table[name].to_pylist() for name in table.column_names if table[name].null_count < len(table)}
+    return Curves(f"{path} ({record.variant}, seed {record.seed})", columns)
+
+
+def scores_of(record: Record) -> RunScores | None:
+    """Return the scores of a run, on a board their ranks; None where it has none.
+
+    Raises UserError where the file is damaged or does not hold one negative and one positive a user.
+    """
+    if record.path.name != RUNS:
+        return read_scores(record.path.parent)
+    path = _predictions_path(record.path.parent, record.model)
+    table = _rows_of(path, record)
+    if table is None:
+        return None
+    try:
+        return _scores(table)
+    except (ValueError, KeyError, TypeError, MemoryError, pa.ArrowException) as error:
+        raise UserError(f"{path} does not hold the scores of {record.place}: {error}. Restore it.") from error
+
+
+def write_results(folder: Path, records: Sequence[Record], models: Collection[str] | None = None) -> None:
+    """Write the runs of one data set and protocol to `folder`: all records; curves and ranks of `models`, None: of all.
+
+    Runs may come from anywhere, this folder included. Raises UserError for curves that are no numbers, or a step that
+    is no whole number.
+    """
+    records = sorted(records, key=lambda record: (record.model, record.variant, record.seed))
+    for model in sorted({record.model for record in records if models is None or record.model in models}):
+        mine = [record for record in records if record.model == model and record.status == "finished"]
+        curves = [(record, curves_of(record)) for record in mine]
+        scores = [(record, found) for record in mine if (found := scores_of(record)) is not None]
+        if curves:
+            write_atomically(_curves_path(folder, model), _curves_file(curves))
+        if scores:
+            write_atomically(_predictions_path(folder, model), _ranks_file(scores))
+    write_atomically(folder / RUNS, "".join(map(line_of, records)).encode("utf-8"))
+
+
+def _curves_path(folder: Path, model: str) -> Path:
+    return folder / "curves" / f"{model}.parquet"
+
+
+def _predictions_path(folder: Path, model: str) -> Path:
+    return folder / "predictions" / f"{model}.parquet"
+
+
+def _curves_file(runs: Sequence[tuple[Record, Curves]]) -> bytes:
+    cells = [{name: curves.filled(name, name) for name in curves.columns} for _, curves in runs]
+    names = sorted({name for columns in cells for name, found in columns.items() if found} - set(CURVE_KEY))
+    groups = []
+    for (record, curves), columns in zip(runs, cells, strict=True):
+        steps = columns["step"]
+        if odd := [step for step in steps.values() if step != int(step)]:
+            raise UserError(f"{curves.place} has the step {odd[0]:g}, expected whole numbers. Train the run again.")
+        group: dict[str, Any] = _of_run(record, len(steps)) | {"step": [int(step) for step in steps.values()]}
+        groups.append(group | {name: [columns.get(name, {}).get(line) for line in steps] for name in names})
+    types = CURVE_KEY | dict.fromkeys(names, pa.float64())
+    return _parquet(groups, types, {"step": DELTA} | dict.fromkeys(names, SPLIT))
+
+
+def _ranks_file(runs: Sequence[tuple[Record, RunScores]]) -> bytes:
+    groups = []
+    for record, scores in runs:
+        reported: NDArray[np.int32] | None = None
+        parts: dict[str, NDArray[np.int32]] = {}
+        for name, checkpoint in zip(CHECKPOINTS, scores, strict=True):
+            ranks = None if checkpoint is None else np.concatenate(rank_samples(checkpoint))
+            if ranks is not None and (reported is None or not np.array_equal(ranks, reported)):
+                parts[name] = ranks
+            reported = parts["reported"]
+        users = np.arange(len(scores.reported), dtype=np.int32)
+        group: dict[str, Any] = _of_run(record, 2 * len(users) * len(parts))
+        group["checkpoint"] = np.repeat(list(parts), 2 * len(users))
+        group["user"] = np.tile(users, 2 * len(parts))
+        group["label"] = np.tile(np.repeat(np.array([0, 1], np.int8), len(users)), len(parts))
+        groups.append(group | {"rank": np.concatenate(list(parts.values()))})
+    return _parquet(groups, RANKS, {"user": DELTA, "rank": SPLIT})
+
+
+def _of_run(record: Record, rows: int) -> dict[str, Any]:
+    return {"variant": [record.variant] * rows, "seed": [record.seed] * rows}
+
+
+def _parquet(
+    groups: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType], encodings: Mapping[str, str]
+) -> bytes:
+    """Return a Parquet file of a row group a run."""
+    schema = pa.schema(list(types.items()))
+    sink = pa.BufferOutputStream()
+    repeated = [name for name in types if name in REPEATED]
+    options: dict[str, Any] = {"use_dictionary": repeated, "column_encoding": dict(encodings), "store_schema": False}
+    with pq.ParquetWriter(
+        sink, schema, compression="zstd", compression_level=19, write_statistics=list(RUN), **options
+    ) as writer:
+        for group in groups:
+            writer.write_table(pa.table(dict(group), schema=schema), row_group_size=MOST_ROWS)
+    return bytes(sink.getvalue())
+
+
+def _rows_of(path: Path, record: Record) -> pa.Table | None:
+    """Return the rows of a run in a Parquet file of the board without `RUN`; None where file or rows are not there.
+
+    What the file says of itself is checked before its cells are read: a few bytes can stand for gigabytes.
+    """
+    if not path.exists():
+        return None
+    try:
+        with pq.ParquetFile(path) as file:
+            about = file.metadata
+            groups = [number for number in range(about.num_row_groups) if _may_hold(about.row_group(number), record)]
+            if (rows := sum(about.row_group(number).num_rows for number in groups)) > MOST_ROWS:
+                raise ValueError(f"it has {rows:,} rows of one run, expected at most {MOST_ROWS:,}")
+            if len(set(file.schema_arrow.names)) < len(file.schema_arrow):
+                raise ValueError("it has two columns of one name")
+            table = file.read_row_groups(groups)
+        table = table.filter((pc.field("variant") == record.variant) & (pc.field("seed") == record.seed))
+        return table.drop_columns(list(RUN)) if len(table) else None
+    except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
+        raise UserError(f"{path} cannot be read: {error}. Restore it, or train its runs again.") from error
+
+
+def _may_hold(group: Any, record: Record) -> bool:
+    """Whether the statistics of a row group allow rows of a run in it."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        found, value = column.statistics, getattr(record, column.path_in_schema, None)
+        known = column.path_in_schema in RUN and found is not None and found.has_min_max
+        if known and not found.min <= value <= found.max:
+            return False
+    return True
+
+
+def _scores(table: pa.Table) -> RunScores:
+    """Return the scores of the checkpoints of a run; `last` is the reported one where it is left out."""
+    if lacking := [name for name in RANKS if name not in [*RUN, *table.column_names]]:
+        raise ValueError(f"it lacks the column {lacking[0]!r}")
+    if any(table[name].null_count for name in table.column_names):
+        raise ValueError("it has empty cells")
+    found = {name: _pairs(table.filter(pc.field("checkpoint") == name)) for name in CHECKPOINTS}
+    reported, last = found["reported"], found["last"]
+    if reported is None:
+        raise ValueError("it has no ranks of the reported checkpoint")
+    return RunScores(reported, last or reported, found["test"])
+
+
+def _pairs(table: pa.Table) -> Scores | None:
+    if not len(table):
+        return None
+    user, label, rank = (table[name].to_numpy() for name in ("user", "label", "rank"))
+    order = np.lexsort((user, label))
+    user, label, rank = user[order], label[order], rank[order].astype(np.float64)
+    users = len(user) // 2
+    if label[:users].any() or (label[users:] != 1).any() or not np.array_equal(user, np.tile(np.arange(users), 2)):
+        raise ValueError("it has not one negative and one positive a user")
+    return Scores(rank[:users], rank[users:])

@@ -1,0 +1,66 @@
+"""Committed runs as run folders, and boards made of run folders."""
+
+import csv
+import json
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmark.records.record import Record, line_of, read_records
+from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
+
+BOARD = Path(__file__).parents[2] / "leaderboards"
+
+
+@cache
+def committed() -> dict[Path, Record]:
+    """The records of the committed board by the folders that their runs had."""
+    return {Path(r.dataset, r.protocol, f"{r.model}-{r.variant}", f"seed-{r.seed}"): r for r in read_board(BOARD)}
+
+
+def export(place: Path | str, folder: Path) -> Path:
+    """Write a committed run to a run folder: `place` as "sports/clean/dien-official/seed-0"; ranks serve as scores."""
+    record = committed()[Path(place)]
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(line_of(record), encoding="utf-8")
+    columns = curves_of(record).columns
+    with (folder / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(columns)
+        lines.writerows(zip(*columns.values(), strict=True))
+    scores = scores_of(record)
+    assert scores is not None
+    found = {
+        name: np.stack([checkpoint.negative, checkpoint.positive], axis=1).ravel() / 1e4
+        for name, checkpoint in zip(("score", "score_last", "score_test"), scores, strict=True)
+        if checkpoint is not None
+    }
+    users = len(scores.reported)
+    table = pd.DataFrame({"user": np.repeat(np.arange(users), 2), "label": np.tile([0, 1], users), **found})
+    table.to_parquet(folder / "predictions.parquet")
+    return folder
+
+
+def export_row(place: Path | str, folder: Path) -> Path:
+    """Write all seeds of a committed row, `place` as "sports/clean/dien-official", below a folder."""
+    for run in committed():
+        if run.parent == Path(place):
+            export(run, folder / run.name)
+    return folder
+
+
+def change(folder: Path, **fields: object) -> Path:
+    """Change fields of the record in a run folder; the folder's name stays."""
+    record = json.loads((folder / "record.json").read_text("utf-8")) | fields
+    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    return folder
+
+
+def make_board(runs: Path, board: Path) -> Path:
+    """Make a board of the runs in a folder, whatever they claim."""
+    for place, records in groupby(read_records(runs), lambda record: (record.dataset, record.protocol)):
+        write_results(results_folder(board, *place), list(records))
+    return board
