@@ -79,7 +79,7 @@ def run(
     as_json: Json = False,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
-    config: Config = None,
+    config_file: Config = None,
     print_config: PrintConfig = False,
 ) -> None:
     """Train rows for every seed; what has a record is not trained again, what was interrupted is continued.
@@ -139,8 +139,8 @@ def run(
         )
     if not configs:
         raise UserError("nothing to run: give at least one data set, one model and one seed")
-    for one in configs:  # on a cluster the device is another machine's
-        (one if executor == "local" else replace(one, device="auto")).check()
+    for config in configs:  # on a cluster the device is another machine's
+        (config if executor == "local" else replace(config, device="auto")).check()
     check_distinct(configs)
     start = None if executor == "local" else ray_executor(_number(workers), device)
     gpus = gpu_groups(visible_gpus(device), devices) if executor == "local" else []
@@ -154,8 +154,8 @@ def run(
     for name in dict.fromkeys(names):
         prepare_interactions(name, data_dir, report=output.say)
         store_probes(name, prepare_samples(name, protocol, data_dir), out)
-    for one in configs if retry_failed else []:
-        forget_failure(one)
+    for config in configs if retry_failed else []:
+        forget_failure(config)
     if tracker == "wandb":
         settle_wandb_mode(output.say)
     for line in short_budgets(configs):
