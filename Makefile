@@ -33,7 +33,7 @@ SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant
 	$(if $(RETRY_FAILED),--retry-failed) $(if $(DRY_RUN),--dry-run) $(if $(filter off,$(WANDB)),--no-wandb)
 
 .PHONY: setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard bench bench-peers \
-	docs/command-line.md
+	gpu-check docs/command-line.md
 
 setup: $(VENV)/ready
 
@@ -76,6 +76,10 @@ bench: setup
 
 bench-peers: setup $(PEERS)/ready
 	$(BENCH) bench peers --peers-python $(PEERS)/bin/python --out "$(OUT)/peers"
+
+# On a machine with an NVIDIA GPU and torch built for CUDA (docs/speed.md); eight minutes at most.
+gpu-check: setup
+	$(BENCH) gpu-check --out "$(OUT)"
 
 $(PEERS)/ready: benchmark/bench/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)

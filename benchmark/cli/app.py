@@ -32,6 +32,7 @@ for command in (
     figures.figure,
     results.probe,
     bench.bench,
+    bench.gpu_check,
     tracking.wandb_workspace,
 ):
     app.command("import" if command is data.import_data else None)(command)

@@ -72,7 +72,7 @@ def test_a_table_as_json_holds_the_figures_of_the_records(runs: Path) -> None:
     quiet = invoke(*arguments, "--quiet").stdout
     assert "Table 4" in quiet
     assert str(runs) not in quiet
-    assert 'next: dien-bench figure auc --datasets "tafeng"' in invoke(*arguments).stdout
+    assert 'next: dien-bench figure auc --datasets tafeng' in invoke(*arguments).stdout
 
 
 def test_a_narrow_terminal_gets_whole_cells(runs: Path) -> None:
