@@ -86,8 +86,7 @@ def _learning_curves(
 ) -> list[Path]:
     """Figure 2, or the AUC of every row."""
     from baselines import model_label
-    from benchmark.records.curves import Curves
-    from benchmark.records.record import read_records
+    from benchmark.records.record import Record, read_records
     from benchmark.records.results import curves_of
     from benchmark.report.learning_curves import figure2, figure_auc
     from benchmark.runs.identity import check_files
@@ -98,17 +97,18 @@ def _learning_curves(
     if not names:
         raise UserError(f"{out} has no run under {protocol}, {variant}: train one, or name another protocol or variant")
     check_files(found, [model])
-    curves: dict[str, dict[str, list[Curves]]] = {name: {} for name in names}
+    finished: dict[str, dict[str, list[Record]]] = {name: {} for name in names}
     for record in sorted(found, key=lambda record: (paper.order(record.model), record.seed)):
-        if record.dataset in curves and record.status == "finished":
-            curves[record.dataset].setdefault(record.model, []).append(curves_of(record))
+        if record.dataset in finished and record.status == "finished":
+            finished[record.dataset].setdefault(record.model, []).append(record)
     if number == "2":
-        runs = {name: rows.get(model_label(model), []) for name, rows in curves.items()}
+        runs = {name: list(map(curves_of, rows.get(model_label(model), []))) for name, rows in finished.items()}
         return list(figure2(runs, out / "figure2", model=model))
     return [
         path
-        for name, rows in curves.items()
-        for path in figure_auc(dict(rows), out / f"auc-{name}-{protocol}-{variant}", dataset=name)
+        for name, rows in finished.items()
+        for curves in [{row: list(map(curves_of, records)) for row, records in rows.items()}]
+        for path in figure_auc(curves, out / f"auc-{name}-{protocol}-{variant}", dataset=name)
     ]
 
 

@@ -21,7 +21,9 @@ from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 
 BOARD = Path(__file__).parents[3] / "leaderboards" / "results"
-BOARD_RECORDS = [line for path in sorted(BOARD.glob("sports/*/runs.jsonl")) for line in path.read_text().splitlines()]
+BOARD_RECORDS = [
+    line for path in sorted(BOARD.glob("sports/*/runs.jsonl")) for line in path.read_text("utf-8").splitlines()
+]
 
 
 def record_fields(**changes: Any) -> dict[str, Any]:

@@ -264,6 +264,8 @@ def test_figure_2_of_any_model_on_the_command_line(tmp_path: Path, own: bool) ->
     place = Path("tafeng/arxiv-v1/base-model-official/seed-0")
     folder = export(place, tmp_path / "tafeng" / "arxiv-v1" / f"{name}-official" / "seed-0")
     change(folder, model=name, settings=committed()[place].settings | file_hash(model))
+    other = export(place.parents[1] / "augru-official/seed-0", folder.parents[1] / "augru-official" / "seed-0")
+    (other / "metrics.csv").write_bytes(b"\xff")  # of a row that is not drawn
     words = ["figure", "2", "--datasets", "tafeng", "--model", model, "--out", str(tmp_path)]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.exception
