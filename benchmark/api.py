@@ -16,8 +16,9 @@ from benchmark.analysis import comparison
 from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.summary import summarise
 from benchmark.records.frames import curves, folder_of, records
-from benchmark.records.predictions import RunScores, Scores, read_scores
+from benchmark.records.predictions import RunScores, Scores
 from benchmark.records.record import FILE_NAME, Record, read_record, read_records
+from benchmark.records.results import scores_of
 from benchmark.runs.config import RunConfig, config_from, data_of, read_config
 from benchmark.runs.train import train_run
 from benchmark.runs.weights import load_model
@@ -43,7 +44,7 @@ class Run:
     @cached_property
     def scores(self) -> RunScores:
         """What the run's checkpoints said of its test users; raises UserError where its predictions are gone."""
-        found = read_scores(self.record.path.parent)
+        found = scores_of(self.record)
         if found is None:
             raise UserError(f"{self.record.path.parent} has no predictions. Train the run again.")
         return found

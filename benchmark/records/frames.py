@@ -5,10 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from benchmark.records.record import FIELDS, FILE_NAME, Record, read_records
+from benchmark.records.results import curves_of
 from datamodules.errors import UserError, unknown_name
 
 BOARD = Path(__file__).resolve().parents[2] / "leaderboards"  # of this checkout
@@ -82,15 +83,14 @@ def _only(found: Sequence[Record], field: str, wanted: Collection[str]) -> list[
 
 
 def _curves_of(record: Record) -> pd.DataFrame:
-    """Return the filled cells of a run's metrics.csv, one a line."""
-    path = record.path.parent / "metrics.csv"
-    try:
-        wide = pd.read_csv(path, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}. Train this run again.") from error
-    if bad := [name for name in ("step", *wide) if name not in wide or not is_numeric_dtype(wide[name])]:
-        raise UserError(f"{path}: its column {bad[0]} does not hold numbers, expected steps and metrics of a run.")
-    long = wide.melt("step", var_name="metric").dropna()
-    for place, name in enumerate(IDENTITY):
-        long.insert(place, name, getattr(record, name))
-    return long
+    """Return what a run logged, one value a line; NaN where it diverged."""
+    logged = curves_of(record)
+    found = {name: logged.curve(name) for name in logged.columns if name != "step" and logged.filled(name, name)}
+    if not found:
+        raise UserError(f"{logged.place} has no curves, expected steps and metrics of a run. Train this run again.")
+    lines = {
+        "step": np.concatenate([curve.steps for curve in found.values()]).astype(np.int64),
+        "metric": np.repeat(list(found), [len(curve.steps) for curve in found.values()]),
+        "value": np.concatenate([curve.values for curve in found.values()]),
+    }
+    return pd.DataFrame({name: getattr(record, name) for name in IDENTITY} | lines)
