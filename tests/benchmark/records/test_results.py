@@ -116,6 +116,20 @@ def test_columns_and_row_groups(out: Path, tmp_path: Path) -> None:
     assert set(table.user) == set(range(USERS))  # places in the test split, not the users of the data set
 
 
+def test_runs_that_share_a_row_group_are_told_apart(out: Path, tmp_path: Path) -> None:
+    board = written(out, tmp_path / "board")
+    records = read_records(board, model="dien")
+    before = [(curves_of(record).columns, scores_of(record)) for record in records]
+    for kind in ("curves", "predictions"):
+        changed(board, kind, lambda table: table)
+    for record, (columns, scores) in zip(records, before, strict=True):
+        found = scores_of(record)
+        assert repr(curves_of(record).columns) == repr(columns)
+        assert found is not None
+        assert scores is not None
+        np.testing.assert_array_equal(found.reported.positive, scores.reported.positive)
+
+
 def test_a_run_of_the_size_of_sports_has_less_than_twenty_five_kilobytes(tmp_path: Path) -> None:
     folder, rng = make_run(tmp_path / "out"), np.random.default_rng(0)
     score = rng.normal(size=2 * 3560) + np.tile([0, 1.9], 3560)  # AUC 0.91
