@@ -32,10 +32,22 @@ SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant
 	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(DEVICES),--devices $(DEVICES)) \
 	$(if $(RETRY_FAILED),--retry-failed) $(if $(DRY_RUN),--dry-run) $(if $(filter off,$(WANDB)),--no-wandb)
 
-.PHONY: setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard bench bench-peers \
-	docs/command-line.md
+.PHONY: help quickstart setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table4 leaderboard \
+	bench bench-peers gpu-check docs/command-line.md
 
-setup: $(VENV)/ready
+help:  ## this list
+	@sed -nE 's/^([a-z][^:]*):[^#]*## (.*)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-22s %s\n", $$1, $$2 }'
+	@echo
+	@echo "Variables of reproduce-table1, 2 and 4, with their values now (dien-bench run --help says what they are):"
+	@echo '  DATASETS="$(DATASETS)" PROTOCOL=$(PROTOCOL) VARIANT=$(VARIANT) MODELS="$(MODELS)" SEEDS="$(SEEDS)" STEPS=$(STEPS)'
+	@echo '  WORKERS=$(WORKERS) DEVICE=$(DEVICE) DEVICES=$(DEVICES) EXECUTOR=$(EXECUTOR) OUT=$(OUT) LOGGER=$(LOGGER) WANDB=$(WANDB)'
+	@echo '  DRY_RUN=$(DRY_RUN) RETRY_FAILED=$(RETRY_FAILED) AMAZON_MIRROR=$(AMAZON_MIRROR)'
+
+quickstart: setup  ## under five minutes: real data, three models, two orders of behaviours side by side
+	$(BENCH) quickstart --out "$(OUT)/quickstart" $(if $(filter command,$(origin SEEDS)),--seeds "$(SEEDS)") \
+		$(if $(STEPS),--steps $(STEPS)) $(if $(WORKERS),--workers $(WORKERS))
+
+setup: $(VENV)/ready  ## the environment in .venv, pinned, about a minute
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,39 +55,42 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-# Ray, for EXECUTOR=ray, and its tests.
-setup-cluster: setup
+setup-cluster: setup  ## Ray too, for EXECUTOR=ray, and its tests
 	$(VENV)/bin/python -m pip install --quiet -r requirements-cluster.lock
 
-test: setup
+test: setup  ## all tests
 	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
-check: setup
+check: setup  ## lint, types and all tests, as CI runs them
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
-reproduce-table1: setup
+reproduce-table1: setup  ## counts of the data beside the paper's
 	$(BENCH) table 1 --datasets "$(DATASETS)" --out "$(OUT)"
 
-reproduce-table2: setup
+reproduce-table2: setup  ## train the rows of Table 2 and print it
 	$(SWEEP) --table 2
 
-reproduce-table4: setup
+reproduce-table4: setup  ## train the rows of Table 4 and print it: DATASETS=tafeng needs no Amazon server
 	$(SWEEP) --table 4
 
-docs/command-line.md: setup
+docs/command-line.md: setup  ## the page on the command line, from the program
 	$(VENV)/bin/python -m typer benchmark.cli.app utils docs --name dien-bench --title "Command line" --output $@
 
-leaderboard: setup
+leaderboard: setup  ## pages, tables and figures of leaderboards/ from its records
 	$(BENCH) leaderboard build
 
-bench: setup
+bench: setup  ## speed: kernels, steps, batches, preparation
 	$(BENCH) bench --out "$(OUT)"
 
-bench-peers: setup $(PEERS)/ready
+bench-peers: setup $(PEERS)/ready  ## the same step in two other libraries
 	$(BENCH) bench peers --peers-python $(PEERS)/bin/python --out "$(OUT)/peers"
+
+# On a machine with an NVIDIA GPU and torch built for CUDA (docs/speed.md); eight minutes at most.
+gpu-check: setup  ## everything that wants a GPU, in eight minutes at most
+	$(BENCH) gpu-check --out "$(OUT)"
 
 $(PEERS)/ready: benchmark/bench/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)

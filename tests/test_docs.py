@@ -1,11 +1,15 @@
 """The pages do what they say: their `sh` blocks are run, in order, in an empty folder.
 
 A block that a test cannot run has the reason in the line before it: <!-- not run: it downloads 500 MB -->
+Examples in `python` blocks that begin with >>> are doctests, and every cell of the notebook is run.
 """
 
+import doctest
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +22,13 @@ from benchmark.records.record import FIELDS
 from datamodules.protocol import PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "docs/tour.ipynb"
+# Runs the cells that it is given one after another in one namespace, as Jupyter would.
+CELLS = """
+import json, sys
+for number, cell in enumerate(json.load(sys.stdin)):
+    exec(compile(cell, f"cell {number}", "exec"))
+"""
 MADE = ROOT / "docs/command-line.md"  # by the program itself
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*(ROOT / "docs").glob("*.md")} - {MADE})]
 BLOCK = re.compile(r"(?:^<!-- not run: *(?P<reason>.*?) *-->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
@@ -37,15 +48,18 @@ def blocks_of(page: Path) -> list[Block]:
 def commands_of(text: str) -> list[str]:
     """The commands of a block that can be run in this process, or the whole block where a shell has to run it."""
     lines = text.replace("\\\n", " ").splitlines()
-    ours = [line for line in lines if re.match(r"(\.venv/bin/)?dien-bench ", line) and not re.search(r"[|>&;$`]", line)]
-    return lines if ours == lines else [text]
+    return lines if all(map(is_ours, lines)) else [text]
+
+
+def is_ours(command: str) -> bool:
+    """Whether a command is one of `dien-bench` alone, with nothing that only a shell understands."""
+    return bool(re.match(r"(\.venv/bin/)?dien-bench ", command)) and not re.search(r"[|>&;$`\n]", command)
 
 
 def execute(command: str) -> None:
     """Run a command: `dien-bench` in this process, since importing torch for every line would take minutes."""
-    words = shlex.split(command)
-    if Path(words[0]).name == "dien-bench":
-        assert not app(words[1:], standalone_mode=False)
+    if is_ours(command):
+        assert not app(shlex.split(command)[1:], standalone_mode=False)
         return
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -65,6 +79,54 @@ def test_commands_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
         if block.language == "sh" and block.reason is None:
             for command in commands_of(block.text):
                 execute(command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DIEN_BENCH_DATA", raising=False)
+    text = "\n".join(block.text for block in blocks_of(page) if block.language == "python" and block.text[:3] == ">>>")
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    said: list[str] = []
+    doctest.DocTestRunner().run(examples, out=said.append)
+    assert "".join(said) == ""
+    assert bool(examples.examples) == (page.name == "python.md")
+
+
+def run_cells(cells: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-W", "error::FutureWarning", "-c", CELLS],
+        input=json.dumps(cells), cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    """Every code cell, then one of the test's own that says what came of them."""
+    notebook = json.loads(NOTEBOOK.read_text("utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)  # none to become stale
+    facts = """
+axes_of = [len(one.lines) + len(one.patches) for n in plt.get_fignums() for one in plt.figure(n).axes]
+print(json.dumps([tested.p, tested.difference, record.steps, len(probabilities), axes_of, str(folder)]))
+"""
+    done = run_cells([*("".join(cell["source"]) for cell in code), "import json\n" + facts], tmp_path)
+    assert done.returncode == 0, done.stderr
+    p, difference, steps, samples, drawn, folder = json.loads(done.stdout.splitlines()[-1])
+    assert 0 <= p <= 1
+    assert abs(difference) < 0.1
+    assert (steps, samples, len(drawn), min(drawn) > 0) == (200, 60, 3, True)
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["data", "my_model.py", "runs", "test_my_model.py"]
+    assert not list(tmp_path.iterdir())  # nothing is left where Jupyter was started
+    shutil.rmtree(folder)
+
+
+def test_a_cell_that_fails_is_named(tmp_path: Path) -> None:
+    done = run_cells(["value = 1", "assert value == 2"], tmp_path)
+    assert done.returncode == 1
+    assert "cell 1" in done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -94,8 +156,8 @@ def test_make_knows_the_targets_of_a_page(page: Path) -> None:
 
 
 def test_variables_of_make_are_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that the README names, with the values that it gives them."""
-    (text,) = [block.text for block in blocks_of(ROOT / "README.md") if "RETRY_FAILED=1" in block.text]
+    """Those that the page on running names, with the values that it gives them."""
+    (text,) = [block.text for block in blocks_of(ROOT / "docs/running.md") if "RETRY_FAILED=1" in block.text]
     named = dict(re.findall(r'\b([A-Z_]+)=("[^"]*"|\S+)', text))
     assert len(named) > 10
     of_the_environment = {"AMAZON_MIRROR"}
@@ -139,6 +201,15 @@ def test_the_page_on_the_command_line_is_what_the_program_says(tmp_path: Path) -
     ]
     subprocess.run([sys.executable, "-m", "typer", *words], cwd=ROOT, check=True, capture_output=True)
     assert made.read_text() == MADE.read_text(), "run: make docs/command-line.md"
+
+
+def test_the_readme_is_one_page_whose_results_are_computed() -> None:
+    """It is short, and no AUC stands in it but between marks that the build fills."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 120
+    by_hand = re.sub(r"^<!-- (.*?) -->\n.*?^<!-- /\1 -->$", "", text, flags=re.M | re.S)
+    assert by_hand != text
+    assert re.findall(r"0\.\d{2,}", by_hand) == []
 
 
 def test_pages_name_all_that_there_is() -> None:

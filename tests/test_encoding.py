@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.runs.identity import syntax_of
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("baselines", "benchmark", "datamodules")
 PLACE = {"read_text": 0, "write_text": 1}  # where these take their encoding, if not by name
@@ -15,7 +17,7 @@ PROCESSES = {"run", "Popen", "check_output", "check_call", "call"}  # of subproc
 
 def by_locale(source: str) -> Iterator[int]:
     """Yield the lines of calls that read or write text in the encoding of the locale."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(syntax_of(source)):
         if not isinstance(node, ast.Call):
             continue
         called = node.func

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.runs.identity import syntax_of
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("baselines", "benchmark", "datamodules")
 MOST_LEVELS = 12  # the longest chain of imports inside benchmark/
@@ -39,7 +41,7 @@ MODULES = {module_of(path): path for package in PACKAGES for path in (ROOT / pac
 def imports_of(source: str, known: Iterable[str]) -> set[str]:
     """The modules among `known` that a source imports, wherever in it."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(syntax_of(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -107,7 +109,7 @@ def test_folders_are_small() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     for name, path in MODULES.items():
-        first = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
+        first = (ast.get_docstring(syntax_of(path.read_text("utf-8"))) or "").partition("\n")[0]
         assert len(first) > 10, name
 
 

@@ -20,6 +20,8 @@ from baselines.layers.recurrent import RecurrentLayer
 from baselines.lightning_module import CTRModule
 from datamodules.batch import Batch
 
+CPU = torch.device("cpu")
+
 
 class Product(NamedTuple):
     """`times` products of (m, k) and (k, n), one after the other."""
@@ -95,13 +97,19 @@ def operations(products: list[Product]) -> int:
     return sum(2 * m * k * n * times for m, k, n, times in products)
 
 
-def runner(products: list[Product]) -> Callable[[], None]:
-    """Return a function that runs products in float32 and nothing else.
+def runner(products: list[Product], device: torch.device = CPU) -> Callable[[], None]:
+    """Return a function that runs products in float32 on a device and nothing else.
 
     Memory is taken beforehand. What the function takes is the floor's time on this machine at these sizes.
     """
     calls: list[tuple[int, Tensor, Tensor, Tensor]] = [
-        (times, torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)) for m, k, n, times in products
+        (
+            times,
+            torch.randn(m, k, device=device),
+            torch.randn(k, n, device=device),
+            torch.empty(m, n, device=device),
+        )
+        for m, k, n, times in products
     ]
 
     def run() -> None:

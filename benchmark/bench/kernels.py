@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from baselines.layers.packing import packing_of
 from baselines.layers.recurrence import recurrence, reference
 from baselines.layers.recurrent import RecurrentLayer
-from benchmark.bench.floor import both_ways, operations, runner
+from benchmark.bench.floor import CPU, both_ways, operations, runner
 from benchmark.bench.floor import recurrence as recurrence_products
 from benchmark.bench.timing import Timer, ratio, summarise
 from datamodules.protocol import BATCH_SIZE
@@ -35,19 +35,20 @@ GATES = (
 
 def measure(quick: bool, timer: Timer) -> list[dict[str, Any]]:
     """Return a line a gate and length T; times in milliseconds for a batch of full histories."""
-    return [_measure(gate, steps, timer) for steps in ((8, 20) if quick else (8, 20, 100)) for gate in GATES]
+    return [measure_gate(gate, steps, timer) for steps in ((8, 20) if quick else (8, 20, 100)) for gate in GATES]
 
 
-def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
+def measure_gate(gate: Gate, steps: int, timer: Timer, device: torch.device = CPU) -> dict[str, Any]:
+    """Return the line of a gate and length T = `steps` on a device."""
     torch.manual_seed(0)
     lengths = torch.full((BATCH,), steps)
     sizes = packing_of(lengths, steps).batch_sizes
-    projected = torch.randn(steps * BATCH, 3 * HIDDEN, requires_grad=True)  # rows step after step
-    weight = torch.randn(HIDDEN, 3 * HIDDEN).div_(HIDDEN**0.5).requires_grad_()
-    attention = torch.softmax(torch.randn(steps, BATCH), dim=0).flatten()
+    projected = torch.randn(steps * BATCH, 3 * HIDDEN, device=device, requires_grad=True)  # rows step after step
+    weight = torch.randn(HIDDEN, 3 * HIDDEN, device=device).div_(HIDDEN**0.5).requires_grad_()
+    attention = torch.softmax(torch.randn(steps, BATCH, device=device), dim=0).flatten()
     p, q = (term.detach() for term in gate.terms(attention))
     p, q = (term.requires_grad_(gate.name != "gru") for term in (p, q))
-    grad = torch.randn(steps * BATCH, HIDDEN)
+    grad = torch.randn(steps * BATCH, HIDDEN, device=device)
     leaves = [projected, weight, p, q]
     products = recurrence_products(HIDDEN, BATCH, (steps - 1) * BATCH)
     sides: dict[str, Callable[[], object]] = {
@@ -55,11 +56,11 @@ def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
         "loop": lambda: _both_ways(
             reference.forward(projected, weight, p, q, sizes, gate.reset_after)[0], grad, leaves
         ),
-        "floor": runner(products),
+        "floor": runner(products, device),
     }
     if gate.name == "gru":
-        sides |= _layers(lengths, steps)
-        sides["layer_floor"] = runner([*both_ways(steps * BATCH, HIDDEN, 3 * HIDDEN), *products])
+        sides |= _layers(lengths, steps, device)
+        sides["layer_floor"] = runner([*both_ways(steps * BATCH, HIDDEN, 3 * HIDDEN), *products], device)
     seconds = timer.interleave(sides, warm_up=2)
     count, layers = operations(products), "layer" in seconds
     line: dict[str, Any] = {
@@ -79,13 +80,14 @@ def _measure(gate: Gate, steps: int, timer: Timer) -> dict[str, Any]:
     return line
 
 
-def _layers(lengths: Tensor, steps: int) -> dict[str, Callable[[], object]]:
-    """Our layer and torch.nn.GRU, both with the input product, on inputs of 36."""
-    where = packing_of(lengths, steps)
-    x, grad = torch.randn(steps, BATCH, HIDDEN, requires_grad=True), torch.randn(steps, BATCH, HIDDEN)
+def _layers(lengths: Tensor, steps: int, device: torch.device) -> dict[str, Callable[[], object]]:
+    """Our layer and torch.nn.GRU (on a GPU: cuDNN's), both with the input product, on inputs of 36."""
+    where = packing_of(lengths.to(device), steps)
+    x, grad = (torch.randn(steps, BATCH, HIDDEN, device=device) for _ in range(2))
+    x.requires_grad_()
     rows, grad_rows = x.detach().flatten(0, 1).requires_grad_(), grad.flatten(0, 1)
-    layer = RecurrentLayer(HIDDEN, HIDDEN, reset_after=True)
-    gru = nn.GRU(HIDDEN, HIDDEN)
+    layer = RecurrentLayer(HIDDEN, HIDDEN, reset_after=True).to(device)
+    gru = nn.GRU(HIDDEN, HIDDEN).to(device)
     ours, theirs = [rows, *layer.parameters()], [x, *gru.parameters()]
     return {
         "layer": lambda: _both_ways(layer(rows, where), grad_rows, ours),

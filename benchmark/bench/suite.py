@@ -16,8 +16,8 @@ from benchmark.bench.peers import compare as peers
 from benchmark.bench.prepare import measure as prepare
 from benchmark.bench.report import as_table
 from benchmark.bench.timing import BUSY, Clock, Timer, load_average, machine
+from benchmark.records.commit import commit
 from benchmark.report.render import Table
-from benchmark.runs.result import commit
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError, unknown_name
 from datamodules.files.atomic import write_atomically

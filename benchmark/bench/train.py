@@ -7,7 +7,7 @@ import torch
 
 from baselines import model_label
 from baselines.lightning_module import CTRModule
-from benchmark.bench.floor import operations, products_of, runner
+from benchmark.bench.floor import CPU, operations, products_of, runner
 from benchmark.bench.timing import Timer, ratio, summarise
 from benchmark.bench.workloads import Workload, batches_of
 from benchmark.runs.config import EVALUATE_EVERY
@@ -56,10 +56,15 @@ class Step:
 
 
 class Round:
-    """The batches of one measurement and, given a module to count on, their floor; `begin` changes to another's."""
+    """The batches of one measurement and, given a module to count on, their floor; `begin` changes to another's.
 
-    def __init__(self, data: TrainingBatches, window: int, counted: CTRModule | None = None) -> None:
-        self.data, self.window, self.counted = data, window, counted
+    Batches and floor lie on a device; the module to count on lies on the CPU.
+    """
+
+    def __init__(
+        self, data: TrainingBatches, window: int, counted: CTRModule | None = None, device: torch.device = CPU
+    ) -> None:
+        self.data, self.window, self.counted, self.device = data, window, counted, device
         self.operations: list[int] = []  # of every measurement begun
         self.samples: list[int] = []
         self.begin(0)
@@ -67,19 +72,27 @@ class Round:
     def begin(self, number: int) -> None:
         """Make the batches of measurement `number`."""
         self.number = number
-        self.batches = list(self.fresh())
-        self.samples.append(sum(len(batch.label) for batch in self.batches))
+        made = list(batches_of(self.data, self.window, number))
+        self.batches = [on_device(batch, self.device) for batch in made]
+        self.samples.append(sum(len(batch.label) for batch in made))
         if self.counted is not None:
-            products = [product for batch in self.batches for product in products_of(self.counted, batch)]
+            products = [product for batch in made for product in products_of(self.counted, batch)]
             self.operations.append(operations(products))
-            self.run_products = runner(products)
+            self.run_products = runner(products, self.device)
 
     def fresh(self) -> Iterator[Batch]:
         """Make the batches once more, one after the other."""
-        return batches_of(self.data, self.window, self.number)
+        return (on_device(batch, self.device) for batch in batches_of(self.data, self.window, self.number))
 
 
-def measure(workload: Workload, model: str, variant: str, batch_size: int, timer: Timer) -> dict[str, Any]:
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch on a device."""
+    return Batch(*(field.to(device, non_blocking=True) for field in batch))
+
+
+def measure(
+    workload: Workload, model: str, variant: str, batch_size: int, timer: Timer, device: torch.device = CPU
+) -> dict[str, Any]:
     """Return a row's milliseconds a step, with batches made beforehand and on the way, and its evaluation's seconds.
 
     Steps are those of the middle of a run.
@@ -87,15 +100,15 @@ def measure(workload: Workload, model: str, variant: str, batch_size: int, timer
     batches on the way too, as in a run; its share of the time is that of an evaluation as often as in a run.
     """
     window, test = workload.window, workload.evaluation(batch_size)
-    step = Step(workload.module(model, variant))
+    step = Step(workload.module(model, variant).to(device))
     data = workload.training(variant, batch_size, timer.repeats + 1)
-    now = Round(data, window, workload.module(model, variant))
+    now = Round(data, window, workload.module(model, variant), device)
     step.train(now.batches)
     step.advance(ELECTRONICS_STEPS // 2)
     sides: dict[str, Callable[[], object]] = {
         "step": lambda: step.train(now.batches),
         "step_with_batch": lambda: step.train(now.fresh()),
-        "evaluation": lambda: step.evaluate(test[number] for number in range(len(test))),
+        "evaluation": lambda: step.evaluate(on_device(test[number], device) for number in range(len(test))),
         "floor": lambda: now.run_products(),
     }
     seconds = timer.interleave(sides, now.begin)

@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -12,11 +13,11 @@ from benchmark.cli import bench, data, figures, models, run
 from benchmark.cli import leaderboard as board
 from benchmark.cli import table as results
 from benchmark.cli import wandb_workspace as tracking
+from benchmark.records.commit import commit
 from benchmark.runs.process import make_streams_lenient, own_variables
 from datamodules.errors import UserError, blocks_writing, cannot_write, printable
 
 app = typer.Typer(
-    help="A reproducible benchmark of DIEN and the models that it is compared with.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -28,14 +29,35 @@ for command in (
     models.new_model,
     models.check_model,
     run.run,
+    run.quickstart,
     results.table,
     figures.figure,
     results.probe,
     bench.bench,
+    bench.gpu_check,
     tracking.wandb_workspace,
 ):
     app.command("import" if command is data.import_data else None)(command)
 app.add_typer(board.leaderboard, name="leaderboard")
+app.add_typer(models.listing, name="list")
+
+
+def show_version(given: bool) -> None:
+    """Print the version, and of a checkout the commit, and end."""
+    if given:
+        found = commit()
+        print(f"dien-bench {version('dien-bench')}" + (f", commit {found}" if found else ""))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print version and commit, and end."),
+    ] = False,
+) -> None:
+    """A reproducible benchmark of DIEN and the models that it is compared with."""
 
 
 def main() -> None:

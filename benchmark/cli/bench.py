@@ -1,11 +1,12 @@
-"""`dien-bench bench`: how fast it is."""
+"""`dien-bench bench` and `dien-bench gpu-check`: how fast it is, and whether a GPU computes what it should."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli.options import DataDir, Models, Out, ProtocolName, VariantName, completes, dataset_names
+from benchmark.cli.options import DataDir, Json, Models, Out, ProtocolName, VariantName, completes, dataset_names
 from benchmark.cli.output import Output
 
 
@@ -31,6 +32,7 @@ def bench(
     ] = Path(".venv-peers/bin/python"),
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
+    as_json: Json = False,
 ) -> None:
     """Measure speed, and write OUT/bench.json and OUT/bench.md.
 
@@ -61,6 +63,36 @@ def bench(
         peers_python=str(peers_python),
         out=str(out),
     )
-    output = Output()
+    output = Output(as_json=as_json)
     output.show(measure(config, report=output.say))
     output.written(out / name for name in ("bench.json", "bench.md"))
+    output.result(json.loads((out / "bench.json").read_text("utf-8")))
+
+
+def gpu_check(
+    seconds: Annotated[
+        float, typer.Option(help="For all checks; those that have not begun by then are skipped.")
+    ] = 480,
+    quick: Annotated[
+        bool, typer.Option(help="Tiny sizes, on the CPU where there is no GPU: to see that it works.")
+    ] = False,
+    out: Out = Path("runs"),
+) -> None:
+    """Check the GPU's path and measure it, and write OUT/gpu-check.json and OUT/gpu-check.md.
+
+    parity: the recurrence against float64. tests: those for a device. recurrences: beside cuDNN's GRU.
+    steps: a step, an evaluation, memory. graph, compile: a step of DIEN as a CUDA graph and by torch.compile.
+    A check that fails, hangs or is not to be had is a line, and the others go on. Exit code 1: one has failed.
+    Without a GPU all are skipped.
+
+    Example: dien-bench gpu-check --quick
+    """
+    from benchmark.bench.gpu.suite import gpu_check as check
+
+    output = Output()
+    table, passed = check(out, seconds, quick, report=output.say)
+    for name, what, status, figures in table.sections[0].rows:  # too long for the columns of a terminal
+        output.say(f"{name or f'  {what}'}: {status}: {figures}", style="red" if status == "failed" else None)
+    output.written(out / name for name in ("gpu-check.json", "gpu-check.md"))
+    if not passed:
+        raise typer.Exit(1)

@@ -7,6 +7,7 @@ import typer
 
 from benchmark.cli.options import (
     DataDir,
+    Json,
     Out,
     ProtocolName,
     VariantName,
@@ -61,6 +62,7 @@ def figure(
     ] = None,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
+    as_json: Json = False,
 ) -> None:
     """Draw a figure from the runs in OUT, as PNG and SVG; figure 3 from the weights of one run.
 
@@ -78,7 +80,9 @@ def figure(
         drawn = _learning_curves(
             number, datasets.split() if datasets else None, protocol, variant, model, out, data_dir
         )
-    Output().written(drawn)
+    output = Output(as_json=as_json)
+    output.written(drawn)
+    output.result({"files": drawn})
 
 
 def _learning_curves(

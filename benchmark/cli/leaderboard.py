@@ -1,11 +1,11 @@
 """`dien-bench leaderboard`: committed records, and the pages made from them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli.options import Json, Quiet, command
+from benchmark.cli.options import Json, Quiet, Variant, command, completes, protocol_names
 from benchmark.cli.output import Output
 
 leaderboard = typer.Typer()
@@ -14,12 +14,40 @@ Board = Annotated[Path, typer.Option("--board", help="The leaderboard's folder."
 
 @leaderboard.callback(invoke_without_command=True)
 def default(context: typer.Context) -> None:
-    """Keep the board of committed records: add runs, verify it, build its pages (also with no word behind it).
+    """The board of committed records: show it, add runs, verify it, build its pages (also with no word behind it).
 
     Example: dien-bench leaderboard add runs
     """
     if context.invoked_subcommand is None:
         build()
+
+
+@leaderboard.command()
+def show(
+    dataset: Annotated[str | None, typer.Option(help="One data set of the board; all if not given.")] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column; can be given again.  [default: clean, arxiv-v1]", autocompletion=completes(protocol_names)
+        ),
+    ] = None,
+    variant: Annotated[Variant, typer.Option(help="official: the released code; paper: the equations.")] = "official",
+    number: Annotated[Literal["2", "4"], typer.Option("--table", help="Whose rows, as in the paper.")] = "2",
+    board: Annotated[
+        Path | None, typer.Option(help="The leaderboard's folder.  [default: leaderboards, of this folder or checkout]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the committed results of protocols side by side, and which rows are not significantly different.
+
+    Example: dien-bench leaderboard show --dataset sports --protocol clean --protocol arxiv-v1
+    """
+    from benchmark.report.board_tables import board_of, side_by_side
+
+    output = Output(as_json=as_json)
+    made = side_by_side(board_of(board), protocol or ["clean", "arxiv-v1"], variant, dataset, number)
+    output.show(made)
+    output.result([dict(zip(made.csv_rows[0], values, strict=True)) for values in made.values()])
 
 
 @leaderboard.command()

@@ -1,17 +1,156 @@
-"""`dien-bench new-model` and `check-model`: a model of your own."""
+"""`dien-bench list`, `new-model` and `check-model`: what there is, and a model of your own."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from benchmark.cli.options import DataDir, Json
 from benchmark.cli.output import Output
+from datamodules.errors import printable
+
+MANY = 5  # names in a line
+
+listing = typer.Typer(no_args_is_help=True)
+
+
+@listing.callback()
+def default() -> None:
+    """Say what there is: models, data sets, protocols or metrics.
+
+    Example: dien-bench list datasets
+    """
+
+
+@listing.command()
+def models(as_json: Json = False) -> None:
+    """List the models: where they stand in the paper, and their options, which go behind a name (din+shuffle=true).
+
+    Example: dien-bench list models
+    """
+    output = Output(as_json=as_json)
+    output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
+    from benchmark.report import catalogue
+
+    found = catalogue.models()
+    shown = [
+        {
+            "name": line["name"],
+            "in the paper": ", ".join(filter(None, [line["label"], *(f"Table {number}" for number in line["tables"])])),
+            "options and their defaults": _shown(line["options"]),
+        }
+        for line in found
+    ]
+    output.show(_table("models", shown))
+    for name, meaning in found[0]["training options"].items():
+        output.say(f"of every model: {name}: {meaning}")
+    output.advise('dien-bench run --datasets tafeng --models "din dien+auxiliary_weight=0.5" --seeds "0 1"')
+    output.result(found)
+
+
+@listing.command()
+def datasets(data_dir: DataDir = Path("data"), as_json: Json = False) -> None:
+    """List the data sets: sizes, steps of a run, what has to be downloaded from where, and whether it is prepared.
+
+    Example: dien-bench list datasets
+    """
+    from benchmark.report import catalogue, render
+
+    output, found = Output(as_json=as_json), catalogue.datasets(data_dir)
+    header = ("name", "prepared", "download", "steps", "interactions", "users", "items", "categories")
+    rows = tuple(
+        (
+            str(line["name"]),
+            _shown(line["prepared"]),
+            _megabytes(line["download_bytes"]),
+            *(_shown(line[name]) for name in header[3:]),
+        )
+        for line in found
+    )
+    output.show(render.Table("data sets", (render.Section("", header, rows),), (catalogue.NOTE_EMPTY,), ()))
+    for what in ("source", "licence"):
+        for value in dict.fromkeys(line[what] for line in found):
+            names = [line["name"] for line in found if line[what] == value]
+            shown = ", ".join(names) if len(names) < MANY else f"{', '.join(names[:2])} and {len(names) - 2} more"
+            output.say(f"{what} of {shown}: {value}")
+    output.advise("dien-bench prepare tafeng", "dien-bench import clicks.csv --name my-clicks")
+    output.result(found)
+
+
+@listing.command()
+def protocols(as_json: Json = False) -> None:
+    """List the protocols, which make samples of interactions, with all of their fields.
+
+    Example: dien-bench list protocols
+    """
+    from benchmark.report import catalogue
+
+    output, found = Output(as_json=as_json), catalogue.protocols()
+    shown = [
+        {
+            "name": line["name"],
+            "fields": "; ".join(f"{name.replace('_', ' ')}: {_shown(line[name])}" for name in line if name != "name"),
+        }
+        for line in found
+    ]
+    output.show(_table("protocols", shown))
+    output.advise("dien-bench probe --dataset tafeng --protocol clean")
+    output.result(found)
+
+
+@listing.command()
+def metrics(as_json: Json = False) -> None:
+    """List the metrics: what they mean, and where a run's record has them.
+
+    Example: dien-bench list metrics
+    """
+    from benchmark.report import catalogue
+
+    output = Output(as_json=as_json)
+    output.show(_table("metrics", catalogue.METRICS))
+    output.result(catalogue.METRICS)
+
+
+def _table(title: str, lines: Sequence[dict[str, Any]]) -> Table:
+    """A table of lines with the same keys; long cells are wrapped."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in lines[0]:
+        table.add_column(name, overflow="fold")
+    for line in lines:
+        table.add_row(*(Text(printable(_shown(cell))) for cell in line.values()))
+    return table
+
+
+def _shown(value: object) -> str:
+    """A value as a cell.
+
+    >>> _shown({"size": 18, "head": None}), _shown(1234567), _shown(None), _shown(True)
+    ('size=18, head=None', '1,234,567', '', 'yes')
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case dict():
+            return ", ".join(f"{name}={each}" for name, each in value.items())
+    return str(value)
+
+
+def _megabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:,.0f} MB"
 
 
 def new_model(
     name: Annotated[str, typer.Argument(help="What it is called: as my-model.")],
     folder: Annotated[Path, typer.Option(help="Folder of the two files.")] = Path("models"),
+    as_json: Json = False,
 ) -> None:
     """Write a model that works as it is, to be changed, and its test beside it; nothing is overwritten.
 
@@ -20,7 +159,7 @@ def new_model(
     from benchmark.templates.new_model import class_of
     from benchmark.templates.new_model import new_model as write
 
-    output = Output()
+    output = Output(as_json=as_json)
     model, test = write(name, folder)
     class_name = class_of(model.stem)
     for line in (
@@ -30,21 +169,24 @@ def new_model(
         f'then: dien-bench run --datasets tafeng --model {model}:{class_name} --seeds "0 1"',
     ):
         output.say(line)
+    output.result({"model": f"{model}:{class_name}", "test": test})
 
 
 def check_model(
     names: Annotated[list[str], typer.Argument(help="Rows, or path/to/file.py:Class, options behind them.")],
     variant: Annotated[Literal["both", "official", "paper"], typer.Option(help="Which formulas.")] = "both",
+    as_json: Json = False,
 ) -> None:
     """Run the contract of every row over models: shapes, gradients, padding, determinism and more.
 
     Example: dien-bench check-model models/my_model.py:MyModel
     """
+    output = Output(as_json=as_json)
+    output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
     from baselines import contract, load
 
-    output = Output()
     made = {name: load(name) for name in names}
-    broken = 0
+    rules: list[dict[str, str]] = []
     for name, make in made.items():
         for each in ("official", "paper") if variant == "both" else (variant,):
             shown = Table("rule", "", "", title=f"{name}, {each}", title_justify="left", box=None)
@@ -52,8 +194,10 @@ def check_model(
                 style = {"kept": "green", "broken": "red", "warning": "yellow", "skipped": "dim"}[found.state]
                 message = found.message or contract.meaning(found.rule)
                 shown.add_row(found.rule, found.state, message.replace("[", r"\["), style=style)
-                broken += found.state == "broken"
+                of = {"model": name, "variant": each, "rule": found.rule, "state": found.state}
+                rules.append(of | {"message": message})
             output.show(shown)
-    if broken:
+    output.result(rules)
+    if broken := sum(rule["state"] == "broken" for rule in rules):
         output.say(f"{broken} rules are broken", style="red")
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """`dien-bench run`: rows trained for every seed."""
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.text import Text
 
+from benchmark.cli.config_file import Config, PrintConfig, as_yaml
 from benchmark.cli.options import (
     DataDir,
     Datasets,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     datasets: Datasets = "electronics books",
     protocol: ProtocolName = "arxiv-v1",
     variant: VariantName = "official",
@@ -44,6 +48,9 @@ def run(
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples a step.")] = BATCH_SIZE,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of Adam at the start; 0.001, as in the released code, if not given.")
+    ] = None,
     workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
     device: Annotated[
         Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
@@ -66,6 +73,9 @@ def run(
     ] = "wandb",
     wandb: Annotated[bool, typer.Option(help="--no-wandb: --logger csv.")] = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what has failed.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Remove these runs where they are there, and train them from the beginning.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be run, and how long it would take.")
     ] = False,
@@ -74,6 +84,8 @@ def run(
     as_json: Json = False,
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
+    config_file: Config = None,
+    print_config: PrintConfig = False,
 ) -> None:
     """Train rows for every seed; what has a record is not trained again, what was interrupted is continued.
 
@@ -81,20 +93,25 @@ def run(
 
     Example: dien-bench run --datasets tafeng --models "din dien" --seeds "0 1"
     """
+    if print_config:
+        print(as_yaml(context), end="")
+        return
     if number is not None and number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
     tracker = "csv" if logger == "wandb" and not wandb else logger
     output = Output(as_json=as_json, quiet=quiet)
     output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
     names, rows = datasets.split(), rows_of(models, number, model)
+    from baselines.spec import LEARNING_RATE
     from benchmark.executors import ray_executor
+    from benchmark.executors.fresh import check_rest_of_rows, forget_runs
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds, short_budgets
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
     from benchmark.executors.sweep import check_distinct, sweep
     from benchmark.report.probe_tables import store_probes
     from benchmark.report.run_tables import Place, table_of_runs
     from benchmark.runs.config import RunConfig
-    from benchmark.runs.device import visible_gpus
+    from benchmark.runs.device import new_on_gpus, visible_gpus
     from benchmark.runs.failure import forget_failure
     from benchmark.tracking.tables import how_to_look, log_table
     from benchmark.tracking.wandb_login import settle_wandb_mode
@@ -110,6 +127,7 @@ def run(
             seed=seed,
             steps=steps,
             batch_size=batch_size,
+            learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
             data_dir=str(data_dir),
             out=str(out),
             logger=tracker,
@@ -135,13 +153,19 @@ def run(
     count = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
     if workers == "auto" and not gpus:
         count = max(1, count // devices)
+    if executor == "local" and (line := new_on_gpus(device)):
+        output.say(line, style="yellow")
+    if fresh:
+        check_rest_of_rows(configs)
     if dry_run:
-        output.result(show_plan(configs, count, retry_failed, output))
+        output.result(show_plan(configs, count, output, retry_failed=retry_failed, fresh=fresh))
         return
     check_writable(out)
     for name in dict.fromkeys(names):
         prepare_interactions(name, data_dir, report=output.say)
         store_probes(name, prepare_samples(name, protocol, data_dir), out)
+    if fresh:
+        forget_runs(configs, output.say)
     for config in configs if retry_failed else []:
         forget_failure(config)
     if tracker == "wandb":
@@ -167,6 +191,84 @@ def run(
         output.advise(command("dien-bench", "table", "4", *given))
     output.advise(*how_to_look(tracker, out))
     output.result(found)
+    for name, reason in result.failed.items():
+        output.say(f"failed: {name}: {reason}", style="red")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def quickstart(
+    seeds: Annotated[str, typer.Option(help="Seeds; one alone is quicker, and cannot be tested.")] = "0 1",
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of a run.  [default: 500]")] = None,
+    workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove these runs, and train them again.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    out: Out = Path("runs/quickstart"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Train BaseModel, DIN and DIEN on Ta Feng, in catalogue order and by time, and print both side by side.
+
+    Real data of 15 MB from the Python package index, and a few minutes on two cores.
+
+    Example: dien-bench quickstart --seeds 0
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    output.say("Ta Feng (grocery purchases, 15 MB from the Python package index), BaseModel, DIN and DIEN, two orders")
+    output.say("loading PyTorch", style="dim")
+    from benchmark.executors.fresh import forget_runs
+    from benchmark.executors.plan import bytes_per_run, expected_step_seconds
+    from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
+    from benchmark.executors.sweep import sweep
+    from benchmark.report import quickstart as made_of
+    from benchmark.report.probe_tables import store_probes
+    from benchmark.runs.config import RunConfig
+    from benchmark.runs.device import visible_gpus
+    from datamodules.datasets import prepare_interactions
+    from datamodules.samples_file import prepare_samples
+
+    configs = [
+        RunConfig(
+            made_of.DATASET,
+            protocol,
+            model,
+            "official",
+            seed,
+            steps=made_of.STEPS if steps is None else steps,
+            data_dir=str(data_dir),
+            out=str(out),
+        )
+        for seed in seeds_of(seeds)
+        for model in reversed(made_of.MODELS)  # the longest first
+        for protocol in made_of.PROTOCOLS
+    ]
+    if not configs:
+        raise UserError("nothing to run: give at least one seed")
+    for config in configs:
+        config.check()
+    gpus = visible_gpus("auto")
+    count = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
+    output.say(f"{len(configs)} runs by {count} workers: about {made_of.MINUTES} minutes on two cores")
+    check_writable(out)
+    prepare_interactions(made_of.DATASET, data_dir, report=output.say)
+    for protocol in made_of.PROTOCOLS:
+        store_probes(made_of.DATASET, prepare_samples(made_of.DATASET, protocol, data_dir), out)
+    if fresh:
+        forget_runs(configs, output.say)
+    result = sweep(configs, workers=count, gpus=gpus, expected=expected_step_seconds(configs), quiet=quiet)
+    table, said = made_of.quickstart_table(out, seeds_of(seeds))
+    output.show(table)
+    for line in said:
+        output.show(Text(line, style="bold"))
+    output.written(made_of.write_quickstart(table, out))
+    output.advise(
+        "dien-bench leaderboard show",
+        "dien-bench figure auc --datasets tafeng --protocol clean --out " + shlex.quote(str(out)),
+        "make reproduce-table4 DATASETS=tafeng",
+        "dien-bench new-model my-model",
+    )
+    rows = [dict(zip(table.csv_rows[0], values, strict=True)) for values in table.values()]
+    output.result({"rows": rows, "said": said, "failed": result.failed})
     for name, reason in result.failed.items():
         output.say(f"failed: {name}: {reason}", style="red")
     if result.failed:
@@ -204,11 +306,13 @@ def check_writable(out: Path) -> None:
         raise cannot_write(f"to {out}", error, otherwise) from error
 
 
-def show_plan(configs: "Sequence[RunConfig]", workers: int, retry_failed: bool, output: Output) -> list[dict[str, Any]]:
+def show_plan(
+    configs: "Sequence[RunConfig]", workers: int, output: Output, *, retry_failed: bool = False, fresh: bool = False
+) -> list[dict[str, Any]]:
     """Print what a sweep would do, and return it for --json."""
     from benchmark.executors.plan import describe_plan, needs_data, plan, short_budgets
 
-    planned = plan(configs, retry_failed=retry_failed)
+    planned = plan(configs, retry_failed=retry_failed, fresh=fresh)
     table, summary = describe_plan(planned, workers)
     output.show(table)
     for name in needs_data(configs):

@@ -51,10 +51,13 @@ class Planned:
         return f"{'at least ' if self.at_least else ''}{duration(self.seconds)}"
 
 
-def plan(configs: Sequence[RunConfig], *, retry_failed: bool = False) -> list[Planned]:
-    """Return the runs of a sweep in their order; nothing is written. Raises what `finished_record` raises."""
+def plan(configs: Sequence[RunConfig], *, retry_failed: bool = False, fresh: bool = False) -> list[Planned]:
+    """Return the runs of a sweep in their order; nothing is written. Raises what `finished_record` raises.
+
+    fresh  what the runs left is going to be removed first
+    """
     known = known_records(Path(configs[0].out)) if configs else []
-    return [_planned(config, known, retry_failed) for config in configs]
+    return [_planned(config, known, retry_failed, fresh) for config in configs]
 
 
 def known_records(out: Path) -> list[Record]:
@@ -66,14 +69,16 @@ def known_records(out: Path) -> list[Record]:
     return found
 
 
-def _planned(config: RunConfig, known: Sequence[Record], retry_failed: bool) -> Planned:
-    record, steps = finished_record(config), budget(config)
+def _planned(config: RunConfig, known: Sequence[Record], retry_failed: bool, fresh: bool) -> Planned:
+    record, steps = None if fresh else finished_record(config), budget(config)
     if record and record["status"] == "finished":
         return Planned(config, "finished", False, steps, 0.0, False, 0, 0)
     if record and not retry_failed:
         return Planned(config, f"failed: {record.get('reason')}", False, steps, 0.0, False, 0, 0)
     state = "failed, to be run again" if record else "to be run"
-    if (config.folder() / checkpoint.NAME).exists():
+    if fresh and config.folder().is_dir():
+        state = "to be removed, and run from the beginning"
+    elif (config.folder() / checkpoint.NAME).exists():
         state = "to be continued from its checkpoint"
     if lock_of(config).exists():
         state = "being run by another command, or was when it was killed"

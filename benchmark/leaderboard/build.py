@@ -12,10 +12,12 @@ from urllib.parse import quote
 from benchmark.analysis.probes import CATALOGUE_RULE, Probes, file_name, read_probes
 from benchmark.leaderboard.ablations import base_of, option_tables
 from benchmark.leaderboard.claims import claims_page
+from benchmark.leaderboard.findings import findings
 from benchmark.leaderboard.marks import fill, marks_of
 from benchmark.leaderboard.site import read_figures, write_site
 from benchmark.leaderboard.site_data import document
 from benchmark.leaderboard.study import write_study
+from benchmark.leaderboard.study_runs import finder
 from benchmark.records import paper
 from benchmark.records.curves import Curves
 from benchmark.records.record import Record
@@ -78,9 +80,10 @@ def build(board: Path) -> list[Path]:
     measured = _measured_probes(board)
     index += [overview(measured).markdown().replace("### ", "#### ")] if measured else []
     write_atomically(board / "claims.md", claims_page(records, board).encode())
-    parts |= {"catalogue rule": _catalogue_rule(measured), "a run of the released code": _beside_released(shown)}
-    _fill_readme(board, parts)
     by_place = {(found.dataset, found.protocol): found for found in measured}
+    parts |= {"catalogue rule": _catalogue_rule(measured), "a run of the released code": _beside_released(shown)}
+    parts["findings"] = findings(shown, by_place, finder(records))
+    _fill_pages(board, parts)
     written += write_study(records, by_place, [*shown, *options], board)
     write_atomically(board / "README.md", "\n".join(index).encode())
     site = write_site(board, document(records, shown, measured), document(records, options, []) if options else None)
@@ -106,13 +109,12 @@ def _probed(board: Path, protocol: str) -> list[str]:
     return sorted(names, key=_dataset_order)
 
 
-def _fill_readme(board: Path, parts: Mapping[str, str]) -> None:
-    """Put what a board shows in the README beside it between marks that name the board, where there are any."""
-    readme = board.parent / "README.md"
-    if readme.is_file():
-        named = {f"{name} of {board.name}": part for name, part in parts.items()}
-        if set(named) & set(marks_of(readme.read_text("utf-8"))):
-            fill(readme, named, other_marks=True)
+def _fill_pages(board: Path, parts: Mapping[str, str]) -> None:
+    """Put what a board shows in the README and docs/ beside it, between marks that name the board."""
+    named = {f"{name} of {board.name}": part for name, part in parts.items()}
+    for page in (board.parent / "README.md", *sorted((board.parent / "docs").glob("*.md"))):
+        if page.is_file() and set(named) & set(marks_of(page.read_text("utf-8"))):
+            fill(page, named, other_marks=True)
 
 
 def _catalogue_rule(measured: Sequence[Probes]) -> str:

@@ -1,10 +1,15 @@
-"""What a run is: all that decides its numbers, where it lies, and where it stands."""
+"""What a run is: all that decides its numbers, where it lies, and where it stands; and a run from a file."""
 
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from baselines import file_hash, load, model_label
 from baselines.spec import LEARNING_RATE, parse_spec
@@ -165,3 +170,69 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
         auxiliary_draws=settings.get("auxiliary_draws", "fresh"),
         seed=config.seed,
     )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return what a YAML file, or a JSON file named so, holds by key; raises UserError unless its keys are names."""
+    try:
+        text = path.read_text("utf-8")
+        found = json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else yaml.load(text, _Loader)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"cannot read {path}: {error}. Expected YAML or JSON, one 'name: value' a line.") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds {str(found)[:40]!r}, expected names with values: one 'name: value' a line.")
+    return found
+
+
+def config_from(values: Mapping[str, Any], source: PathLike[str] | str = "the config") -> RunConfig:
+    """Return the run of a config: fields of `RunConfig` by name, and `settings` as a run's config.json has them.
+
+    Raises UserError, naming the source, for a field that is unknown, missing or of a wrong type, and where this
+    checkout would train the run with other settings than those.
+    """
+    known = [field.name for field in fields(RunConfig)]
+    for name in values:
+        if name not in (*known, "settings"):
+            raise UserError(f"{source}: {unknown_name('field', name, known)}")
+    try:
+        config = TypeAdapter(RunConfig).validate_python({name: values[name] for name in known if name in values})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{source}: {place}: {first['msg']}, found {first['input']!r:.80}") from error
+    if isinstance(settings := values.get("settings", {}), Mapping):
+        _check_settings(config, settings, source)
+        return config
+    raise UserError(f"{source}: settings is {settings!r:.80}, expected names with values, as a run's config.json has")
+
+
+def _check_settings(config: RunConfig, settings: Mapping[str, Any], source: PathLike[str] | str) -> None:
+    """Raise UserError where `config` would be trained with other settings now: by another file, or other defaults."""
+    if not settings:
+        return
+    load(config.model)  # says so where the file is gone
+    for name, now in config.settings().items():
+        if name not in ("model", "steps") and settings.get(name) != now:
+            raise UserError(
+                f"{source} is of a run with {name} = {settings.get(name)}, which would have {now} now: restore what it "
+                "was trained with, or remove 'settings' from the file for another run"
+            )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice: the first of its values would be ignored."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        self.flatten_mapping(node)
+        return _once(self.construct_pairs(node, deep=True))
+
+
+def _once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        if not isinstance(name, str):
+            raise ValueError(f"the key {name!r} is no name")
+        if name in found:
+            raise ValueError(f"the key {name!r} stands twice")
+        found[name] = value
+    return found

@@ -10,6 +10,7 @@ import torch
 from baselines.layers.recurrence import triton_takes
 from datamodules.errors import UserError
 
+CHECKED_ON: tuple[str, ...] = ()  # cards on which make gpu-check has passed; its figures are in docs/speed.md
 Device = Literal[
     "auto",  # a GPU where torch sees one, else the CPU
     "cpu",
@@ -21,13 +22,34 @@ def check_device(device: str) -> None:
     """Raise `UserError` for an unknown device, and for "gpu" where torch sees none."""
     if device not in ("auto", "cpu", "gpu"):
         raise UserError(f"unknown device '{device}'. Known: auto, cpu, gpu")
-    if device == "gpu" and not torch.cuda.is_available():
-        found = "built for the CPU" if torch.version.cuda is None else f"built for CUDA {torch.version.cuda}"
-        raise UserError(
-            f"torch {torch.__version__}, {found}, sees no GPU, and --device gpu asks for one: "
-            "use --device cpu or auto; or check that nvidia-smi lists the card, that CUDA_VISIBLE_DEVICES does not "
-            "hide it, and that torch is a build for CUDA (pytorch.org/get-started)"
+    if device == "gpu" and (reason := why_no_gpu()):
+        raise UserError(f"--device gpu asks for a GPU: use --device cpu or auto. {reason}")
+
+
+def why_no_gpu() -> str | None:
+    """Why torch sees no GPU and what to do about it, None where it sees one."""
+    if torch.cuda.is_available():
+        return None
+    if torch.version.cuda is None:
+        return (
+            f"torch {torch.__version__} is built for the CPU and sees no GPU: where there is a card, check that "
+            f"nvidia-smi lists it, and install torch {torch.__version__.partition('+')[0]} built for CUDA "
+            "(pytorch.org/get-started)"
         )
+    return (
+        f"torch {torch.__version__}, built for CUDA {torch.version.cuda}, sees no GPU: check that nvidia-smi lists the "
+        "card, that its driver is recent enough for this CUDA, and that CUDA_VISIBLE_DEVICES does not hide it"
+    )
+
+
+def new_on_gpus(device: str) -> str | None:
+    """One line where runs take a GPU that was not asked for by name, before the path is known to work; else None."""
+    if CHECKED_ON or device != "auto" or not uses_gpu(device):
+        return None
+    return (
+        "training on a GPU, which --device auto takes here, is new: make gpu-check has not been run on one yet; run it "
+        "first, or use --device cpu"
+    )
 
 
 def uses_gpu(device: str) -> bool:

@@ -6,6 +6,7 @@ same file under another path is the same model.
 """
 
 import ast
+import gc
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
@@ -85,7 +86,7 @@ def check_identity(
             f"{found.path.parent} holds a run of other {OTHER[name]} ({name} {there[:8]}, now {wanted[:8]}; commit of "
             f"that run: {found.commit or 'not known'}{packages}), and seeds of both would become one row. Choose "
             f"another output folder (OUT=..., --out ...), move {found.path.parent.parent} away to train the row again, "
-            f"or restore the {OTHER[name]}"
+            f"remove all its seeds and train them again with --fresh, or restore the {OTHER[name]}"
         )
 
 
@@ -167,6 +168,21 @@ def _files_of_package(name: str) -> list[Path]:
     return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
 
 
+def syntax_of(source: str | bytes) -> ast.Module:
+    """Return the syntax tree of a source; raises SyntaxError or ValueError.
+
+    CPython 3.11 raises SystemError where another thread builds a tree meanwhile, as one that prints a traceback does.
+    Threads change while a tree is built only where garbage collection runs a finaliser.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(source)
+    finally:
+        if collecting:
+            gc.enable()
+
+
 def _source(path: Path) -> tuple[str, tuple[Import, ...]]:
     """Return the hash of a file and its imports; a process keeps those of the suite, whose code it has loaded."""
     return _loaded(path) if _ours(path) else _read(path)
@@ -175,7 +191,7 @@ def _source(path: Path) -> tuple[str, tuple[Import, ...]]:
 def _read(path: Path) -> tuple[str, tuple[Import, ...]]:
     content = path.read_bytes()
     try:
-        nodes = list(ast.walk(ast.parse(content)))
+        nodes = list(ast.walk(syntax_of(content)))
     except (SyntaxError, ValueError):  # whoever loads it says so
         nodes = []
     return hashlib.sha256(content).hexdigest(), tuple(found for node in nodes for found in _imports(node, path))

@@ -3,9 +3,7 @@
 `failure.py` makes the record of a failed run with the same fields.
 """
 
-import os
 import platform
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pandas as pd
 
 from baselines import model_label
 from baselines.lightning_module import CTRModule
+from benchmark.records.commit import commit
 from benchmark.records.record import SCHEMA_VERSION
 from benchmark.runs.config import RunConfig
 from benchmark.runs.device import Device, describe, triton_version
@@ -118,28 +117,3 @@ def versions(device: Device) -> dict[str, str]:
         **{name: version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "numpy", "numba")},
         **triton_version(device),
     }
-
-
-def commit() -> str | None:
-    """The commit of this checkout, with "-dirty" where tracked files differ from it; None outside a checkout.
-
-    Another repository around the code, as where it is installed in a project's .venv, does not count.
-    """
-    place = "benchmark/runs/result.py"
-    if _git("ls-files", "--full-name", "--error-unmatch", place) != place:
-        return None
-    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-
-
-def _git(*arguments: str) -> str | None:
-    """What git prints about the folder of the packages, None where it fails; a hook's GIT_DIR is left out."""
-    root = Path(__file__).resolve().parents[2]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True, check=True, encoding="utf-8", env=environment, timeout=20,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
-        return None
-    return done.stdout.strip()

@@ -51,7 +51,7 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
     path = config.folder() / FILE_NAME
     if not path.exists():
         for other in sorted(path.parent.parent.glob(f"seed-*/{FILE_NAME}")):
-            _check_same(read_record(other), config)
+            check_same(read_record(other), config)
         return None
     found = read_record(path)
     wanted = config.settings()
@@ -63,9 +63,10 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
         raise UserError(
             f"{path.parent} holds a run with {key} = {found.settings.get(key)}, asked for was "
             f"{wanted[key] if wanted[key] is not None else 'the default'}: "
-            "choose another output folder (OUT=..., --out ...), or move that one away"
+            "choose another output folder (OUT=..., --out ...), move that one away, or train it again with --fresh, "
+            "which removes it"
         )
-    _check_same(found, config)
+    check_same(found, config)
     if found.status == "finished":
         check_auc(found)
         (path.parent / checkpoint.NAME).unlink(missing_ok=True)  # left where it was killed right behind its record
@@ -73,7 +74,7 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
     return record
 
 
-def _check_same(found: Record, config: RunConfig) -> None:
+def check_same(found: Record, config: RunConfig) -> None:
     """Raise `UserError` where a run was trained by other code or on other samples than `config` would be now.
 
     One that failed has no numbers to be mixed with others, and passes.

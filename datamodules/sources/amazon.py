@@ -165,6 +165,7 @@ def _spec(category: str) -> DatasetSpec:
         read=partial(read_amazon, category),
         categories_are_exact=not in_paper,
         source_version=SOURCE_VERSION,
+        source="snap.stanford.edu, or AMAZON_MIRROR",
     )
 
 

@@ -107,4 +107,6 @@ GENERATED = DatasetSpec(
     expected=Counts(users=300, items=200, categories=12),
     steps=200,
     read=_read,
+    source="made on the spot",
+    download_bytes=0,
 )

@@ -67,3 +67,5 @@ class DatasetSpec:
     order_within_time: bool = True  # False: behaviours with the same time have no known order
     categories_are_exact: bool = True  # False: printed in the paper, never counted: a difference is only reported
     source_version: int = 1  # raised whenever the reader finds other behaviours in the same raw files
+    source: str = "your own file"  # where the raw files come from, in words
+    download_bytes: int | None = None  # of the raw files; None: not known

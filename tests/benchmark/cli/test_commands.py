@@ -24,8 +24,8 @@ from tests.benchmark.boards import export_row, make_board
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = (
-    "prepare", "import", "new-model", "check-model", "run", "table", "figure", "probe", "leaderboard", "bench",
-    "wandb-workspace",
+    "prepare", "import", "new-model", "check-model", "run", "quickstart", "table", "figure", "probe", "leaderboard",
+    "bench", "list", "wandb-workspace",
 )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_a_table_as_json_holds_the_figures_of_the_records(runs: Path) -> None:
     quiet = invoke(*arguments, "--quiet").stdout
     assert "Table 4" in quiet
     assert str(runs) not in quiet
-    assert 'next: dien-bench figure auc --datasets "tafeng"' in invoke(*arguments).stdout
+    assert "next: dien-bench figure auc --datasets tafeng" in invoke(*arguments).stdout
 
 
 def test_a_narrow_terminal_gets_whole_cells(runs: Path) -> None:

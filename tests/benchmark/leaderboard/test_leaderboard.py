@@ -31,9 +31,12 @@ def test_pages_are_not_stale(tmp_path: Path) -> None:
     for path in (BOARD / "table1.csv", *BOARD.glob("study*"), *BOARD.glob("figure3-*.json")):
         shutil.copyfile(path, board / path.name)
     shutil.copyfile(BOARD.parent / "README.md", tmp_path / "README.md")
+    shutil.copytree(BOARD.parent / "docs", tmp_path / "docs")
     written = build(board)
     assert {"claims.md", "README.md", "table4-arxiv-v1-official.csv", "index.html"} <= {path.name for path in written}
-    assert (tmp_path / "README.md").read_text() == (BOARD.parent / "README.md").read_text()
+    for page in (tmp_path / "README.md", *(tmp_path / "docs").glob("*.md")):
+        committed = BOARD.parent / page.relative_to(tmp_path)
+        assert page.read_text("utf-8") == committed.read_text("utf-8"), f"{committed}: run make leaderboard"
     for path in written:
         if path.suffix not in (".png", ".svg"):
             committed = BOARD / path.relative_to(board)
@@ -50,11 +53,15 @@ def test_a_board_of_ones_own_leaves_the_readme_beside_it(tmp_path: Path) -> None
         make_board(tmp_path / "runs", tmp_path / name)
     readme = tmp_path / "README.md"
     readme.write_text("<!-- table 4 of leaderboards -->\nas it was\n<!-- /table 4 of leaderboards -->\n")
+    page = tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    shutil.copyfile(readme, page)
     build(tmp_path / "mine")
     assert "as it was" in readme.read_text()
     build(tmp_path / "leaderboards")
-    assert "| DIEN |" in readme.read_text()
-    assert "as it was" not in readme.read_text()
+    for filled in (readme, page):
+        assert "| DIEN |" in filled.read_text()
+        assert "as it was" not in filled.read_text()
 
 
 def test_ranks_give_the_auc_of_the_record() -> None:

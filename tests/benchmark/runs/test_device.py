@@ -9,7 +9,14 @@ import torch
 
 from benchmark.cli.app import main
 from benchmark.runs.config import RunConfig
-from benchmark.runs.device import Device, check_device, describe, triton_version, uses_gpu, visible_gpus
+from benchmark.runs.device import (
+    Device,
+    check_device,
+    describe,
+    triton_version,
+    uses_gpu,
+    visible_gpus,
+)
 from benchmark.runs.train import train_run
 from datamodules.errors import UserError
 
@@ -28,7 +35,7 @@ def test_the_cpu_whatever_there_is() -> None:
 def test_no_gpu_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert not uses_gpu("auto")
     assert visible_gpus("gpu") == []
-    with pytest.raises(UserError, match=r"sees no GPU.*--device cpu or auto.*nvidia-smi"):
+    with pytest.raises(UserError, match=r"--device cpu or auto.*sees no GPU.*nvidia-smi"):
         check_device("gpu")
     monkeypatch.setattr("sys.argv", ["dien-bench", "run", "--datasets", "generated", "--device", "gpu"])
     with pytest.raises(SystemExit) as exit_:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.runs import memory, result
+from benchmark.records import commit
+from benchmark.runs import memory
 from benchmark.runs.config import RunConfig
 from benchmark.runs.memory import PeakMemory
 from benchmark.runs.process import CACHES, own_variables
@@ -232,22 +233,22 @@ def git(folder: Path, *words: str) -> str:
 def test_only_the_commit_of_this_checkout_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, tracked: bool
 ) -> None:
-    code = tmp_path / place / "benchmark" / "runs" / "result.py"
+    code = tmp_path / place / "benchmark" / "records" / "commit.py"
     code.parent.mkdir(parents=True)
     code.write_text("one", "utf-8")
     git(tmp_path, "init", "-q")
     if tracked:
         git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "--allow-empty", "-m", "of somebody")
-    monkeypatch.setattr(result, "__file__", str(code))
+    monkeypatch.setattr(commit, "__file__", str(code))
     own = place == "." and tracked
-    assert result.commit() == (git(tmp_path, "rev-parse", "HEAD") if own else None)
+    assert commit.commit() == (git(tmp_path, "rev-parse", "HEAD") if own else None)
     code.write_text("two", "utf-8")
-    assert str(result.commit()).endswith("-dirty") == own
+    assert str(commit.commit()).endswith("-dirty") == own
 
 
 def test_no_commit_without_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result, "__file__", str(tmp_path / "benchmark" / "runs" / "result.py"))
+    monkeypatch.setattr(commit, "__file__", str(tmp_path / "benchmark" / "records" / "commit.py"))
     monkeypatch.setenv("GIT_DIR", str(ROOT / ".git"))  # as inside a hook
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    assert result.commit() is None
+    assert commit.commit() is None

@@ -1,0 +1,95 @@
+"""What there is, for `dien-bench list`: models, data sets, protocols and metrics, a dict a line.
+
+Everything is read from where it is defined: signatures of constructors, specs of data sets, fields of protocols.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.records import paper
+from datamodules.datasets import DATASETS, get_dataset, own_datasets
+from datamodules.files.manifest import MANIFEST, load_manifest
+from datamodules.protocol import PROTOCOLS
+from datamodules.sources.spec import PASSES
+
+Line = dict[str, Any]
+GIVEN = ("users", "items", "categories", "variant")  # what a run gives every model
+NOTE_EMPTY = "An empty cell: not known before the download."
+METRICS: tuple[Line, ...] = (
+    {
+        "name": "AUC",
+        "better": "higher",
+        "meaning": "chance that a test user's clicked item scores above one not clicked; 0.5 is chance",
+        "of a run": "auc.last, auc.validation, auc.test: at the last step, best on validation users, on test users",
+    },
+    {
+        "name": "log loss",
+        "better": "lower",
+        "meaning": "mean negative log likelihood of the test samples, nats a sample",
+        "of a run": "logloss: at the reported step",
+    },
+)
+
+
+def models() -> list[Line]:
+    """Return the models by name: label and tables of the paper, and options with their defaults."""
+    from baselines import MODELS, installed, load  # here: torch takes seconds to import
+    from baselines.spec import TRAINING
+
+    own = [name for name in installed() if name not in MODELS]
+    lines = []
+    for name in (*MODELS, *own):
+        model = load(name)
+        kind = model.func if isinstance(model, partial) else model
+        lines.append(
+            {
+                "name": name,
+                "label": paper.LABELS.get(name, ""),
+                "tables": [number for number, rows in paper.TABLES.items() if name in (row.model for row in rows)],
+                "code": f"{kind.__module__}:{kind.__name__}",
+                "options": _options(model),
+                "training options": dict(TRAINING),
+            }
+        )
+    return lines
+
+
+def _options(model: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options of a model with their defaults, those that its row sets included."""
+    parameters = inspect.signature(model).parameters.values()
+    return {one.name: None if one.default is one.empty else one.default for one in parameters if one.name not in GIVEN}
+
+
+def datasets(data_dir: Path) -> list[Line]:
+    """Return the data sets by name, imported ones first; None stands for what is not known before the download."""
+    lines = []
+    for name in (*own_datasets(data_dir), *DATASETS):
+        spec, folder = get_dataset(name, data_dir), data_dir / name
+        prepared = (folder / MANIFEST).is_file()
+        counts, size = asdict(spec.expected), spec.download_bytes
+        if prepared:
+            manifest = load_manifest(folder)
+            counts |= manifest["counts"]
+            size = sum(entry.get("bytes", 0) for entry in manifest["inputs"])
+        lines.append(
+            {
+                "name": name,
+                "title": spec.title,
+                **counts,
+                "steps": spec.steps or f"{PASSES} passes",
+                "download_bytes": size,
+                "source": spec.source,
+                "licence": spec.licence,
+                "prepared": prepared,
+            }
+        )
+    return lines
+
+
+def protocols() -> list[Line]:
+    """Return the protocols by name, with every field and the hash of the fields."""
+    return [asdict(protocol) | {"hash": protocol.hash} for protocol in PROTOCOLS.values()]
