@@ -23,7 +23,7 @@ from datamodules.errors import UserError
 from datamodules.protocol import get_protocol
 from datamodules.sources.spec import PASSES
 
-BOARD = Path("leaderboards/results")
+BOARD = Path(__file__).resolve().parents[2] / "leaderboards" / "results"  # of this checkout, wherever one stands
 BYTES_A_WEIGHT = 4  # of weights.pt, next to which the other files of a run are small
 BYTES_A_PARAMETER = 12  # of a checkpoint: the weight, and m and v of Adam
 MEMORY_MARGIN = 1.25
