@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, NoReturn
 
 import typer
@@ -46,7 +46,11 @@ def show_version(given: bool) -> None:
     """Print the version, and of a checkout the commit, and end."""
     if given:
         found = commit()
-        print(f"dien-bench {version('dien-bench')}" + (f", commit {found}" if found else ""))
+        try:
+            number = version("dien-bench")
+        except PackageNotFoundError:  # the folder of the packages is on PYTHONPATH
+            number = "not installed"
+        print(f"dien-bench {number}" + (f", commit {found}" if found else ""))
         raise typer.Exit
 
 

@@ -39,6 +39,7 @@ warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a
 warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # leftovers are removed before
 warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is the same in every process
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch
+warnings.filterwarnings("ignore", message="GPU available but not used.*")  # --device cpu is a choice
 
 
 def finished_record(config: RunConfig) -> dict[str, Any] | None:
