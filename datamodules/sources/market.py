@@ -20,10 +20,11 @@ Behaviours. In each slot a user comes with a chance of 0.025 to 0.68 (activity o
 day on average, for 1 to 5 behaviours. A behaviour is on the category z with chance 0.6, on a taste with chance 0.2,
 else on any good by weight. Inside a category it is by weight, with chance 0.5 among goods of style s(u) alone.
 
-Ads. From day 14 on 4 of 5 visits see a page of 1 to 3 different ads, at a moment of the visit. The policy that
-chooses an ad is a day behind: its category is with chance 0.3 the focus of a day ago, 0.2 a taste of a day ago, else
-any; inside the category, or among all, it goes by the weights of ads. So what is shown is no random sample. The log
-holds a share of the training days' pages, and all of the last two days, so that validation and test are not too small.
+Ads. From day 14 on 4 of 5 visits see a page of 1 to 3 different ads: half of them on entering, before the visit's first
+behaviour, half at a moment of the 25 minutes from then. The policy that chooses an ad is a day behind: its category is
+with chance 0.3 the focus of a day ago, 0.2 a taste of a day ago, else any; inside the category, or among all, it goes
+by the weights of ads. So what is shown is no random sample. The log holds a share of the training days' pages, and all
+of the last two days, so that validation and test are not too small.
 
 Clicks. With [.] equal to 1 where it holds, else 0,
 
@@ -65,7 +66,7 @@ ACTIVITY = np.array([0.1, 0.2, 0.3, 0.4])  # a user has one of these
 HOURS_OPEN = np.array([0.25, 0.85, 1.2, 1.7])  # by slot of the day: the chance of a visit is the product
 ON_FOCUS, ON_TASTE, IN_STYLE = 0.6, 0.2, 0.5
 LENGTHS = np.array([0.65, 0.87, 0.95, 0.98])  # a visit has 1 behaviour below the first chance, 2 below the second, ...
-PAGE = 0.8  # of visits see a page of ads
+PAGE, ENTRY = 0.8, 0.5  # of visits see a page of ads; of these pages are seen before the visit's first behaviour
 ADS = np.array([0.55, 0.85])  # a page has 1 ad below the first chance, 2 below the second, else 3
 SHOWN_FOCUS, SHOWN_TASTE = 0.3, 0.2
 PROFILE_KNOWN = 0.95
@@ -261,12 +262,12 @@ def _behaviours(world: World, user: Int64, slot: Int64, start: Int64, draws: Dra
     """The behaviours of visits (V,)."""
     number = 1 + np.searchsorted(LENGTHS, draws.uniform(len(user)), side="right")
     visit = np.repeat(np.arange(len(user)), number)
-    passed = np.cumsum(30 + draws.below(270, len(visit)))  # seconds from one to the next
-    first = np.cumsum(number) - number
+    gap = 30 + draws.below(270, len(visit))  # seconds since the one before, or since the visit began
+    passed, first = np.cumsum(gap), np.cumsum(number) - number
     return Behaviours(
         user=user[visit].astype(np.int32),
         item=world.behave(user[visit], slot[visit], draws).astype(np.int32),
-        time=start[visit] + passed - passed[first][visit],
+        time=start[visit] + passed - (passed - gap)[first][visit],
     )
 
 
@@ -279,7 +280,7 @@ def _shown(world: World, user: Int64, slot: Int64, start: Int64, kept: float, se
     day = slot // A_DAY
     logged = (draws.uniform(len(user)) < kept) | (day > LAST_TRAINED)
     page = np.flatnonzero((day >= FIRST_SHOWN) & (draws.uniform(len(user)) < PAGE))
-    moment = start[page] + draws.below(1_500, len(page))
+    moment = start[page] + np.where(draws.uniform(len(page)) < ENTRY, 0, draws.below(1_500, len(page)))
     by_time = np.lexsort((user[page], moment))
     page, moment = page[by_time], moment[by_time]
 

@@ -15,7 +15,7 @@ from datamodules.impressions import DAY, Behaviours, Impressions, Shown
 from datamodules.sources.market import FIRST_MIDNIGHT, SIZES, Draws, MarketSize, World, make_market, make_world, slot_of
 
 TINY = MarketSize(users=200, goods=300, categories=12, kept=0.5)
-GOLDEN = "42ebfb4bb5ae76201682e9c1642a41c529a71a3b9eaabd243d8eebc112cbd29f"
+GOLDEN = "a76a5d18d44001b7dd478db6fe4b8ab07d024296ae1aa6906f677265ec9c490f"
 
 
 @pytest.fixture(scope="module")
