@@ -79,6 +79,9 @@ def write_impressions(log: Impressions, spec: ImpressionSpec, folder: Path) -> N
             with (partial / name).open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(partial / name, folder / name)
+        for path in folder.glob("*.npy"):  # of an older version, with other fields
+            if path.stem not in sha256 and re.fullmatch(NAME, path.stem):
+                path.unlink()
     except OSError as error:
         raise cannot_write(f"to {folder}", error) from error
     finally:

@@ -28,7 +28,7 @@ def ids(column: pa.Array | pa.ChunkedArray, what: str) -> Int32:
 
 
 def different(numbers: NDArray[Any]) -> NDArray[Any]:
-    """Return the different numbers, sorted; on millions in any order many times as fast as np.unique, which hashes them.
+    """Return the different numbers, sorted; on millions many times as fast as np.unique, which hashes them.
 
     >>> different(np.array([3, 1, 3])).tolist()
     [1, 3]

@@ -112,6 +112,7 @@ def read_taobao_ad(
         ads, place, unnamed = _join(all_ads, samples["ad"])
         raw_users = different(samples["user"])
         profile, without = _read_profile(paths["user_profile"], raw_users, found)
+        _compare(found, expected)  # before the long part
         log = _Log(raw_users, actions)
         behaviours, items = log.read(paths["behavior_log"], scratch, different(ads.item), found)
         described = list(inputs)
@@ -296,7 +297,7 @@ class _Log:
                 rows = rows[once]
                 user.append(rows["user"])
                 at.append(rows["time"])
-                item.append(known.get_indexer(rows["item"] >> 2) + 1)
+                item.append(known.get_indexer(pd.Index(rows["item"] >> 2)) + 1)
         self.kept = user.rows
         return Behaviours(user.mapped(), item.mapped(), at.mapped())
 
@@ -371,11 +372,11 @@ def _of_users(share: float, users: int, all_users: int) -> list[str]:
 
 
 def _compare(found: Mapping[str, int], expected: Mapping[str, int] | None) -> str:
-    """Return the counts of the raw files as a line; raises `UserError` where they are not the published ones."""
-    line = ", ".join(f"{found[name]:,} {name}" for name in PUBLISHED)
+    """Return the counts of what was read as a line; raises `UserError` where they are not the published ones."""
+    line = ", ".join(f"{found[name]:,} {name}" for name in PUBLISHED if name in found)
     if expected is None:
         return f"raw files: {line}"
-    if wrong := [name for name, count in expected.items() if found[name] != count]:
+    if wrong := [name for name, count in expected.items() if name in found and found[name] != count]:
         raise UserError(
             f"taobao-ad has other {' and '.join(wrong)} than published:\n  found    {line}\n"
             f"  expected {', '.join(f'{count:,} {name}' for name, count in expected.items())}\n"
