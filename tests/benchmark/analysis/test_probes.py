@@ -279,7 +279,7 @@ def test_committed_probes_and_runs_have_the_same_samples() -> None:
         assert {record.data_sha256 for record in mine} == {found.data_sha256}
         scores = scores_of(mine[0])
         assert scores is not None
-        assert len(scores.reported) == found.test_users
+        assert scores.reported.users == found.test_users
 
 
 def test_a_rule_that_beats_base_model_is_flagged_in_markdown_csv_and_page() -> None:
