@@ -17,7 +17,7 @@ from benchmark.runs.device import Device, check_device
 from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives
 from datamodules.datamodule import InteractionsDataModule
-from datamodules.datasets import get_dataset
+from datamodules.datasets import check_fits, get_dataset
 from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
 from datamodules.protocol import BATCH_SIZE, DayProtocol, get_protocol
 from datamodules.schema import Schema
@@ -53,8 +53,7 @@ class RunConfig:
 
     def check(self) -> None:
         """Raise `UserError` unless every name is known and every number possible."""
-        get_dataset(self.dataset, Path(self.data_dir))
-        get_protocol(self.protocol)
+        check_fits(get_dataset(self.dataset, Path(self.data_dir)), get_protocol(self.protocol))
         if UNSHOWN.search(self.model):  # its record could not be shown
             raise UserError(
                 f"the model's name {printable(self.model)!r} has characters that do not show: rename the file"
