@@ -20,6 +20,7 @@ TRAINING = {
     "auxiliary_draws": "fresh or once: whether every epoch draws auxiliary negatives anew",
     "shuffle": "true or false: whether every epoch has an order of its own",
     "learning_rate": "of Adam at the start",
+    "adam_epsilon": "tensorflow or torch: whether Adam adds its epsilon before or after the bias correction",
 }
 
 

@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from baselines import file_hash, load, model_label
+from baselines.lazy_adam import Epsilon
 from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.runs.device import Device, check_device
 from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
@@ -82,6 +83,7 @@ class RunConfig:
             "auxiliary_negatives": [name for name in get_args(AuxiliaryNegatives) if name != "none"],
             "auxiliary_draws": get_args(AuxiliaryDraws),
             "shuffle": (True, False),
+            "adam_epsilon": get_args(Epsilon),
         }
         for name, values in known.items():
             if name in settings and settings[name] not in values:
@@ -136,6 +138,8 @@ class RunConfig:
             "learning_rate": self.learning_rate,
             "shuffle": self.variant == "paper",  # variants.md 14: the released code does not
             "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # variants.md 18
+            # variants.md 22; a record without it, an older one of `official` too, is of torch's
+            **({"adam_epsilon": "tensorflow"} if self.variant == "official" else {}),
             **parse_spec(self.model).options_of(training=True),
             **file_hash(self.model),
         }

@@ -219,6 +219,7 @@ def _trainer(
         **data.sizes,
         steps=steps,
         learning_rate=settings["learning_rate"],
+        adam_epsilon=settings.get("adam_epsilon", "torch"),
         log_every=LOG_EVERY,
         resumed_at=resumed_at,
     )
