@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from baselines import file_hash, load, model_label
+from baselines.lazy_adam import Epsilon
 from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.runs.device import Device, check_device
 from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
@@ -85,6 +86,7 @@ class RunConfig:
             "shuffle": (True, False),
             "pairs_together": (True, False),
             "unknown_user": get_args(UnknownUser),
+            "adam_epsilon": get_args(Epsilon),
         }
         for name, values in known.items():
             if name in settings and settings[name] not in values:
@@ -140,7 +142,9 @@ class RunConfig:
             "learning_rate": self.learning_rate,
             "shuffle": self.variant == "paper" or shown,  # variants.md 14: the released code does not
             "auxiliary_negatives": "unclicked" if shown else "popularity" if official else "uniform",  # variants.md 18
-            "unknown_user": "most frequent" if official else "own",  # variants.md 19
+            "pairs_together": True,  # variants.md 21
+            "unknown_user": "most-frequent" if official else "own",  # variants.md 19
+            "adam_epsilon": "tensorflow" if official else "torch",  # variants.md 22
             **parse_spec(self.model).options_of(training=True),
             **file_hash(self.model),
         }
@@ -173,6 +177,8 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
         shuffle=settings["shuffle"],
         auxiliary_negatives=settings["auxiliary_negatives"],
         auxiliary_draws=settings.get("auxiliary_draws", "fresh"),
+        pairs_together=settings["pairs_together"],
+        unknown_user=settings["unknown_user"],
         seed=config.seed,
     )
 

@@ -219,6 +219,7 @@ def _trainer(
         schema=data.schema.as_dict(),
         steps=steps,
         learning_rate=settings["learning_rate"],
+        adam_epsilon=settings["adam_epsilon"],
         log_every=LOG_EVERY,
         resumed_at=resumed_at,
     )
