@@ -91,6 +91,11 @@ class RunConfig:
         for name, values in known.items():
             if name in settings and settings[name] not in values:
                 raise unknown_name(name, str(settings[name]), [str(value).lower() for value in values])
+        if settings["auxiliary_negatives"] == "unclicked" and not isinstance(get_protocol(self.protocol), DayProtocol):
+            raise UserError(
+                f"auxiliary_negatives=unclicked needs impressions, protocol {self.protocol} has none: use popularity or "
+                "uniform"
+            )
         rate = settings["learning_rate"]
         if isinstance(rate, (bool, str)) or not 0 < rate < math.inf:
             raise UserError(f"learning_rate must be a positive number, got {rate}")
