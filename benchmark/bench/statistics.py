@@ -1,4 +1,4 @@
-"""Metrics and the paired test on millions of impressions, in seconds and memory: `python -m benchmark.bench.statistics`.
+"""Metrics and the paired test on millions of impressions: `python -m benchmark.bench.statistics`.
 
 Made-up predictions of two models, each of some seeds, are written to run folders and then measured as a table does it:
 read, metrics of every seed, interval of each model, test of the two. Memory is the most that the process had resident.

@@ -42,14 +42,13 @@ def bench(
 
     Example: dien-bench bench kernels train --models "din dien" --dataset sports
     """
-    from baselines import MODELS
     from benchmark.bench.suite import DEFAULT_PARTS, BenchConfig
     from benchmark.bench.suite import bench as measure
     from benchmark.runs.config import RunConfig
 
     config = BenchConfig(
         parts=tuple(parts or DEFAULT_PARTS),
-        models=tuple(models.split() if models else MODELS),
+        models=tuple(models.split() if models else paper.LABELS),
         variant=variant,
         threads=threads,
         repeats=2 if quick else repeats,
