@@ -8,6 +8,7 @@ import typer
 
 from benchmark.cli.options import DataDir, Json, Models, Out, ProtocolName, VariantName, completes, dataset_names
 from benchmark.cli.output import Output
+from benchmark.records import paper
 
 
 def bench(

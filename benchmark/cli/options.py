@@ -99,7 +99,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, 
 
 
 def rows_of(models: str | None, number: str | None, more: list[str] | None = None) -> list[str]:
-    """The rows asked for: by name, or those of a table, and `more`; those of Tables 2 and 4 where nothing is asked for."""
+    """The rows asked for: by name, or those of a table, and `more`; where nothing is, those of Tables 2 and 4."""
     if models is not None:
         rows = models.split()
     elif number is not None:
