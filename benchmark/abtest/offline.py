@@ -1,17 +1,42 @@
-"""Whether offline metrics would have chosen the arm that earns most: their order against the order by revenue."""
+"""What logged impressions are for: to calibrate predictions, and to choose a model before any test.
 
-from collections.abc import Mapping, Sequence
+Prices divide by the predicted click rate of the winner, so a model whose predictions are too high or too low in
+places changes the price per click without ranking any better. Calibration is by isotonic regression on the validation
+day. Whether an offline metric would have chosen the arm that earns most, its order against that by eCPM says.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import kendalltau
+from sklearn.isotonic import IsotonicRegression
 
 from benchmark.abtest.experiment import Verdict
 from benchmark.abtest.statistics import Totals, metric, paired_gain
+from benchmark.abtest.workload import Floats, Requests
+from benchmark.analysis.comparison import holm
 from datamodules.errors import UserError
 
 SIGNIFICANT = 0.05
+LOWEST = 1e-4  # an auction needs click rates above 0
+
+
+class Logged(NamedTuple):
+    """The impressions of a day: requests (N, 1) that showed their only candidate, and whether it was clicked."""
+
+    requests: Requests
+    label: NDArray[np.int8]  # (N,)
+
+
+class OfflineMetric(NamedTuple):
+    """A figure of predictions for logged impressions."""
+
+    name: str
+    of: Callable[[Requests, NDArray[np.int8], Floats], float]  # requests, labels (N,), scores (N,)
+    higher_is_better: bool
 
 
 class Agreement(NamedTuple):
@@ -30,6 +55,19 @@ class Agreement(NamedTuple):
         return "yes" if self.same == self.decided else "no"
 
 
+def isotonic(predicted: Floats, clicked: NDArray[np.int8]) -> Callable[[Floats], Floats]:
+    """Fit a rising function to predictions and clicks (N,) of the validation day; return it, for any shape.
+
+    What lies outside of the predictions seen gets the value of the nearest. Its values are in [0.0001, 1].
+    """
+    fitted = IsotonicRegression(y_min=LOWEST, y_max=1.0, out_of_bounds="clip").fit(predicted, clicked)
+
+    def calibrate(scores: Floats) -> Floats:
+        return np.asarray(fitted.predict(scores.ravel()), np.float64).reshape(scores.shape)
+
+    return calibrate
+
+
 def agreement(
     replayed: Mapping[str, Totals], offline: Mapping[str, float], name: str, *, higher_is_better: bool
 ) -> Agreement:
@@ -38,7 +76,7 @@ def agreement(
     replayed   with expected clicks, which tell arms apart best
     offline    an arm -> its figure; arms of the replay without one are left out
 
-    A tie of the metric counts as a wrong order. p is corrected for the number of pairs by Bonferroni.
+    A tie of the metric counts as a wrong order. p is corrected for the number of pairs by Holm.
     Raises UserError for less than two arms.
     """
     arms = [arm for arm in replayed if arm in offline]
@@ -46,10 +84,10 @@ def agreement(
         raise UserError(f"an order needs at least two arms with {name}, got {len(arms)}.")
     sign = 1.0 if higher_is_better else -1.0
     pairs = list(combinations(arms, 2))
+    gains = [paired_gain(replayed[one], replayed[other], "ecpm") for one, other in pairs]
     decided = same = 0
-    for one, other in pairs:
-        gain = paired_gain(replayed[one], replayed[other], "ecpm")
-        if gain.p * len(pairs) < SIGNIFICANT:
+    for (one, other), gain, p in zip(pairs, gains, holm([gain.p for gain in gains]), strict=True):
+        if p < SIGNIFICANT:
             decided += 1
             same += gain.value * sign * (offline[one] - offline[other]) > 0
     return Agreement(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from benchmark.abtest.auction import CLICKS, COST, IMPRESSIONS
+from benchmark.abtest.auction import CLICKS, COST, IMPRESSIONS, PREDICTED
 from benchmark.analysis.comparison import LEVEL, Interval
 from datamodules.errors import UserError
 
@@ -58,6 +58,15 @@ def metric(totals: Totals, name: str) -> float:
     if not sums[denominator]:
         raise UserError(f"an arm has no {'click' if name == 'ppc' else 'impression'}: more requests are needed.")
     return float(factor * sums[numerator] / sums[denominator])
+
+
+def calibration(totals: Totals) -> float:
+    """Return the sum of predicted click rates over the clicks, of what was shown; NaN without a click.
+
+    Above 1 also for a calibrated model: what is shown was chosen for its high prediction.
+    """
+    sums = totals.sum(axis=(0, 1))
+    return float(sums[PREDICTED] / sums[CLICKS]) if sums[CLICKS] else float("nan")
 
 
 def terms(totals: Totals, name: str) -> Terms:

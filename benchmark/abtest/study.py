@@ -1,22 +1,34 @@
-"""Everything that Table 5 says of one simulated day, computed from the arms' predictions."""
+"""Everything that Table 5 says of one simulated day, computed from what trained runs predict for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from benchmark.abtest.assignment import SampleRatio, assign, sample_ratio
 from benchmark.abtest.auction import COST, IMPRESSIONS, RESERVE, VALUE
-from benchmark.abtest.calibration import calibration
-from benchmark.abtest.experiment import CONTROL, Predictions, Share, coverage, false_alarms, replay, split
+from benchmark.abtest.budgets import BudgetRow, budget_rows
+from benchmark.abtest.experiment import CONTROL, Predictions, Share, coverage, false_alarms, replay, split, with_checks
+from benchmark.abtest.offline import Agreement, Logged, OfflineMetric, agreement, isotonic
 from benchmark.abtest.sensitivity import CANDIDATES, SPREADS, Cell, grid
-from benchmark.abtest.statistics import METRICS, Floats, Gain, Totals, bootstrap_interval, gain, metric, paired_gain
-from benchmark.abtest.workload import Workload
+from benchmark.abtest.statistics import (
+    METRICS,
+    Gain,
+    Totals,
+    bootstrap_interval,
+    calibration,
+    gain,
+    metric,
+    paired_gain,
+)
+from benchmark.abtest.workload import Floats, Requests, Workload
 from benchmark.analysis.comparison import Interval
 from datamodules.errors import UserError
 
 SPREAD = 0.5  # of the logarithm of bids in the main table
 SALT = "table 5"
+Run = TypeVar("Run")
 Gains = Mapping[str, Gain]  # a metric -> the gain of an arm over the control
 
 
@@ -63,6 +75,7 @@ def run_test(
     reserve: float = RESERVE,
     covariates: Floats | None = None,
     salt: str = SALT,
+    checks: bool = True,
     repetitions: int = 100,
     splits: int = 1000,
     candidates: Sequence[int] = CANDIDATES,
@@ -72,6 +85,7 @@ def run_test(
 
     predictions    an arm -> a training seed -> click rates (R, K); the control is "base-model"
     covariates     (U, Q), of the users of the workload in the order of their numbers, from before the test
+    checks         False: leave out what follows
     repetitions    of the test, for the coverage of its intervals; splits: of the control alone
     candidates, spreads    the other markets
 
@@ -86,7 +100,7 @@ def run_test(
     before = {}
     if covariates is not None:
         before = {name: covariates[arm_of == place] for place, name in enumerate(predictions)}
-    others = [name for name in predictions if name != CONTROL]
+    others = [name for name in predictions if name != CONTROL] if checks else []
     return AbTest(
         arms=tuple(_arm(name, tested, expected, before) for name in predictions),
         requests=len(workload.user),
@@ -96,8 +110,60 @@ def run_test(
         seeds=len(predictions[CONTROL]),
         ratio=sample_ratio([totals.shape[1] for totals in tested.values()]),
         coverage={name: coverage(replayed, users, name, repetitions=repetitions) for name in others},
-        alarms=false_alarms(replayed[CONTROL], users, splits=splits),
-        cells=tuple(grid(predictions, workload, candidates, spreads)),
+        alarms=false_alarms(replayed[CONTROL], users, splits=splits) if checks else {},
+        cells=tuple(grid(predictions, workload, candidates, spreads)) if checks else (),
+    )
+
+
+class Result(NamedTuple):
+    """The arguments of `table5`."""
+
+    calibrated: AbTest
+    as_predicted: AbTest
+    offline: list[tuple[Mapping[str, float], Agreement]]
+    budgets: list[BudgetRow]
+
+
+def abtest_of_runs(
+    runs: Mapping[str, Sequence[Run]],
+    score_candidates: Callable[[Run, Requests], Floats],
+    workload: Workload,
+    validation: Logged,
+    tested: Logged,
+    metrics: Sequence[OfflineMetric],
+    *,
+    spread: float = SPREAD,
+    covariates: Floats | None = None,
+    seed: int = 0,
+) -> Result:
+    """Put trained runs into the test.
+
+    runs                a model -> its runs, one a training seed; "base-model" is the control
+    score_candidates    what a run predicts for every candidate: click rates (R, K) above 0
+    validation          on which predictions are calibrated
+    tested              on which offline metrics are measured, of predictions as they are, averaged over seeds
+    covariates, spread  as of `run_test`
+    """
+    raw: dict[str, list[Floats]] = {}
+    calibrated: dict[str, list[Floats]] = {}
+    figures: dict[str, dict[str, float]] = {one.name: {} for one in metrics}
+    for model, of_seeds in runs.items():
+        raw[model] = [score_candidates(run, workload.seen) for run in of_seeds]
+        fitted = [isotonic(score_candidates(run, validation.requests)[:, 0], validation.label) for run in of_seeds]
+        calibrated[model] = [mend(scores) for mend, scores in zip(fitted, raw[model], strict=True)]
+        offline = [score_candidates(run, tested.requests)[:, 0] for run in of_seeds]
+        for one in metrics:
+            figures[one.name][model] = float(np.mean([one.of(tested.requests, tested.label, s) for s in offline]))
+    mended, as_predicted = (with_checks(arms, workload.truth, seed) for arms in (calibrated, raw))
+    expected = replay(calibrated, workload, spread, expected=True)
+    return Result(
+        run_test(mended, workload, spread=spread, covariates=covariates),
+        run_test(as_predicted, workload, spread=spread, checks=False),
+        [
+            (figures[one.name], agreement(expected, figures[one.name], one.name, higher_is_better=one.higher_is_better))
+            for one in metrics
+        ],
+        budget_rows(mended, workload, spread),
     )
 
 
@@ -105,7 +171,7 @@ def _arm(name: str, tested: Mapping[str, Totals], expected: Mapping[str, Totals]
     own, control = tested[name], tested[CONTROL]
     sums = own.sum(axis=(0, 1))
     over = [] if name == CONTROL else list(METRICS)
-    rng = np.random.default_rng(29)  # the same draws for every arm and metric
+    rng = np.random.default_rng(29)  # the same table whenever it is made
     return Arm(
         name=name,
         users=own.shape[1],

@@ -5,8 +5,8 @@ import pytest
 
 from benchmark.abtest.auction import CLICKS, COST, IMPRESSIONS, PREDICTED, VALUE, outcomes, per_user, second_price
 from benchmark.abtest.budgets import budget_rows, run_with_budgets
-from benchmark.abtest.calibration import isotonic
 from benchmark.abtest.experiment import CONTROL, ORACLE, with_checks
+from benchmark.abtest.offline import isotonic
 from datamodules.errors import UserError
 from tests.benchmark.abtest.toy import toy, toy_predictions, toy_workload
 

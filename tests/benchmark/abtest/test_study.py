@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 
 from benchmark.abtest.experiment import (
     AGAIN,
@@ -22,14 +23,16 @@ from benchmark.abtest.experiment import (
     with_checks,
 )  # fmt: skip
 from benchmark.abtest.figure import figure_table5
-from benchmark.abtest.offline import agreement
+from benchmark.abtest.market import before_the_test, from_market, logged_day
+from benchmark.abtest.offline import OfflineMetric, agreement
 from benchmark.abtest.sensitivity import Cell, break_even
 from benchmark.abtest.statistics import METRICS, Gain, gain, metric
-from benchmark.abtest.study import AbTest, run_test
+from benchmark.abtest.study import AbTest, abtest_of_runs, run_test
 from benchmark.abtest.table import table5
-from benchmark.abtest.workload import Workload, draw_workload
+from benchmark.abtest.workload import Requests, Workload, draw_workload, true_probability, uniformly
 from benchmark.analysis.comparison import Interval
 from datamodules.errors import UserError
+from datamodules.sources.market import MarketSize, make_log, make_world
 from tests.benchmark.abtest.toy import toy, toy_predictions, toy_workload
 
 ARMS = ["base-model", "din", "dien", AGAIN, ORACLE, RANDOM]
@@ -74,11 +77,12 @@ def test_contexts_stay_with_their_requests() -> None:
 
     rng = np.random.default_rng(3)
     user, hour = rng.integers(90, size=50), rng.integers(24, size=50)
-    made = draw_workload(Hours(), user, rng.permutation(50), {"hour": hour}, np.arange(4), candidates=3, seed=1)
+    draw = uniformly(np.arange(4), seed=1)
+    made = draw_workload(Hours(), user, rng.permutation(50), {"hour": hour}, draw, candidates=3, seed=1)
     np.testing.assert_allclose(made.truth[:, 2], 0.01 * made.context["hour"] + 0.0001 * made.user)
     assert all(len(set(row)) == 3 for row in made.item)
-    with pytest.raises(UserError, match="5 candidates of 4 ads"):
-        draw_workload(Hours(), user, user, {"hour": hour}, np.arange(4), candidates=5, seed=1)
+    with pytest.raises(UserError, match="5 different candidates"):
+        draw_workload(Hours(), user, user, {"hour": hour}, draw, candidates=5, seed=1)
 
 
 def test_intervals_and_false_alarms(predictions: Predictions, workload: Workload) -> None:
@@ -112,7 +116,7 @@ def test_common_random_numbers(predictions: Predictions, workload: Workload) -> 
     expected = replay(predictions, workload, 0.5, expected=True)
     for arm in ARMS:
         for name in METRICS:
-            assert metric(replayed[arm], name) == pytest.approx(metric(expected[arm], name), rel=0.15)
+            assert metric(replayed[arm], name) == pytest.approx(metric(expected[arm], name), rel=0.3)
     revenue = {arm: metric(expected[arm], "ecpm") for arm in ARMS}
     assert revenue[RANDOM] < revenue[CONTROL] < revenue["dien"] < revenue[ORACLE]
 
@@ -150,7 +154,7 @@ def test_offline_order(predictions: Predictions, workload: Workload) -> None:
 
 
 def test_table(test: AbTest, predictions: Predictions, workload: Workload) -> None:
-    raw = run_test(predictions, workload, repetitions=2, splits=2, candidates=())
+    raw = run_test(predictions, workload, checks=False)
     figures = {"base-model": 0.63, "din": 0.64, "dien": 0.65}
     found = agreement(replay(predictions, workload, 0.5), figures, "AUC", higher_is_better=True)
     made = table5(test, raw, [(figures, found)])
@@ -195,3 +199,45 @@ def test_wrong_predictions(
     wrong = {arm: seeds for arm, seeds in {**predictions, **change}.items() if seeds is not None}
     with pytest.raises(UserError, match=said):
         run_test(wrong, workload)
+
+
+def test_trained_runs_in_the_market() -> None:
+    """From a log to the table, with stand-ins for runs: one ranks by true quality, one by the truth, too high."""
+    world = make_world(MarketSize(users=400, goods=300, categories=12))
+    log = make_log(world, kept=0.5, seed=1)
+    workload = from_market(world, log, candidates=4, repeats=3)
+    day = log.day(workload.time)
+    assert np.all(day == 64)
+    assert np.all(workload.context["position"] == 1)
+    assert np.all(world.goods.campaign[workload.item] > 0)  # ads
+    context = {name: np.repeat(column, 4) for name, column in workload.context.items()}
+    truth = world.probability(np.repeat(workload.user, 4), np.repeat(workload.time, 4), workload.item.ravel(), context)
+    np.testing.assert_allclose(workload.truth.ravel(), truth)
+
+    def score(run: str, requests: Requests) -> np.ndarray:
+        if run == "quality":
+            return 1 / (1 + np.exp(3 - world.goods.appeal[requests.item]))
+        return np.minimum(
+            4 * true_probability(world, requests.user, requests.time, requests.context, requests.item), 1.0
+        )
+
+    def auc(requests: Requests, label: np.ndarray, scores: np.ndarray) -> float:
+        return float(roc_auc_score(label, scores))
+
+    validation, tested = logged_day(log, 1), logged_day(log, 0)
+    assert {*log.day(validation.requests.time)} == {63}
+    covariates = before_the_test(log, np.unique(workload.user))
+    assert covariates[:, 0].sum() < (log.day(log.shown.time) < 64).sum()  # not all users come on the last day
+    assert np.all(covariates[:, 1] <= covariates[:, 0])
+    runs = {"base-model": ["quality"], "dien": ["truth"]}
+    found = abtest_of_runs(
+        runs, score, workload, validation, tested, [OfflineMetric("AUC", auc, True)], covariates=covariates
+    )
+    raw, mended = found.as_predicted.arm("dien"), found.calibrated.arm("dien")
+    assert raw.calibration > 2.5  # four times too high
+    assert mended.calibration < 1.6
+    assert found.calibrated.arm("dien").replayed["ctr"].value > 0.1
+    assert found.offline[0][1].tau == 1
+    markdown = table5(*found).markdown()
+    assert "Simulated eCPM gain in per cent where budgets bind" in markdown
+    assert "With and without calibration" in markdown

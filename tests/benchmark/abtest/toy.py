@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from benchmark.abtest.calibration import isotonic
-from benchmark.abtest.workload import Contexts, Floats, Ints, Workload, draw_workload
+from benchmark.abtest.offline import isotonic
+from benchmark.abtest.workload import Contexts, Floats, Ints, Workload, draw_workload, uniformly
 
 NOISE = {"base-model": 1.55, "din": 1.42, "dien": 1.27}  # of a model's logit, in units of the truth's spread
 
@@ -37,7 +37,8 @@ def toy_workload(world: Toy, candidates: int = 10, requests: int = 3000, seed: i
     often = rng.gamma(1.0, size=len(world.users))
     user = rng.choice(len(often), size=requests, p=often / often.sum())
     time = rng.integers(86_400, size=requests)
-    return draw_workload(world, user, time, {}, np.arange(len(world.ads)), candidates=candidates, seed=seed)
+    draw = uniformly(np.arange(len(world.ads)), seed)
+    return draw_workload(world, user, time, {}, draw, candidates=candidates, seed=seed)
 
 
 def toy_predictions(workload: Workload, seeds: int = 1) -> dict[str, list[Floats]]:
