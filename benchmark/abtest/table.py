@@ -1,5 +1,6 @@
 """Table 5, simulated: the gains of the arms, the paper's apart from them, and what the gains rest on."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from benchmark.abtest.budgets import BudgetRow
@@ -50,6 +51,7 @@ def table5(
     sections = [_gains(main), _ways(main), *_markets(main), _checks(main)]
     sections += [_calibrations(main, other)] if other else []
     sections += [_offline(main, offline)] if offline else []
+    sections += [_worth(main, figures) for figures, found in offline if found.metric == "AUC"]
     sections += [_budgets(budgets)] if budgets else []
     title = (
         f"Table 5, simulated: an A/B test of {main.requests:,} requests with {main.candidates} candidates each, "
@@ -199,6 +201,38 @@ def _offline(main: AbTest, offline: Sequence[tuple[Mapping[str, float], Agreemen
     header = ("metric", *map(label_of, arms), "Kendall's tau", "pairs in the same order", "predicts the order")
     note = "Pairs: arms whose eCPM is significantly different in the replay."
     return Section("Does an offline metric predict the order by simulated eCPM?", header, tuple(rows), note=note)
+
+
+def _worth(main: AbTest, auc: Mapping[str, float]) -> Section:
+    """What a gain in AUC was worth, here and in the paper."""
+    rows = []
+    for arm in main.arms:
+        if arm.name not in auc or not arm.tested:
+            continue
+        gain, clicks, printed = auc[arm.name] - auc[CONTROL], arm.replayed["ctr"], printed_gains(arm.name)
+        # A gain as a fraction over a gain in AUC is also per cent over hundredths of AUC.
+        rate, low, high = (end / gain if gain > 0 else math.nan for end in (clicks.value, *clicks.interval))
+        here = f"{rate:+.1f} [{low:+.1f}, {high:+.1f}]" if gain > 0 else "no AUC gain"
+        there = ["", "", "", ""]
+        if printed:
+            theirs = paper.INDUSTRIAL_AUC[arm.name].mean - paper.INDUSTRIAL_AUC[CONTROL].mean
+            printed_rate = printed["ctr"] / theirs
+            said = (
+                "more than here" if printed_rate > high else "less than here" if printed_rate < low else "not different"
+            )
+            compared = said if gain > 0 else ""
+            there = [f"{theirs:+.4f}", f"{100 * printed['ctr']:+.1f}", f"{printed_rate:+.1f}", compared]
+        rows.append((label_of(arm.name), f"{gain:+.4f}", percent(clicks), here, *there))
+    header = (
+        "Model", "AUC gain", "CTR gain", "of 0.01 AUC",
+        "paper: AUC gain", "paper: CTR gain", "paper: of 0.01 AUC", "the paper's is",
+    )  # fmt: skip
+    note = (
+        f"CTR gains in per cent, ours replayed with {main.candidates} candidates and a bid spread of {main.spread}; "
+        "other numbers of candidates give others. Of 0.01 AUC: the CTR gain over the AUC gain, as if it were in "
+        "proportion; the interval is that of the CTR gain."
+    )
+    return Section("What a gain in AUC was worth, simulated", header, tuple(rows), note=note)
 
 
 def _budgets(rows: Sequence[BudgetRow]) -> Section:

@@ -173,6 +173,14 @@ def test_table(test: AbTest, predictions: Predictions, workload: Workload) -> No
     )
     markdown = made.markdown()
     assert "+20.7" in markdown
+    worth = next(section for section in made.sections if section.heading.startswith("What a gain in AUC"))
+    clicks = test.arm("dien").replayed["ctr"]
+    assert worth.rows[1][3].startswith(f"{100 * clicks.value / 2:+.1f} [")  # 0.65 against 0.63
+    assert worth.rows[1][4:7] == ("+0.0191", "+20.7", "+10.8")
+    low, high = (100 * end / 2 for end in clicks.interval)
+    assert worth.rows[1][7] == (
+        "more than here" if high < 10.8 else "less than here" if low > 10.9 else "not different"
+    )
     assert "99 candidates" not in markdown  # more than there are
     assert sum(arm.users for arm in test.arms) == len(np.unique(workload.user))
 
