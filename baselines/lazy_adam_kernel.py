@@ -4,7 +4,8 @@ A row that is current to step t and gets no gradient until step n would still be
 
     a_s m / (sqrt(v) r_s + eps),   a_s = rate_s beta1^(s-t) / (1 - beta1^s),   r_s = sqrt(beta2^(s-t) / (1 - beta2^s))
 
-with m and v as of step t. r_s hardly changes while a_s dies out, so the sum over s = t+1 .. n is expanded about r, the
+with m and v as of step t. Where eps is TensorFlow's, a_s has the factor sqrt(1 - beta2^s), which r_s has as a divisor
+here. r_s hardly changes while a_s dies out, so the sum over s = t+1 .. n is expanded about r, the
 mean of r_s weighted by a_s:
 
     A m / D (1 + z^2 (c2 - z (c3 - z c4))),   D = sqrt(v) r + eps,   z = sqrt(v) / D
@@ -37,7 +38,8 @@ def summarise(
 ) -> None:
     """Fill moments[t] = (A, r, c2, c3, c4) for the rows current to t, the newest `reach` t before n = `steps`.
 
-    rate[s] = rate_s / (1 - beta1^s), root[s] = 1 / sqrt(1 - beta2^s). r is 0 where the expansion does not hold.
+    rate[s] = rate_s / (1 - beta1^s), root[s] = 1 / sqrt(1 - beta2^s); where eps is TensorFlow's, rate[s] has the factor
+    sqrt(1 - beta2^s) instead, and root[s] = 1. r is 0 where the expansion does not hold.
     Older t keep what they have: beta1^reach is nothing beside 1.
     """
     q = np.sqrt(beta2)

@@ -15,7 +15,7 @@ from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of
 from baselines.layers.prediction import Prediction
 from baselines.layers.two_stage import TwoStage
-from baselines.lazy_adam import LazyAdam
+from baselines.lazy_adam import Epsilon, LazyAdam
 from baselines.spec import LEARNING_RATE
 from datamodules.batch import Batch, Window
 from datamodules.schema import Schema
@@ -60,6 +60,7 @@ class CTRModule(pl.LightningModule):
         schema: dict[str, dict[str, int]],
         steps: int,
         learning_rate: float = LEARNING_RATE,
+        adam_epsilon: Epsilon = "torch",
         log_every: int = 20,
         resumed_at: int = 0,
     ) -> None:
@@ -203,7 +204,8 @@ class CTRModule(pl.LightningModule):
         for table in tables:
             table.sparse = is_large(table) and processes() == 1
         lazy = [table for table in tables if table.sparse]
-        self.optimizer = LazyAdam(self.model.parameters(), lazy, lr=self.hparams["learning_rate"])
+        rate, epsilon = self.hparams["learning_rate"], self.hparams["adam_epsilon"]
+        self.optimizer = LazyAdam(self.model.parameters(), lazy, lr=rate, epsilon=epsilon)
         steps = self.hparams["steps"]
         schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 ** min(3 * step // steps, 2))
         return {"optimizer": self.optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -51,7 +51,7 @@ class InteractionsDataModule(pl.LightningDataModule):
         auxiliary_negatives: AuxiliaryNegatives = "popularity",
         auxiliary_draws: AuxiliaryDraws = "fresh",
         pairs_together: bool = True,
-        unknown_user: UnknownUser = "most frequent",
+        unknown_user: UnknownUser = "most-frequent",
         seed: int = 0,
     ) -> None:
         super().__init__()

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.datasets import get_dataset, prepare_interactions
+from datamodules.datasets import check_fits, get_dataset, prepare_dataset
 from datamodules.errors import UserError
 from datamodules.files.atomic import removing_when_terminated, replacing
 from datamodules.files.lock import locked
 from datamodules.files.manifest import MANIFEST, load_manifest
+from datamodules.impression_samples import make_impression_samples
+from datamodules.impressions_file import load_impressions
 from datamodules.interactions import load_interactions
 from datamodules.protocol import PROTOCOLS, AnyProtocol, DayProtocol, Protocol, get_protocol
 from datamodules.samples import (
@@ -31,7 +33,7 @@ from datamodules.samples import (
     digest,
     make_samples,
 )
-from datamodules.sources.spec import DatasetSpec
+from datamodules.sources.spec import AnySpec, DatasetSpec
 
 FORMAT = 2  # of the file
 SPLITS = ("train", "validation", "test")
@@ -73,7 +75,8 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     """Return the samples of a data set under a protocol, making whatever is not on disk yet."""
     protocol = get_protocol(protocol_name)
     spec = get_dataset(dataset, data_dir)
-    folder = prepare_interactions(dataset, data_dir)
+    check_fits(spec, protocol)
+    folder = prepare_dataset(dataset, data_dir)
     manifest = load_manifest(folder)
     path = _path(folder, protocol)
     if not path.exists():
@@ -84,9 +87,10 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
                     left.unlink(missing_ok=True)
                 save_samples(_make(spec, folder, protocol), path)
     samples = load_samples(path)
+    order = spec.order_within_time if isinstance(spec, DatasetSpec) else True
     found = (samples.protocol, samples.order_within_time, samples.users, samples.item_count)
     counts = manifest.get("counts") or {}
-    if found != (protocol, spec.order_within_time, counts.get("users"), counts.get("items")):
+    if found != (protocol, order, counts.get("users"), counts.get("items")):
         raise UserError(
             f"{path} holds {samples.users:,} users and {samples.item_count:,} items under {samples.protocol.name}, "
             f"expected the {dataset} data under {protocol.name}: delete it, it is made again by itself"
@@ -94,10 +98,11 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     return samples
 
 
-def _make(spec: DatasetSpec, folder: Path, protocol: AnyProtocol) -> Samples:
+def _make(spec: AnySpec, folder: Path, protocol: AnyProtocol) -> Samples:
     """The samples of what was prepared in a folder."""
     if isinstance(protocol, DayProtocol):
-        raise UserError(f"protocol {protocol.name} needs impressions, {spec.name} has none")
+        return make_impression_samples(load_impressions(folder), protocol)
+    assert isinstance(spec, DatasetSpec)  # check_fits
     return make_samples(load_interactions(folder), protocol, spec.order_within_time)
 
 

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmark.analysis.comparison import estimate_rule
-from benchmark.records.predictions import pair_scores
+from benchmark.records.predictions import scores_of_samples
 from datamodules.errors import UNSHOWN, UserError
 from datamodules.protocol import Protocol
 from datamodules.samples import Samples, Split
@@ -173,7 +173,7 @@ def measure(dataset: str, samples: Samples) -> Probes:
     scores[FITTED] = _fitted(samples, np.stack([scores[name] for name in FITTED_RULES], axis=1))
     probes = []
     for name, score in scores.items():
-        found = estimate_rule(pair_scores(samples.test.label, score))
+        found = estimate_rule(scores_of_samples(samples.test.user, samples.test.label, score))
         figures = (round(value, 6) for value in (found.difference, *found.auc_interval))
         probes.append(Probe(name, labels[name], parameters[name], *figures))
     return Probes(

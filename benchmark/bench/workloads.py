@@ -61,9 +61,11 @@ class Sizes:
 
 def sizes_of(dataset: str) -> Sizes:
     """Return the sizes of a data set whose counts are known."""
-    found = get_dataset(dataset).expected
-    users, interactions = found.users or 0, found.interactions or 0
-    return Sizes(users, found.items or 0, found.categories or 0, interactions / users)
+    found = get_dataset(dataset).counts
+    users, items, categories, interactions = (
+        found[name] or 0 for name in ("users", "items", "categories", "interactions")
+    )
+    return Sizes(users, items, categories, interactions / users)
 
 
 ELECTRONICS = sizes_of("electronics")

@@ -18,8 +18,9 @@ MOST_SEEDS = 1_000
 def dataset_names() -> list[str]:
     """Names of data sets, those that were imported among them."""
     from datamodules.datasets import DATASETS, own_datasets  # here: its readers take half a second to import
+    from datamodules.sources.impression_logs import IMPRESSIONS
 
-    return [*own_datasets(Path(os.environ.get("DIEN_BENCH_DATA", "data"))), *DATASETS]
+    return [*own_datasets(Path(os.environ.get("DIEN_BENCH_DATA", "data"))), *DATASETS, *IMPRESSIONS]
 
 
 def model_names() -> list[str]:
@@ -139,9 +140,8 @@ def command(*words: object) -> str:
 
 def check_names(datasets: list[str], protocol: str, data_dir: Path) -> None:
     """Raise `UserError` for an unknown data set or protocol."""
-    from datamodules.datasets import get_dataset
+    from datamodules.datasets import check_fits, get_dataset
     from datamodules.protocol import get_protocol
 
     for name in datasets:
-        get_dataset(name, data_dir)
-    get_protocol(protocol)
+        check_fits(get_dataset(name, data_dir), get_protocol(protocol))

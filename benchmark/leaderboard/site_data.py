@@ -130,7 +130,7 @@ def _standing(tables: Sequence[Shown]) -> dict[str, str]:
 def _block(table: Shown, result: Result) -> Json:
     printed, columns, _ = comparison(result.dataset, result.protocol)
     settings = [record.settings for record in result.records]
-    users = next((len(row.scores[0]) for row in result.rows if row.scores), None)
+    users = next((row.scores[0].users for row in result.rows if row.scores), None)
     about = [f"AUC {SELECTION_WORDS[result.records[0].selection]}"] if result.records else []
     if len(batches := {setting["batch_size"] for setting in settings}) == 1:
         about.append(f"batch {batches.pop()}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmark.analysis.comparison import Interval
+from benchmark.analysis.metrics import METRICS
 from benchmark.analysis.probes import UNKNOWN, Probe, Probes
 from benchmark.analysis.summary import (
     DIFFERENT,
@@ -24,6 +25,8 @@ from benchmark.report.render import Section, fixed, signed
 
 # The data set whose printed figures stand beside data sets that the paper does not have.
 REFERENCE = "electronics"
+
+FURTHER = {name: metric for name, metric in METRICS.items() if name != "auc"}  # behind the other columns
 
 OPTIONS = "options"  # in place of a table's number: one row of the paper, and that row with options
 SELECTION_WORDS = {
@@ -49,6 +52,10 @@ NOTE_INTERVAL = (
 NOTE_INFLATION = (
     "best − last: what choosing the checkpoint on test users adds to the AUC of the last step, mean over seeds."
 )
+NOTE_METRICS = (
+    "GAUC, log loss, calibration (dien-bench list metrics): means over seeds at the checkpoint whose AUC is reported; "
+    "not shown where a record lacks them."
+)
 NOTE_TESTS = (
     "Differences: mean AUC of the row minus the other's (p of a two-sided paired test that counts both test users and "
     "seeds, Holm-corrected over the differences of a data set in this table). Rows with one seed or without "
@@ -59,8 +66,8 @@ NOTE_REFERENCE = "paper, Electronics: printed for another data set, a point of c
 NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
 NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
 NOTES = (
-    *(NOTE_MEAN, NOTE_MARKS, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE, NOTE_TESTS),  # in this order
-    *(NOTE_CODE, NOTE_NO_CODE),
+    *(NOTE_MEAN, NOTE_MARKS, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE),  # in this order
+    *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_NO_CODE),
 )
 
 
@@ -108,6 +115,7 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
             "best − last": "" if row.inflation is None else f"{row.inflation:+.4f}",
             "difference": signed(row.mean, auc and auc.mean, 4),
         }
+        values |= {METRICS[name].name: format(value, METRICS[name].shown) for name, value in row.metrics.items()}
         cells.append(values | dict.fromkeys(compared[:1], _printed(auc)))
     notes += _mark_code(result, cells, short)
     if any(mark in line["AUC"] for line in cells for mark in MARKS.values()):
@@ -119,6 +127,9 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
         notes.append(NOTE_INTERVAL)
     if any(line["best − last"] for line in cells) and not short:
         notes.append(NOTE_INFLATION)
+    if further := [metric.name for metric in FURTHER.values() if not short and any(metric.name in c for c in cells)]:
+        columns += further
+        notes.append(NOTE_METRICS)
     places = standing(result.rows)
     bold = frozenset((i, 1) for i, row in enumerate(result.rows) if places.get(row.model) == "best")
     if result.probes:
@@ -247,7 +258,8 @@ def csv_line(result: Result, variant: str, row: Row) -> tuple[str, ...]:
     before = (fixed(value, 6) for value in (*interval, row.inflation))
     p_values = ("" if test is None else f"{test.p:.3g}" for test in tests)
     flag = {True: "yes", False: "no", None: ""}[rule_beats_base_model(result)]
-    return *identity, *figures, difference, *before, *p_values, *(fixed(auc, 6) for auc in probes), flag
+    further = (fixed(row.metrics.get(name), 6) for name in FURTHER)
+    return *identity, *figures, difference, *before, *p_values, *(fixed(auc, 6) for auc in probes), flag, *further
 
 
 def _interval(interval: Interval | None) -> str:
