@@ -7,7 +7,7 @@ day. Whether an offline metric would have chosen the arm that earns most, its or
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from benchmark.abtest.workload import Floats, Requests
 from benchmark.analysis.comparison import holm
 from datamodules.errors import UserError
 
+Better = Literal["higher", "lower", "closer to 1"]  # of a metric
 SIGNIFICANT = 0.05
 LOWEST = 1e-4  # an auction needs click rates above 0
 
@@ -29,14 +30,6 @@ class Logged(NamedTuple):
 
     requests: Requests
     label: NDArray[np.int8]  # (N,)
-
-
-class OfflineMetric(NamedTuple):
-    """A figure of predictions for logged impressions."""
-
-    name: str
-    of: Callable[[Requests, NDArray[np.int8], Floats], float]  # requests, labels (N,), scores (N,)
-    higher_is_better: bool
 
 
 class Agreement(NamedTuple):
@@ -69,7 +62,7 @@ def isotonic(predicted: Floats, clicked: NDArray[np.int8]) -> Callable[[Floats],
 
 
 def agreement(
-    replayed: Mapping[str, Totals], offline: Mapping[str, float], name: str, *, higher_is_better: bool
+    replayed: Mapping[str, Totals], offline: Mapping[str, float], name: str, better: Better = "higher"
 ) -> Agreement:
     """Compare the order of arms by an offline metric with that by eCPM of the replay.
 
@@ -82,17 +75,21 @@ def agreement(
     arms = [arm for arm in replayed if arm in offline]
     if len(arms) < 2:
         raise UserError(f"an order needs at least two arms with {name}, got {len(arms)}.")
-    sign = 1.0 if higher_is_better else -1.0
+    order = {arm: _order(offline[arm], better) for arm in arms}
     pairs = list(combinations(arms, 2))
     gains = [paired_gain(replayed[one], replayed[other], "ecpm") for one, other in pairs]
     decided = same = 0
     for (one, other), gain, p in zip(pairs, gains, holm([gain.p for gain in gains]), strict=True):
         if p < SIGNIFICANT:
             decided += 1
-            same += gain.value * sign * (offline[one] - offline[other]) > 0
-    return Agreement(
-        name, _tau([sign * offline[a] for a in arms], [metric(replayed[a], "ecpm") for a in arms]), same, decided
-    )
+            same += gain.value * (order[one] - order[other]) > 0
+    revenue = [metric(replayed[arm], "ecpm") for arm in arms]
+    return Agreement(name, _tau(list(order.values()), revenue), same, decided)
+
+
+def _order(figure: float, better: Better) -> float:
+    """A figure turned so that higher is better."""
+    return {"higher": figure, "lower": -figure, "closer to 1": -abs(figure - 1)}[better]
 
 
 def _tau(first: Sequence[float], second: Sequence[float]) -> float:

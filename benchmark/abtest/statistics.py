@@ -18,7 +18,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from benchmark.abtest.auction import CLICKS, COST, IMPRESSIONS, PREDICTED
-from benchmark.analysis.comparison import LEVEL, Interval
+from benchmark.analysis.comparison import LEVEL, Interval, t_test, variance_of_mean
 from datamodules.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -149,18 +149,12 @@ def _without(
 
 def _gain(difference: float, parts: list[Floats]) -> Gain:
     """Test a difference of logarithms; the variance of the mean of each part adds to its own."""
-    variances = [(float(part.var(ddof=1)) / len(part), len(part) - 1) for part in parts if len(part) > 1]
-    variance = sum(part for part, _ in variances)
-    if not variance:
-        value = math.expm1(difference)
-        return Gain(value, Interval(value, value), 1.0 if not difference else 0.0, 0.0, 0.0)
-    error = math.sqrt(variance)
-    degrees = variance**2 / sum(part**2 / freedom for part, freedom in variances)  # Welch and Satterthwaite
-    quantile = float(student.ppf((1 + LEVEL) / 2, degrees))
-    ends = (math.expm1(difference + sign * quantile * error) for sign in (-1, 1))
+    tested = t_test(difference, [variance_of_mean(part) for part in parts if len(part) > 1])
+    error = tested.standard_error
+    quantile = float(student.ppf((1 + LEVEL) / 2, tested.degrees)) if error else 0.0
+    interval = Interval(*map(math.expm1, tested.interval))
     smallest = math.expm1((quantile + float(norm.ppf(POWER))) * error)
-    p = float(2 * student.sf(abs(difference) / error, degrees))
-    return Gain(math.expm1(difference), Interval(*ends), p, error, smallest)
+    return Gain(math.expm1(difference), interval, tested.p, error, smallest)
 
 
 def _drawn_sums(values: Floats, rng: np.random.Generator, draws: int) -> Floats:

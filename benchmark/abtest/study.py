@@ -10,7 +10,7 @@ from benchmark.abtest.assignment import SampleRatio, assign, sample_ratio
 from benchmark.abtest.auction import COST, IMPRESSIONS, RESERVE, VALUE
 from benchmark.abtest.budgets import BudgetRow, budget_rows
 from benchmark.abtest.experiment import CONTROL, Predictions, Share, coverage, false_alarms, replay, split, with_checks
-from benchmark.abtest.offline import Agreement, Logged, OfflineMetric, agreement, isotonic
+from benchmark.abtest.offline import Agreement, Logged, agreement, isotonic
 from benchmark.abtest.sensitivity import CANDIDATES, SPREADS, Cell, grid
 from benchmark.abtest.statistics import (
     METRICS,
@@ -24,10 +24,13 @@ from benchmark.abtest.statistics import (
 )
 from benchmark.abtest.workload import Floats, Requests, Workload
 from benchmark.analysis.comparison import Interval
+from benchmark.analysis.metrics import METRICS as OFFLINE_METRICS
+from benchmark.records.predictions import scores_of_samples
 from datamodules.errors import UserError
 
 SPREAD = 0.5  # of the logarithm of bids in the main table
 SALT = "table 5"
+OFFLINE = list(OFFLINE_METRICS.values())
 Run = TypeVar("Run")
 Gains = Mapping[str, Gain]  # a metric -> the gain of an arm over the control
 
@@ -130,7 +133,6 @@ def abtest_of_runs(
     workload: Workload,
     validation: Logged,
     tested: Logged,
-    metrics: Sequence[OfflineMetric],
     *,
     spread: float = SPREAD,
     covariates: Floats | None = None,
@@ -141,28 +143,28 @@ def abtest_of_runs(
     runs                a model -> its runs, one a training seed; "base-model" is the control
     score_candidates    what a run predicts for every candidate: click rates (R, K) above 0
     validation          on which predictions are calibrated
-    tested              on which offline metrics are measured, of predictions as they are, averaged over seeds
+    tested              on which the metrics of records are measured, of predictions as they are, averaged over seeds
     covariates, spread  as of `run_test`
     """
     raw: dict[str, list[Floats]] = {}
     calibrated: dict[str, list[Floats]] = {}
-    figures: dict[str, dict[str, float]] = {one.name: {} for one in metrics}
+    figures: dict[str, dict[str, float]] = {one.name: {} for one in OFFLINE}
     for model, of_seeds in runs.items():
         raw[model] = [score_candidates(run, workload.seen) for run in of_seeds]
         fitted = [isotonic(score_candidates(run, validation.requests)[:, 0], validation.label) for run in of_seeds]
         calibrated[model] = [mend(scores) for mend, scores in zip(fitted, raw[model], strict=True)]
-        offline = [score_candidates(run, tested.requests)[:, 0] for run in of_seeds]
-        for one in metrics:
-            figures[one.name][model] = float(np.mean([one.of(tested.requests, tested.label, s) for s in offline]))
+        scores = [
+            scores_of_samples(tested.requests.user, tested.label, score_candidates(run, tested.requests)[:, 0])
+            for run in of_seeds
+        ]
+        for one in OFFLINE:
+            figures[one.name][model] = float(np.mean([one.of(of_seed) for of_seed in scores]))
     mended, as_predicted = (with_checks(arms, workload.truth, seed) for arms in (calibrated, raw))
     expected = replay(calibrated, workload, spread, expected=True)
     return Result(
         run_test(mended, workload, spread=spread, covariates=covariates),
         run_test(as_predicted, workload, spread=spread, checks=False),
-        [
-            (figures[one.name], agreement(expected, figures[one.name], one.name, higher_is_better=one.higher_is_better))
-            for one in metrics
-        ],
+        [(figures[one.name], agreement(expected, figures[one.name], one.name, one.better)) for one in OFFLINE],
         budget_rows(mended, workload, spread),
     )
 

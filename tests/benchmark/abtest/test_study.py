@@ -24,7 +24,7 @@ from benchmark.abtest.experiment import (
 )  # fmt: skip
 from benchmark.abtest.figure import figure_table5
 from benchmark.abtest.market import before_the_test, from_market, logged_day
-from benchmark.abtest.offline import OfflineMetric, agreement
+from benchmark.abtest.offline import agreement
 from benchmark.abtest.sensitivity import Cell, break_even
 from benchmark.abtest.statistics import METRICS, Gain, gain, metric
 from benchmark.abtest.study import AbTest, abtest_of_runs, run_test
@@ -145,18 +145,18 @@ def test_offline_order(predictions: Predictions, workload: Workload) -> None:
     arms = {arm: predictions[arm] for arm in ("base-model", "dien", ORACLE, RANDOM)}
     replayed = replay(arms, workload, 0.5, expected=True)
     good = {"base-model": 0.63, "dien": 0.65, ORACLE: 0.73, RANDOM: 0.5}
-    found = agreement(replayed, good, "AUC", higher_is_better=True)
+    found = agreement(replayed, good, "AUC")
     assert (found.tau, found.verdict) == (1.0, "yes")
     assert found.decided >= 3
-    assert agreement(replayed, good, "log loss", higher_is_better=False).verdict == "no"
+    assert agreement(replayed, good, "log loss", "lower").verdict == "no"
     alike = {CONTROL: replayed[CONTROL], AGAIN: replayed[CONTROL]}
-    assert agreement(alike, {CONTROL: 1, AGAIN: 2}, "AUC", higher_is_better=True).verdict == "inconclusive"
+    assert agreement(alike, {CONTROL: 1, AGAIN: 2}, "AUC").verdict == "inconclusive"
 
 
 def test_table(test: AbTest, predictions: Predictions, workload: Workload) -> None:
     raw = run_test(predictions, workload, checks=False)
     figures = {"base-model": 0.63, "din": 0.64, "dien": 0.65}
-    found = agreement(replay(predictions, workload, 0.5), figures, "AUC", higher_is_better=True)
+    found = agreement(replay(predictions, workload, 0.5), figures, "AUC")
     made = table5(test, raw, [(figures, found)])
     assert "simulated" in made.title
     lines = list(csv.DictReader(io.StringIO(made.csv())))
@@ -213,13 +213,15 @@ def test_trained_runs_in_the_market() -> None:
     """From a log to the table, with stand-ins for runs: one ranks by true quality, one by the truth, too high."""
     world = make_world(MarketSize(users=400, goods=300, categories=12))
     log = make_log(world, kept=0.5, seed=1)
-    workload = from_market(world, log, candidates=4, repeats=3)
+    workload = from_market(world, log, candidates=10, repeats=3)
     day = log.day(workload.time)
     assert np.all(day == 64)
     assert np.all(workload.context["position"] == 1)
     assert np.all(world.goods.campaign[workload.item] > 0)  # ads
-    context = {name: np.repeat(column, 4) for name, column in workload.context.items()}
-    truth = world.probability(np.repeat(workload.user, 4), np.repeat(workload.time, 4), workload.item.ravel(), context)
+    context = {name: np.repeat(column, 10) for name, column in workload.context.items()}
+    truth = world.probability(
+        np.repeat(workload.user, 10), np.repeat(workload.time, 10), workload.item.ravel(), context
+    )
     np.testing.assert_allclose(workload.truth.ravel(), truth)
 
     def score(run: str, requests: Requests) -> np.ndarray:
@@ -229,23 +231,22 @@ def test_trained_runs_in_the_market() -> None:
             4 * true_probability(world, requests.user, requests.time, requests.context, requests.item), 1.0
         )
 
-    def auc(requests: Requests, label: np.ndarray, scores: np.ndarray) -> float:
-        return float(roc_auc_score(label, scores))
-
     validation, tested = logged_day(log, 1), logged_day(log, 0)
     assert {*log.day(validation.requests.time)} == {63}
     covariates = before_the_test(log, np.unique(workload.user))
     assert covariates[:, 0].sum() < (log.day(log.shown.time) < 64).sum()  # not all users come on the last day
     assert np.all(covariates[:, 1] <= covariates[:, 0])
     runs = {"base-model": ["quality"], "dien": ["truth"]}
-    found = abtest_of_runs(
-        runs, score, workload, validation, tested, [OfflineMetric("AUC", auc, True)], covariates=covariates
-    )
+    found = abtest_of_runs(runs, score, workload, validation, tested, covariates=covariates)
     raw, mended = found.as_predicted.arm("dien"), found.calibrated.arm("dien")
     assert raw.calibration > 2.5  # four times too high
     assert mended.calibration < 1.6
     assert found.calibrated.arm("dien").replayed["ctr"].value > 0.1
-    assert found.offline[0][1].tau == 1
+    (figures, order), *others = found.offline
+    assert (order.metric, order.tau) == ("AUC", 1)
+    auc = roc_auc_score(tested.label, score("truth", tested.requests)[:, 0])
+    assert figures["dien"] == pytest.approx(auc)
+    assert [other.verdict for _, other in others][-1] == "no"  # calibration: four times too high
     markdown = table5(*found).markdown()
     assert "Simulated eCPM gain in per cent where budgets bind" in markdown
     assert "With and without calibration" in markdown
