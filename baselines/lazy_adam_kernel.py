@@ -18,6 +18,9 @@ some hundred steps r_s falls too fast for that, and the sum is made term by term
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from baselines.layers.compiled import ONE, Floats, add, jit
@@ -30,6 +33,31 @@ NEVER = 2**31 - 1  # in `current`: m and v are zero, there is nothing to catch u
 # For the weights of beta1 = 0.9, which fall geometrically, c_i / sd^i tends to 9 for i = 4 and to 44 for i = 5. With
 # c4 / r^4 below 2^-23 the first term left out, c5 / r^5, is below 44 (2^-23 / 9)^(5/4) = 6e-8: the rounding of float32.
 SPREAD = 2.0**-23
+AHEAD = 8  # rows: while one is computed, the next come from memory, which takes longer than the computing
+
+
+@intrinsic
+def _fetch(typing_context: Any, address: Any) -> Any:
+    """Have the processor bring the memory at an address into its cache; nothing happens where there is none."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, flag = ir.PointerType(ir.IntType(8)), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        to_write, soon, data = flag(1), flag(3), flag(1)
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), to_write, soon, data])
+        return context.get_dummy_value()
+
+    return types.none(types.intp), build
+
+
+@jit
+def _fetch_row(row: int, weight: Floats, m: Floats, v: Floats) -> None:
+    """Fetch the first and the last number of a row of each (N, E): all of it up to E = 32."""
+    size = weight.strides[0]
+    for start in (weight.ctypes.data, m.ctypes.data, v.ctypes.data):
+        _fetch(types.intp(start + row * size))
+        _fetch(types.intp(start + row * size + size - 4))
 
 
 @jit
@@ -111,7 +139,10 @@ def catch_up(
     epsilon = np.float32(eps)
     size = weight.shape[1]
     sums, old_m, deviation = np.zeros((3, -(-size // 32) * 32), np.float32)
-    for row in rows:
+    for k in range(len(rows)):
+        row, ahead = rows[k], rows[min(k + AHEAD, len(rows) - 1)]
+        if 0 <= ahead < len(current) and current[ahead] < steps:
+            _fetch_row(ahead, weight, m, v)
         if row < 0 or row >= len(current):  # the look-up itself raises
             continue
         t = int(current[row])
@@ -198,6 +229,7 @@ def update(
     new1, b2, new2 = np.float32(1 - beta1), np.float32(beta2), np.float32(1 - beta2)
     a, r, epsilon = np.float32(rate), np.float32(root), np.float32(eps)
     for u in range(len(rows)):
-        row = rows[u]
+        row, ahead = rows[u], rows[min(u + AHEAD, len(rows) - 1)]
+        _fetch_row(ahead, weight, m, v)
         _update(weight[row], m[row], v[row], gradients[u], new1, b2, new2, a, r, epsilon)
         current[row] = steps

@@ -14,7 +14,7 @@ from torchmetrics.classification import BinaryAUROC
 from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of
 from baselines.layers.prediction import Prediction
-from baselines.layers.two_stage import TwoStage
+from baselines.layers.two_stage import Splits
 from baselines.lazy_adam import Epsilon, LazyAdam
 from baselines.spec import LEARNING_RATE
 from datamodules.batch import Batch, Window
@@ -213,7 +213,7 @@ class CTRModule(pl.LightningModule):
 
 def logits_of(model: nn.Module, window: Window) -> Tensor:
     """The logits (N,) of a window's targets; a model whose work splits encodes each of its histories once."""
-    if isinstance(model, TwoStage):
+    if isinstance(model, Splits):
         encoded = model.encode(window.histories)
         return torch.cat([model.score(encoded, part) for part in window.parts])
     return torch.cat([model(batch).logit for batch in window.batches()])

@@ -3,24 +3,26 @@
 A measured AUC varies for two reasons: other test users would have been drawn, and another seed would have trained
 other weights. Every 95 % interval and every test of the project counts both, and comes from this file.
 
-Sources: DeLong, DeLong and Clarke-Pearson (1988), the variance of an AUC; Sun and Xu (2014), it by ranks; Obuchowski
-(1997), the same for samples that belong together, here those of a user; Welch (1947) and Satterthwaite (1946),
-degrees of freedom of a sum of variances; Holm (1979), several tests at once.
+Sources: DeLong, DeLong and Clarke-Pearson (1988), the variance of an AUC; Obuchowski (1997), the same for samples that
+belong together, here those of a user; Welch (1947) and Satterthwaite (1946), degrees of freedom of a sum of variances;
+Holm (1979), several tests at once.
 """
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from scipy.stats import t as student
 
+from benchmark.analysis.metrics import wins
 from benchmark.records.predictions import Scores
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95  # of every interval
+_TERMS: WeakKeyDictionary[Scores, tuple[float, Floats]] = WeakKeyDictionary()  # a row is compared with several
 
 
 class Interval(NamedTuple):
@@ -53,17 +55,13 @@ class Comparison(NamedTuple):
 def placements(scores: Scores) -> tuple[Floats, Floats]:
     """Return each positive's share of negatives below it and each negative's share of positives above it, (P,) (N,).
 
-    Ties count one half; the mean of either is the AUC. These are DeLong's components V10 and V01, by the ranks of
-    Sun and Xu: among all minus among one's own kind.
+    Ties count one half; the mean of either is the AUC. These are DeLong's components V10 and V01.
 
     >>> placements(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
     (array([0.5 , 0.75]), array([1.  , 0.25]))
     """
-    negatives = scores.negatives
-    among_all = rankdata(scores.score)
-    above = (among_all[negatives:] - rankdata(scores.positive)) / negatives
-    below = 1 - (among_all[:negatives] - rankdata(scores.negative)) / len(above)
-    return above, below
+    negative, positive = scores.negative, scores.positive
+    return wins(positive, negative) / len(negative), 1 - wins(negative, positive) / len(positive)
 
 
 def user_terms(scores: Scores) -> tuple[float, Floats]:
@@ -147,7 +145,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _by_user_and_seed(seeds: Sequence[Scores]) -> tuple[Floats, Floats]:
     """Return what each user adds to the deviation of the seeds' mean AUC, (U,), and the AUC of each seed, (seeds,)."""
-    aucs, terms = zip(*map(user_terms, seeds), strict=True)
+    for scores in seeds:
+        if scores not in _TERMS:
+            _TERMS[scores] = user_terms(scores)
+    aucs, terms = zip(*(_TERMS[scores] for scores in seeds), strict=True)
     return np.mean(terms, axis=0), np.array(aucs)
 
 

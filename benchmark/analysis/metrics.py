@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import rankdata
+from numpy.typing import NDArray
 
 from benchmark.records.predictions import Scores
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,20 @@ def auc(scores: Scores) -> float:
     >>> auc(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
     0.625
     """
-    positives, negatives = len(scores.positive), scores.negatives
-    ranks = rankdata(scores.score)[negatives:]
-    return float((ranks.sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    negative, positive = scores.negative, scores.positive
+    return float(wins(positive, negative).sum() / (len(positive) * len(negative)))
+
+
+def wins(scores: Floats, others: Floats) -> Floats:
+    """Return how many of `others` (M,) each of `scores` (N,) is above, a tie counting one half, (N,); exact.
+
+    >>> wins(np.array([2.0, 3.0]), np.array([1.0, 3.0]))
+    array([1. , 1.5])
+    """
+    ordered = np.sort(others)
+    below_or_tied = (np.searchsorted(ordered, scores, side) for side in ("left", "right"))
+    total: Floats = sum(below_or_tied) / 2
+    return total
 
 
 def gauc(scores: Scores) -> float:

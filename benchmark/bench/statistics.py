@@ -1,7 +1,8 @@
-"""Metrics and the paired test on millions of impressions, in seconds and memory: `python -m benchmark.bench.statistics`.
+"""Seconds and memory of metrics and tests on millions of impressions: `python -m benchmark.bench.statistics`.
 
 Made-up predictions of two models, each of some seeds, are written to run folders and then measured as a table does it:
-read, metrics of every seed, interval of each model, test of the two. Memory is the most that the process had resident.
+read, metrics of every seed, interval of each model, test of the two. Seconds are of the process, on all of its cores;
+memory is the most that it had resident.
 """
 
 import resource
@@ -47,22 +48,21 @@ def main(impressions: int = 3_000_000, users: int = 1_000_000, seeds: int = 5) -
         for seed in range(2 * seeds):
             write(Path(out, str(seed)), user, label, shared, seed)
         del user, label, shared
-        began = time.perf_counter()
+        began = time.process_time()
         runs = [reported(Path(out, str(seed))) for seed in range(2 * seeds)]
-        times = {"read": time.perf_counter() - began}
-    began = time.perf_counter()
+        times = {"read": time.process_time() - began}
+    began = time.process_time()
     figures = [{name: metric.of(scores) for name, metric in METRICS.items()} for scores in runs]
-    times["metrics"] = time.perf_counter() - began
-    began = time.perf_counter()
+    times["metrics"] = time.process_time() - began
+    began = time.process_time()
     first, second = runs[:seeds], runs[seeds:]
     found = [estimate(first), estimate(second), compare(first, second)]
-    times["intervals and test"] = time.perf_counter() - began
+    times["intervals and test"] = time.process_time() - began
     print(f"{impressions:,} impressions of {runs[0].users:,} users, two models of {seeds} seeds")
     print(", ".join(f"{METRICS[name].name} {value:{METRICS[name].shown}}" for name, value in figures[0].items()))
     print(f"difference {found[2].difference:+.5f}, standard error {found[2].standard_error:.5f}")
-    print(
-        ", ".join(f"{name} {seconds:.1f} s" for name, seconds in times.items()), f"together {sum(times.values()):.1f} s"
-    )
+    times["together"] = sum(times.values())
+    print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in times.items()))
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
 
 

@@ -99,15 +99,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, 
 
 
 def rows_of(models: str | None, number: str | None, more: list[str] | None = None) -> list[str]:
-    """The rows asked for: by name, or those of a table, and `more`; all of the suite where nothing is asked for."""
-    from baselines import MODELS
-
+    """The rows asked for: by name, or those of a table, and `more`; where nothing is, those of Tables 2 and 4."""
     if models is not None:
         rows = models.split()
     elif number is not None:
         rows = [row.model for row in paper.TABLES[number]]
     else:
-        rows = [] if more else list(MODELS)
+        rows = [] if more else list(paper.LABELS)
     return list(dict.fromkeys([*rows, *(more or [])]))
 
 

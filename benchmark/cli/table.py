@@ -42,7 +42,7 @@ TABLE1 = "electronics books"  # whose counts the paper prints
 def table(
     number: Annotated[
         str,
-        typer.Argument(help="1, 2 or 4, as in the paper.", autocompletion=completes(lambda: ["1", *paper.TABLES])),
+        typer.Argument(help="1, 2, 3 or 4, as in the paper.", autocompletion=completes(lambda: ["1", *paper.TABLES])),
     ],
     datasets: Annotated[
         str | None,

@@ -81,11 +81,8 @@ def scores_of_samples(user: NDArray[Any], label: NDArray[Any], score: NDArray[np
     >>> scores_of_samples(np.array([7, 7, 4]), np.array([1, 0, 1]), np.array([0.9, 0.2, 0.4]))
     Scores(user=array([0, 0, 1], dtype=int32), label=array([0, 1, 1], dtype=int8), score=array([0.2, 0.9, 0.4]))
     """
-    if set(np.unique(label).tolist()) != {0, 1}:
-        raise ValueError("its labels are not 0 and 1, both of them")
-    number = pa.array(user).dictionary_encode().indices.to_numpy()
-    order = np.lexsort((number, label))
-    return Scores(number[order], label[order].astype(np.int8), score[order].astype(np.float64))
+    order, user, label = _sorted(user, label)
+    return Scores(user, label, score[order].astype(np.float64))
 
 
 def read_scores(folder: Path) -> RunScores | None:
@@ -99,7 +96,8 @@ def read_scores(folder: Path) -> RunScores | None:
     try:
         columns = _numbers(path)
         kept = [column for name, column in CHECKPOINTS.items() if name != OPTIONAL or column in columns]
-        return RunScores(*(scores_of_samples(columns["user"], columns["label"], columns[name]) for name in kept))
+        order, user, label = _sorted(columns["user"], columns["label"])
+        return RunScores(*(Scores(user, label, columns[column][order]) for column in kept))
     except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
         raise UserError(
             f"{path} does not hold the scores of a run: {error}. Restore it, or train the run again."
@@ -123,6 +121,15 @@ def rank_samples(scores: Scores) -> NDArray[np.int32]:
     begins = np.append(True, (kinds[1:] != kinds[:-1]) | (kinds[1:] == 3))
     ranks: NDArray[np.int32] = np.cumsum(begins, dtype=np.int32)[dense]
     return ranks
+
+
+def _sorted(user: NDArray[Any], label: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int8]]:
+    """Return the order (N,) in which `Scores` have samples, and their users and labels in it."""
+    if (label == 0).sum() + (label == 1).sum() < len(label) or label.min() == label.max():
+        raise ValueError("its labels are not 0 and 1, both of them")
+    number = pa.array(user).dictionary_encode().indices.to_numpy()
+    order = np.lexsort((number, label))
+    return order, number[order], label[order].astype(np.int8)
 
 
 def _numbers(path: Path) -> dict[str, NDArray[np.float64]]:

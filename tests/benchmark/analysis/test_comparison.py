@@ -1,17 +1,19 @@
 """Variance, intervals and tests of AUC against slow loops, a published example, scikit-learn, SciPy and simulation."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import ttest_ind
+from scipy.stats import rankdata, ttest_ind
 from sklearn.metrics import roc_auc_score
 
 from benchmark.analysis.comparison import compare, estimate, estimate_rule, holm, placements, t_test, user_terms
 from benchmark.analysis.metrics import auc
 from benchmark.records.predictions import Scores, scores_of_samples
-from tests.benchmark.boards import pairs
+from benchmark.records.results import scores_of
+from tests.benchmark.boards import committed, pairs
 
 Floats = NDArray[np.float64]
 
@@ -98,6 +100,20 @@ def test_delong_s_comparison_of_a_published_example() -> None:
         difference, of_difference = other - auc, error(other_above - above, other_below - below)
         found = (difference, of_difference, (difference / of_difference) ** 2)
         assert tuple(round(value, 4) for value in found) == printed
+
+
+@pytest.mark.parametrize("place", ["sports/clean/dien-official/seed-0", "beauty/arxiv-v1/pnn-official/seed-1"])
+def test_pairs_of_the_board_have_the_terms_of_the_formula_for_pairs_to_the_bit(place: str) -> None:
+    """V10 + V01 - 2 AUC by ranks (Sun and Xu, 2014): what the committed intervals and p values were made with."""
+    run = scores_of(committed()[Path(place)])
+    assert run is not None
+    users, (negative, positive) = run.reported.users, (run.reported.negative, run.reported.positive)
+    ranks = rankdata(np.concatenate([positive, negative]))
+    above = (ranks[:users] - rankdata(positive)) / users
+    below = 1 - (ranks[users:] - rankdata(negative)) / users
+    found, terms = user_terms(run.reported)
+    assert found == above.mean()
+    np.testing.assert_array_equal(terms, above + below - 2 * above.mean())
 
 
 def draw_clustered(seed: int, distance: float = 0.8) -> Scores:

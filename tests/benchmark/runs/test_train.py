@@ -37,6 +37,9 @@ def test_a_run_leaves_a_record_that_its_predictions_bear_out(tmp_path: Path, dat
     assert roc_auc_score(predictions.label, predictions.score) == pytest.approx(record["auc"]["test"], abs=1e-6)
     assert roc_auc_score(predictions.label, predictions.score_last) == pytest.approx(record["auc"]["last"], abs=1e-6)
     assert log_loss(predictions.label, predictions.score) == pytest.approx(record["logloss"], rel=1e-6)
+    assert predictions.score.sum() / predictions.label.sum() == pytest.approx(record["calibration"])
+    aucs = [roc_auc_score(mine.label, mine.score) for _, mine in predictions.groupby("user")]
+    assert sum(aucs) / len(aucs) == pytest.approx(record["gauc"])
     assert record["validation_auc"] is None  # arxiv-v1 has no such users
     metrics = pd.read_csv(folder / "metrics.csv")
     assert metrics.step.tolist() == [20, 40, 60, 80, 100, 120, 130]
