@@ -1,14 +1,13 @@
 """What is asked of a scorer: one user's history and N candidates; and what a request may not be."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-Value = str | int  # a raw id as text, or a number
 SHOWN = 40  # characters of what was found in a reason
 PARTS = ("user", "history", "target", "context")
 
@@ -27,7 +26,6 @@ class Limits:
 
     history: int = 1_000  # behaviours
     candidates: int = 1_000
-    characters: int = 256  # of one id
     body: int = 1 << 20  # bytes
     seconds: float = 10.0  # for a client to send its headers, and its body
     waiting: int = 256  # requests that wait for a batch
@@ -35,13 +33,16 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Schema:
-    """The fields of a scorer's requests; those of `optional` may be left out."""
+class RequestSchema:
+    """The fields of requests, each with n where 0..n-1 mean something and every other number is unknown.
 
-    history: tuple[str, ...]  # a list of T values each
-    target: tuple[str, ...]  # a list of N values each
-    user: tuple[str, ...] = ()  # one value each
-    context: tuple[str, ...] = ()  # one value each
+    Those of `optional` may be left out.
+    """
+
+    history: Mapping[str, int]  # T numbers each
+    target: Mapping[str, int]  # N numbers each
+    user: Mapping[str, int] = field(default_factory=dict)  # one number each
+    context: Mapping[str, int] = field(default_factory=dict)  # one number each
     optional: frozenset[str] = frozenset()
 
 
@@ -49,10 +50,15 @@ class Schema:
 class Request:
     """One user's history of T >= 0 behaviours, oldest first, and N >= 1 candidates."""
 
-    history: Mapping[str, Sequence[Value]]  # field -> T values
-    target: Mapping[str, Sequence[Value]]  # field -> N values
-    user: Mapping[str, Value]
-    context: Mapping[str, Value]
+    history: Mapping[str, Sequence[int]]  # field -> T numbers
+    target: Mapping[str, Sequence[int]]  # field -> N numbers
+    user: Mapping[str, int] = field(default_factory=dict)
+    context: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def behaviours(self) -> int:
+        """T."""
+        return len(next(iter(self.history.values())))
 
     @property
     def candidates(self) -> int:
@@ -63,18 +69,18 @@ class Request:
 class Scorer(Protocol):
     """A trained model as the server sees it."""
 
-    schema: Schema
+    schema: RequestSchema
     about: Mapping[str, str]  # which run it is
 
     def score(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
         """Return the probabilities (N,) of each request's candidates; unknown ids count as unknown."""
 
 
-def parse(body: bytes, schema: Schema, limits: Limits) -> Request:
+def parse(body: bytes, schema: RequestSchema, limits: Limits) -> Request:
     """Return the request of a JSON body; raises `Refused`, 400 where it is no JSON, 422 where it is no request.
 
-    >>> schema = Schema(history=("item",), target=("item",))
-    >>> parse(b'{"history": {"item": ["a", "b"]}, "target": {"item": ["c"]}}', schema, Limits()).candidates
+    >>> schema = RequestSchema(history={"item": 9}, target={"item": 9})
+    >>> parse(b'{"history": {"item": [1, 2]}, "target": {"item": [3]}}', schema, Limits()).candidates
     1
     """
     try:
@@ -87,12 +93,12 @@ def parse(body: bytes, schema: Schema, limits: Limits) -> Request:
     return Request(
         history=_columns(parts["history"], "history", schema, limits),
         target=_columns(parts["target"], "target", schema, limits),
-        user=_single(parts.get("user", {}), "user", schema, limits),
-        context=_single(parts.get("context", {}), "context", schema, limits),
+        user=_single(parts.get("user", {}), "user", schema),
+        context=_single(parts.get("context", {}), "context", schema),
     )
 
 
-def _columns(found: Any, part: str, schema: Schema, limits: Limits) -> dict[str, list[Value]]:
+def _columns(found: Any, part: str, schema: RequestSchema, limits: Limits) -> dict[str, list[int]]:
     """Return the lists of a part, which are of one length."""
     columns = _fields(found, part, schema)
     least, most = (0, limits.history) if part == "history" else (1, limits.candidates)
@@ -102,21 +108,21 @@ def _columns(found: Any, part: str, schema: Schema, limits: Limits) -> dict[str,
             raise Refused(422, f"{where} must be a list, got {_shown(values)}")
         if not least <= len(values) <= most:
             raise Refused(422, f"{where} must have {least} to {most} values, got {len(values)}")
-        _check(values, where, limits)
+        _check(values, where)
     if len({len(values) for values in columns.values()}) > 1:
         raise Refused(422, f"the lists of {part} must have one length, got {_lengths(columns)}")
     return columns
 
 
-def _single(found: Any, part: str, schema: Schema, limits: Limits) -> dict[str, Value]:
-    values: dict[str, Value] = _fields(found, part, schema)
+def _single(found: Any, part: str, schema: RequestSchema) -> dict[str, int]:
+    values: dict[str, int] = _fields(found, part, schema)
     for name, value in values.items():
-        _check([value], f"{part}.{name}", limits)
+        _check([value], f"{part}.{name}")
     return values
 
 
-def _fields(found: Any, part: str, schema: Schema) -> dict[str, Any]:
-    known: tuple[str, ...] = getattr(schema, part)
+def _fields(found: Any, part: str, schema: RequestSchema) -> dict[str, Any]:
+    known: Mapping[str, int] = getattr(schema, part)
     fields = _object(found, part, known)
     for name in known:
         if name not in fields and name not in schema.optional:
@@ -126,7 +132,7 @@ def _fields(found: Any, part: str, schema: Schema) -> dict[str, Any]:
     return fields
 
 
-def _object(found: Any, what: str, known: Sequence[str]) -> dict[str, Any]:
+def _object(found: Any, what: str, known: Collection[str]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Refused(422, f"{what} must be an object, got {_shown(found)}")
     for name in found:
@@ -135,15 +141,13 @@ def _object(found: Any, what: str, known: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _check(values: Sequence[Any], where: str, limits: Limits) -> None:
+def _check(values: Sequence[Any], where: str) -> None:
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise Refused(422, f"{where} must hold texts or whole numbers, got {_shown(value)}")
-        if isinstance(value, str) and len(value) > limits.characters:
-            raise Refused(422, f"{where} must hold ids of at most {limits.characters} characters, got {len(value)}")
+        if type(value) is not int:  # True is an int too
+            raise Refused(422, f"{where} must hold whole numbers, got {_shown(value)}")
 
 
-def _lengths(columns: Mapping[str, Sequence[Value]]) -> str:
+def _lengths(columns: Mapping[str, Sequence[int]]) -> str:
     return ", ".join(f"{len(values)} of {name}" for name, values in columns.items())
 
 

@@ -26,7 +26,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from benchmark.serving.batcher import Batcher, Batching, Probabilities
-from benchmark.serving.request import Limits, Refused, Request, Scorer, parse
+from benchmark.serving.request import PARTS, Limits, Refused, Request, Scorer, parse
 from datamodules.errors import UserError
 
 GRACE = 30  # seconds in which requests that were taken are answered when the server stops
@@ -111,7 +111,7 @@ class Endpoint:
     async def health(self, _http: HTTPRequest) -> Response:
         """Answer 200 with the run, the fields and the limits of requests."""
         schema = self.scorer.schema
-        fields = {part: getattr(schema, part) for part in ("history", "target", "user", "context")}
+        fields = {part: dict(getattr(schema, part)) for part in PARTS}
         about = {"run": dict(self.scorer.about), "fields": fields, "optional": sorted(schema.optional)}
         return _json(200, {"status": "ok", **about, "limits": vars(self.limits)})
 

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-SOUND = {"history": {"item": ["1", "2"]}, "target": {"item": ["3", 4]}, "user": {"user": "7"}}
+SOUND = {"history": {"item": [1, 2]}, "target": {"item": [3, 4]}, "user": {"user": 7}}
 PATIENCE = 0.1  # seconds
 LEAVES: list[Any] = [
-    None, True, 0, -1, 1.5, 2**63, 2**70, "", "\x00", "é" * 300, "x" * 100_000, [], {}, [[]], [None], ["1"] * 1_001,
-    {"item": 1}, {"item": ["1"] * 3}, {"item": [1.0]}, {"__proto__": [1]}, {"item": []}, [1, "a", None],
+    None, True, 0, -1, 1.5, 2**63, 2**70, "", "\x00", "é" * 300, "x" * 100_000, [], {}, [[]], [None], [1] * 1_001,
+    {"item": 1}, {"item": [1] * 3}, {"item": [1.0]}, {"__proto__": [1]}, {"item": []}, [1, "a", None],
 ]  # fmt: skip
 METHODS = ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW", "post", "CONNECT"]
 PATHS = ["/", "/predict/", "/predict?x=%00", "/../etc/passwd", "//predict", "/metrics", "/health", "/" + "a" * 9_000]

@@ -12,17 +12,19 @@ import uvicorn
 from numpy.typing import NDArray
 
 from benchmark.serving.batcher import Batching
-from benchmark.serving.request import Limits, Request, Schema
+from benchmark.serving.request import Limits, Request, RequestSchema
 from benchmark.serving.server import create_app, make_server
+
+FAIL = 666
 
 
 class Fake:
-    """Answers 1 / (1 + T + number) to a candidate of that number; an id that is no number is unknown: -> 0."""
+    """Answers 1 / (1 + T + number) to a candidate of that number; fails on FAIL."""
 
-    schema = Schema(
-        history=("item", "category"),
-        target=("item", "category"),
-        user=("user",),
+    schema = RequestSchema(
+        history={"item": 9, "category": 9},
+        target={"item": 9, "category": 9},
+        user={"user": 9},
         optional=frozenset({"category", "user"}),
     )
     about: dict[str, str] = {"model": "fake"}  # noqa: RUF012
@@ -34,14 +36,13 @@ class Fake:
     def score(self, requests: Sequence[Request]) -> list[NDArray[np.float64]]:
         self.entered.release()
         self.gate.wait(30)
-        if any("fail" in one.target["item"] for one in requests):
+        if any(FAIL in one.target["item"] for one in requests):
             raise ValueError("fail")
         return [np.array([expected(one, item) for item in one.target["item"]]) for one in requests]
 
 
-def expected(request: Request, item: str | int) -> float:
-    number = abs(item) if isinstance(item, int) else int(item) if item.isascii() and item.isdecimal() else 0
-    return 1 / (1 + len(request.history["item"]) + number)
+def expected(request: Request, item: int) -> float:
+    return 1 / (1 + request.behaviours + abs(item))
 
 
 @dataclass

@@ -14,7 +14,7 @@ WINDOW = 0.010
 
 
 def request(number: int, candidates: int = 1) -> Request:
-    return Request({"item": []}, {"item": [number] * candidates}, {}, {})
+    return Request({"item": []}, {"item": [number] * candidates})
 
 
 class Recorder:
@@ -25,7 +25,7 @@ class Recorder:
         self.batches: list[tuple[float, list[int]]] = []  # when each began, and the requests in it
 
     async def __call__(self, requests: Sequence[Request]) -> list[Probabilities]:
-        numbers = [int(one.target["item"][0]) for one in requests]
+        numbers = [one.target["item"][0] for one in requests]
         self.batches.append((round(asyncio.get_running_loop().time(), 6), numbers))
         await asyncio.sleep(self.seconds)
         if -1 in numbers:
