@@ -79,13 +79,14 @@ def message_of(rng: random.Random) -> bytes:
 
 
 def exchange(host: str, port: int, message: bytes, patience: float = PATIENCE) -> bytes:
-    """All that the server answers to a message, until it says nothing for `patience` seconds."""
+    """All that the server answers to a message; it has `patience` seconds to begin, where a message has no end."""
     answer = b""
     with socket.create_connection((host, port), timeout=patience) as connection:
         try:
             connection.sendall(message)
             while part := connection.recv(65_536):
                 answer += part
+                connection.settimeout(60)
         except (ConnectionError, TimeoutError):  # closed before all was sent, or the server waits for the rest
             pass
     return answer
