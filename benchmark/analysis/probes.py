@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmark.analysis.comparison import estimate_rule
 from benchmark.records.predictions import pair_scores
 from datamodules.errors import UNSHOWN, UserError
+from datamodules.protocol import Protocol
 from datamodules.samples import Samples, Split
 
 Floats = NDArray[np.float64]
@@ -115,12 +116,10 @@ def catalogue_rank(samples: Samples, split: Split) -> Floats:
 def popularity(samples: Samples, split: Split) -> Floats:
     """(N,) log(1 + behaviours of training users with the candidate); positives that train do not count themselves."""
     offsets = samples.offsets
-    ends = offsets[1:] - samples.protocol.every_position_trains  # the last behaviour tests where all others train
-    owners = np.unique(samples.train.user)
-    edges = np.zeros(len(samples.items) + 1, np.int64)
-    np.add.at(edges, offsets[owners], 1)
-    np.add.at(edges, ends[owners], -1)
-    counts = np.bincount(samples.items[np.cumsum(edges[:-1]) > 0], minlength=samples.item_count + 1)
+    trains = np.isin(np.repeat(np.arange(samples.users), np.diff(offsets)), samples.train.user)
+    if isinstance(samples.protocol, Protocol) and samples.protocol.every_position_trains:
+        trains[offsets[1:] - 1] = False  # the last behaviour tests
+    counts = np.bincount(samples.items[trains], minlength=samples.item_count + 1)
     own = split.label if split is samples.train else 0
     logarithm: Floats = np.log1p(counts[split.item] - own)
     return logarithm
@@ -145,8 +144,7 @@ def not_in_history(samples: Samples, split: Split) -> Floats:
 
 def unknown_item(samples: Samples, split: Split) -> Floats:
     """(N,) 1 where no training sample mentions the candidate, which models then give row 0."""
-    _, known, _ = samples.known()
-    return np.asarray(~known[split.item], np.float64)
+    return np.asarray(~samples.known_items()[split.item], np.float64)
 
 
 CATALOGUE_RULE, UNKNOWN = "catalogue-order", "unknown-item"
@@ -233,14 +231,13 @@ def _parsed(data: dict[str, Any]) -> Probes:
 
 def _last_items(samples: Samples, split: Split) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """(N,) (N,) newest item of each history, and whether there is one."""
-    known = split.end > samples.starts(split)
+    known = split.end > split.begin
     return samples.items[np.where(known, split.end - 1, 0)], known
 
 
 def _share(samples: Samples, split: Split, kind: NDArray[Any]) -> Floats:
     """(N,) share of the history whose `kind` (items + 1,) is the candidate's; 0 without a history."""
-    starts = samples.starts(split)
-    lengths = split.end - starts
+    starts, lengths = split.begin, split.end - split.begin
     shares = np.zeros(len(split))
     wanted = kind[split.item]
     for first in range(0, len(split), SAMPLES_AT_ONCE):
@@ -258,7 +255,7 @@ def _fitted(samples: Samples, test: Floats) -> Floats:
     """(N,) log odds of test samples from a logistic regression on the rules' scores `test` (N, rules)."""
     train = samples.train
     chosen = np.random.default_rng(0).permutation(len(train))[:FITTED_ON]
-    some = Split(train.user[chosen], train.end[chosen], train.item[chosen], train.label[chosen])
+    some = train.take(chosen)
     scores = {name: RULES[name].score(samples, some) for name in FITTED_RULES if name != "popularity"}
     scores["popularity"] = popularity(samples, train)[chosen]  # which leaves out what a sample of `train` adds itself
     model = make_pipeline(StandardScaler(), LogisticRegression())

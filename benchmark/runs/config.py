@@ -19,7 +19,9 @@ from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import get_dataset
 from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
-from datamodules.protocol import BATCH_SIZE, get_protocol
+from datamodules.protocol import BATCH_SIZE, DayProtocol, get_protocol
+from datamodules.schema import Schema
+from datamodules.vocabulary import UnknownUser
 
 EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
 LOG_EVERY = 20  # steps
@@ -71,7 +73,7 @@ class RunConfig:
         self._check_training()
         if parse_spec(self.model).options_of(training=False):
             try:  # whether the options have values that the model takes, before anything is trained
-                model(users=2, items=2, categories=2, variant=self.variant)
+                model(Schema(user={"user": 2}, behaviour={"item": 2, "category": 2}), variant=self.variant)
             except (TypeError, ValueError) as error:
                 raise UserError(f"{self.model}: {error}") from error
 
@@ -82,6 +84,8 @@ class RunConfig:
             "auxiliary_negatives": [name for name in get_args(AuxiliaryNegatives) if name != "none"],
             "auxiliary_draws": get_args(AuxiliaryDraws),
             "shuffle": (True, False),
+            "pairs_together": (True, False),
+            "unknown_user": get_args(UnknownUser),
         }
         for name, values in known.items():
             if name in settings and settings[name] not in values:
@@ -129,13 +133,15 @@ class RunConfig:
 
     def settings(self) -> dict[str, Any]:
         """What besides the identity decides the numbers."""
+        official, shown = self.variant == "official", isinstance(get_protocol(self.protocol), DayProtocol)
         return {
             "model": self.model,
             "steps": self.steps,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
-            "shuffle": self.variant == "paper",  # variants.md 14: the released code does not
-            "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # variants.md 18
+            "shuffle": self.variant == "paper" or shown,  # variants.md 14: the released code does not
+            "auxiliary_negatives": "unclicked" if shown else "popularity" if official else "uniform",  # variants.md 18
+            "unknown_user": "most frequent" if official else "own",  # variants.md 19
             **parse_spec(self.model).options_of(training=True),
             **file_hash(self.model),
         }

@@ -216,7 +216,7 @@ def _trainer(
     module = CTRModule(
         model=config.model,
         variant=config.variant,
-        **data.sizes,
+        schema=data.schema.as_dict(),
         steps=steps,
         learning_rate=settings["learning_rate"],
         log_every=LOG_EVERY,
