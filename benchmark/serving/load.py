@@ -12,7 +12,10 @@ from typing import Literal
 
 import aiohttp
 import numpy as np
+import orjson
 from numpy.typing import NDArray
+
+from datamodules.errors import UserError
 
 Outcome = Literal["answered", "refused", "failed"]
 Send = Callable[[int], Awaitable[Outcome]]  # sends the request of that number
@@ -129,3 +132,34 @@ async def over_http(load: Load, url: str, bodies: Sequence[bytes], timeout: floa
                 return "failed"
 
         return await measure(load, send)
+
+
+async def fields_of(url: str) -> dict[str, dict[str, int]]:
+    """Return the fields of the requests of the server at `url`; raises UserError where it does not answer."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+            session.get(f"{url}/health") as answer,
+        ):
+            found: dict[str, dict[str, int]] = (await answer.json())["fields"]
+            return found
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
+        raise UserError(f"no server of dien-bench serve at {url}: {error}. Start one, or give its --url") from error
+
+
+def random_bodies(
+    fields: dict[str, dict[str, int]], behaviours: int, candidates: int, count: int = 256, seed: int = 0
+) -> list[bytes]:
+    """Return requests whose numbers are drawn uniformly: T behaviours and N candidates of the first field, a user."""
+    rng = np.random.default_rng(seed)
+
+    def draw(part: str, size: int) -> dict[str, list[int]]:
+        name, numbers = next(iter(fields[part].items()))
+        return {name: rng.integers(0, numbers, size).tolist()}
+
+    bodies = []
+    for _ in range(count):
+        user = {name: values[0] for name, values in draw("user", 1).items()} if fields["user"] else {}
+        body = {"history": draw("history", behaviours), "target": draw("target", candidates), "user": user}
+        bodies.append(orjson.dumps(body))
+    return bodies
