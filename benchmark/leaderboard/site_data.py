@@ -54,7 +54,9 @@ def document(records: Sequence[Record], tables: Sequence[Shown], measured: Seque
         "standing": _standing(tables),
         "rows": {key: _row(mine) for key, mine in runs.items()},
         "notes": notes,
-        "protocols": {name: _protocol(name) for name in sorted({table.protocol for table in tables} & set(PROTOCOLS))},
+        "protocols": {
+            name: str(PROTOCOLS[name]) for name in sorted({table.protocol for table in tables} & set(PROTOCOLS))
+        },
         "probes": [
             {"heading": part.heading, "header": part.header, "rows": part.rows, "bold": sorted(part.bold)}
             for part in (rules.sections if rules else ())
@@ -278,14 +280,6 @@ def _curve(runs: Sequence[Curves], column: str) -> Json | None:
         steps = np.intersect1d(steps, curve.steps)
     seeds = [[_rounded(value, 4) for value in curve.values[np.isin(curve.steps, steps)]] for curve in curves]
     return {"steps": [round(step) for step in steps.tolist()], "seeds": seeds} if len(steps) else None
-
-
-def _protocol(name: str) -> str:
-    protocol = PROTOCOLS[name]
-    where = "every position trains" if protocol.every_position_trains else "one positive and one negative a user"
-    users = f"{100 * protocol.test_users:.0f} % of users test" if protocol.test_users else "all users train and test"
-    users += f", {100 * protocol.validation_users:.0f} % validate" if protocol.validation_users else ""
-    return f"Order of behaviours: {protocol.order}; {where}; negatives: {protocol.negative}; {users}."
 
 
 def _rounded(value: Any, digits: int = 8) -> Any:

@@ -15,10 +15,12 @@ from benchmark.records import paper
 from datamodules.datasets import DATASETS, get_dataset, own_datasets
 from datamodules.files.manifest import MANIFEST, load_manifest
 from datamodules.protocol import PROTOCOLS
+from datamodules.sources.impression_logs import IMPRESSIONS
 from datamodules.sources.spec import PASSES
 
 Line = dict[str, Any]
-GIVEN = ("users", "items", "categories", "variant")  # what a run gives every model
+COUNTS = ("interactions", "users", "items", "categories", "impressions")
+GIVEN = ("schema", "variant")  # what a run gives every model
 NOTE_EMPTY = "An empty cell: not known before the download."
 
 
@@ -54,13 +56,13 @@ def _options(model: Callable[..., Any]) -> dict[str, Any]:
 def datasets(data_dir: Path) -> list[Line]:
     """Return the data sets by name, imported ones first; None stands for what is not known before the download."""
     lines = []
-    for name in (*own_datasets(data_dir), *DATASETS):
+    for name in (*own_datasets(data_dir), *DATASETS, *IMPRESSIONS):
         spec, folder = get_dataset(name, data_dir), data_dir / name
         prepared = (folder / MANIFEST).is_file()
-        counts, size = asdict(spec.expected), spec.download_bytes
+        counts, size = dict.fromkeys(COUNTS) | spec.counts, spec.download_bytes
         if prepared:
             manifest = load_manifest(folder)
-            counts |= manifest["counts"]
+            counts |= {name: manifest["counts"].get(name) for name in COUNTS}
             size = sum(entry.get("bytes", 0) for entry in manifest["inputs"])
         lines.append(
             {

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from benchmark.analysis.comparison import Interval
 from benchmark.analysis.metrics import METRICS
-from benchmark.analysis.probes import UNKNOWN, Probe, Probes
+from benchmark.analysis.probes import ORACLE, UNKNOWN, Probe, Probes
 from benchmark.analysis.summary import (
     DIFFERENT,
     NOT_DIFFERENT,
@@ -63,10 +63,22 @@ NOTE_TESTS = (
 )
 NOTE_PART = "(n of m): only n of the m seeds of this data set are finished in this row."
 NOTE_REFERENCE = "paper, Electronics: printed for another data set, a point of comparison and nothing to be met."
+NOTE_INDUSTRIAL = (
+    "paper, industrial: printed for Alibaba's private log of 0.8 billion users, a point of comparison and nothing to "
+    "be met."
+)
 NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
 NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
 NOTES = (
-    *(NOTE_MEAN, NOTE_MARKS, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE),  # in this order
+    *(
+        NOTE_MEAN,
+        NOTE_MARKS,
+        NOTE_PART,
+        NOTE_INTERVAL,
+        NOTE_INFLATION,
+        NOTE_REFERENCE,
+        NOTE_INDUSTRIAL,
+    ),  # in this order
     *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_NO_CODE),
 )
 
@@ -179,14 +191,17 @@ def shown_probes(probes: Probes, short: bool) -> list[Probe]:
     shown = [probes.without_parameters]
     if not short:
         unknown = probes.named(UNKNOWN)
+        oracle = probes.named(ORACLE)
+        shown += [oracle] if oracle else []
         shown += [probes.best] + ([unknown] if unknown and not unknown.low <= 0.5 <= unknown.high else [])
     return list(dict.fromkeys(shown))
 
 
 def _probe_line(probe: Probe) -> dict[str, str]:
     interval = _interval(Interval(probe.low, probe.high))
+    name = f"probe: {probe.line}, {probe.parameters} parameters" if probe.name != ORACLE else f"oracle: {probe.label}"
     return {
-        "model": f"probe: {probe.line}, {probe.parameters} parameters",
+        "model": name,
         "AUC": f"{probe.auc:.4f}",
         "95 % interval": interval,
     }
@@ -231,6 +246,8 @@ def comparison(dataset: str, protocol: str) -> tuple[dict[str, Auc], tuple[str, 
     of_protocol = paper.AUC_OF_PROTOCOL.get(protocol, {})
     if dataset in of_protocol:
         return of_protocol[dataset], ("paper", "difference"), []
+    if paper.INDUSTRIAL in of_protocol:
+        return of_protocol[paper.INDUSTRIAL], ("paper, industrial",), [NOTE_INDUSTRIAL]
     if of_protocol:
         return of_protocol[REFERENCE], ("paper, Electronics",), [NOTE_REFERENCE]
     return {}, (), []

@@ -156,7 +156,7 @@ def check_comparable(records: Sequence[Record]) -> None:
             if found != expected:
                 raise _mixed(records[0], record, name, expected, found)
         first = first_of_model.setdefault(record.model, record)
-        of_row = (("batch_size", first), ("learning_rate", first), ("model_sha256", first))
+        of_row = [(name, first) for name in ("batch_size", "learning_rate", "adam_epsilon", "model_sha256")]
         for name, other in (("steps", records[0]), *of_row):
             if record.settings.get(name) != other.settings.get(name):
                 raise _mixed(other, record, name, other.settings.get(name), record.settings.get(name))

@@ -216,9 +216,10 @@ def _trainer(
     module = CTRModule(
         model=config.model,
         variant=config.variant,
-        **data.sizes,
+        schema=data.schema.as_dict(),
         steps=steps,
         learning_rate=settings["learning_rate"],
+        adam_epsilon=settings["adam_epsilon"],
         log_every=LOG_EVERY,
         resumed_at=resumed_at,
     )
