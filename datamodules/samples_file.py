@@ -26,17 +26,18 @@ from datamodules.protocol import PROTOCOLS, AnyProtocol, DayProtocol, Protocol, 
 from datamodules.samples import (
     OF_TARGETS,
     SAMPLER_VERSION,
+    SPLITS,
     Samples,
     Split,
     Unclicked,
     arrays_of,
     digest,
     make_samples,
+    with_digest,
 )
 from datamodules.sources.spec import AnySpec, DatasetSpec
 
 FORMAT = 2  # of the file
-SPLITS = ("train", "validation", "test")
 TYPES = {  # of arrays by the last part of their name; codes of any field are int32
     "times": np.int64, "time": np.int64, "offsets": np.int64, "begin": np.int64, "end": np.int64, "label": np.int8,
     "probability": np.float32,
@@ -53,6 +54,7 @@ def save_samples(samples: Samples, path: Path) -> None:
         "protocol": asdict(samples.protocol),
         "order_within_time": samples.order_within_time,
         "sha256": samples.sha256,
+        "checksum": digest(arrays.items()),
     }
     with replacing(path) as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
@@ -135,7 +137,10 @@ def _read(path: Path) -> Samples:
         protocol = PROTOCOLS.get(header["protocol"]["name"])
         if protocol is None or asdict(protocol) != header["protocol"]:
             raise ValueError(f"its protocol is not what {header['protocol']['name']} is here")
-        parts = _nested({name: stored[name] for name in stored.files if name != "header"})
+        arrays = {name: stored[name] for name in stored.files if name != "header"}
+    if digest(arrays.items()) != header["checksum"]:
+        raise ValueError("its checksum differs")
+    parts = _nested(arrays)
     splits: dict[str, Any] = {name: Split(**parts.pop(name)) for name in SPLITS}
     unclicked = Unclicked(**parts.pop("unclicked")) if "unclicked" in parts else None
     return Samples(
@@ -165,8 +170,8 @@ def _problem(samples: Samples) -> str | None:
     arrays = arrays_of(samples)
     if any(array.dtype != _type_of(name) or array.ndim != 1 for name, array in arrays.items()):
         return "an array has another type or shape"
-    if digest(arrays) != samples.sha256:
-        return "its checksum differs"
+    if with_digest(samples).sha256 != samples.sha256:
+        return "its hash differs"
     if samples.users < 1 or samples.item_count < 1 or not samples.catalogue or len(samples.times) != len(samples.items):
         return "it has no users, no items or no times"
     if {len(codes) for codes in samples.catalogue.values()} != {samples.item_count + 1}:

@@ -103,8 +103,8 @@ def compare(first: Sequence[Scores], second: Sequence[Scores]) -> Comparison:
     if len(users := {scores.users for scores in (*first, *second)}) > 1:
         raise ValueError(f"all scores must be of the same users, got {' and '.join(map(str, sorted(users)))} of them")
     (terms, aucs), (other_terms, other_aucs) = _by_user_and_seed(second), _by_user_and_seed(first)
-    parts = [_variance_of_mean(terms - other_terms), _variance_of_mean(aucs), _variance_of_mean(other_aucs)]
-    return _t_test(float(aucs.mean() - other_aucs.mean()), parts)
+    parts = [variance_of_mean(terms - other_terms), variance_of_mean(aucs), variance_of_mean(other_aucs)]
+    return t_test(float(aucs.mean() - other_aucs.mean()), parts)
 
 
 def estimate(seeds: Sequence[Scores]) -> Comparison:
@@ -115,7 +115,7 @@ def estimate(seeds: Sequence[Scores]) -> Comparison:
     if len(seeds) < 2:
         raise ValueError(f"at least two seeds are needed, got {len(seeds)}")
     terms, aucs = _by_user_and_seed(seeds)
-    return _t_test(float(aucs.mean()), [_variance_of_mean(terms), _variance_of_mean(aucs)])
+    return t_test(float(aucs.mean()), [variance_of_mean(terms), variance_of_mean(aucs)])
 
 
 def estimate_rule(scores: Scores) -> Comparison:
@@ -124,7 +124,7 @@ def estimate_rule(scores: Scores) -> Comparison:
     The standard error is 0 for a single user, where none is known.
     """
     auc, terms = user_terms(scores)
-    return _t_test(auc, [_variance_of_mean(terms)] if len(terms) > 1 else [])
+    return t_test(auc, [variance_of_mean(terms)] if len(terms) > 1 else [])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -152,12 +152,12 @@ def _by_user_and_seed(seeds: Sequence[Scores]) -> tuple[Floats, Floats]:
     return np.mean(terms, axis=0), np.array(aucs)
 
 
-def _variance_of_mean(values: Floats) -> tuple[float, int]:
+def variance_of_mean(values: Floats) -> tuple[float, int]:
     """Return the variance of the mean of independent values, and its degrees of freedom."""
     return float(values.var(ddof=1)) / len(values), len(values) - 1
 
 
-def _t_test(difference: float, parts: Sequence[tuple[float, int]]) -> Comparison:
+def t_test(difference: float, parts: Sequence[tuple[float, int]]) -> Comparison:
     """Test a difference whose variance is the sum of independent estimates, given as (variance, degrees)."""
     variance = float(sum(part for part, _ in parts))
     if variance == 0:

@@ -63,7 +63,10 @@ NOTE_TESTS = (
 )
 NOTE_PART = "(n of m): only n of the m seeds of this data set are finished in this row."
 NOTE_REFERENCE = "paper, Electronics: printed for another data set, a point of comparison and nothing to be met."
-NOTE_INDUSTRIAL = "paper, industrial: printed for Alibaba's private log of 0.8 billion users, a point of comparison and nothing to be met."
+NOTE_INDUSTRIAL = (
+    "paper, industrial: printed for Alibaba's private log of 0.8 billion users, a point of comparison and nothing to "
+    "be met."
+)
 NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
 NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
 NOTES = (

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, ttest_ind
 from sklearn.metrics import roc_auc_score
 
-from benchmark.analysis.comparison import _t_test, compare, estimate, estimate_rule, holm, placements, user_terms
+from benchmark.analysis.comparison import compare, estimate, estimate_rule, holm, placements, t_test, user_terms
 from benchmark.analysis.metrics import auc
 from benchmark.records.predictions import Scores, scores_of_samples
 from benchmark.records.results import scores_of
@@ -201,7 +201,7 @@ def test_the_interval_of_a_rule_is_that_of_a_bootstrap_over_users() -> None:
 def test_without_spread_over_users_the_test_is_that_of_welch() -> None:
     first, second = [0.81, 0.84, 0.82, 0.86], [0.85, 0.88, 0.87]
     parts = [(np.var(row, ddof=1) / len(row), len(row) - 1) for row in (first, second)]
-    ours = _t_test(float(np.mean(second) - np.mean(first)), parts)
+    ours = t_test(float(np.mean(second) - np.mean(first)), parts)
     theirs = ttest_ind(second, first, equal_var=False)
     assert (ours.p, ours.degrees) == (pytest.approx(theirs.pvalue), pytest.approx(theirs.df))
     interval = theirs.confidence_interval(0.95)
