@@ -86,7 +86,7 @@ def load_test(
         found = asyncio.run(over_http(Load(at, seconds, seed=seed), url, bodies))
         figures = {"offered": found.offered, "achieved": found.achieved, **found.latency, "late_ms": found.late_ms}
         shown = {name: round(value, 2) for name, value in figures.items() if value == value}
-        tests.append(found.counts | shown)
+        tests.append({**found.counts, **shown})
         output.say(", ".join(f"{name} {value}" for name, value in tests[-1].items()))
         return found
 

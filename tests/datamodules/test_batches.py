@@ -15,7 +15,7 @@ from datamodules.batches import BatchMaker, EvaluationBatches, TrainingBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.protocol import OF_INTERACTIONS
 from datamodules.samples import Samples, Split
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 from datamodules.streams import Stream, generator
 
 

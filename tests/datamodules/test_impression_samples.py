@@ -8,12 +8,12 @@ import pytest
 
 from datamodules.batches import BatchMaker, EvaluationBatches, NegativeSampler, TrainingBatches
 from datamodules.errors import UserError
-from datamodules.impression_samples import make_impression_samples
 from datamodules.impressions import DAY, Behaviours, Impressions, Shown
 from datamodules.protocol import OF_IMPRESSIONS, get_protocol
 from datamodules.samples import Samples, Split, arrays_of, digest
-from datamodules.samples_file import load_samples, save_samples
-from datamodules.vocabulary import vocabulary
+from datamodules.samples.file import load_samples, save_samples
+from datamodules.samples.impressions import make_impression_samples
+from datamodules.samples.vocabulary import vocabulary
 
 MIDNIGHT = 1_494_000_000
 BEHAVIOURS = [  # user, item, day, second

@@ -9,8 +9,8 @@ import pytest
 from datamodules.batches import BatchMaker
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.samples import Samples
-from datamodules.samples_file import prepare_samples
-from datamodules.vocabulary import vocabulary
+from datamodules.samples.file import prepare_samples
+from datamodules.samples.vocabulary import vocabulary
 
 
 @pytest.fixture(scope="module")

@@ -42,12 +42,12 @@ from datamodules.files.gzip_blocks import read_blocks
 from datamodules.interactions import MANIFEST, TABLE, load_interactions, write_interactions
 from datamodules.protocol import get_protocol
 from datamodules.samples import make_samples
-from datamodules.samples_file import load_samples, save_samples
+from datamodules.samples.file import load_samples, save_samples
+from datamodules.samples.vocabulary import vocabulary
 from datamodules.sources import tafeng
 from datamodules.sources.amazon_files import Malformed, Metadata, parse_metadata, parse_review, reviews_of
 from datamodules.sources.click_file import ClickFile, read_chunks
 from datamodules.sources.generated import generate_interactions
-from datamodules.vocabulary import vocabulary
 
 
 class Target(NamedTuple):

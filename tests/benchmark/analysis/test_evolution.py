@@ -28,8 +28,8 @@ from datamodules.errors import UserError
 from datamodules.interactions import load_category_names
 from datamodules.packing import packing_of
 from datamodules.samples import Samples
-from datamodules.samples_file import prepare_samples
-from datamodules.vocabulary import vocabulary
+from datamodules.samples.file import prepare_samples
+from datamodules.samples.vocabulary import vocabulary
 from tests.benchmark.boards import committed
 
 

@@ -26,7 +26,7 @@ from benchmark.report.probe_tables import overview, probe_table, store_probes, w
 from datamodules.errors import UserError
 from datamodules.protocol import OF_INTERACTIONS
 from datamodules.samples import Samples, Split
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "amazon"
 BOARD = Path(__file__).parents[3] / "leaderboards"

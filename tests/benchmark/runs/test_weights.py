@@ -16,7 +16,7 @@ from benchmark.runs.weights import WEIGHTS, load_model
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError
 from datamodules.samples import Samples
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 
 
 def trained(out: Path, protocol: str, model: str, steps: int) -> tuple[Record, Samples]:

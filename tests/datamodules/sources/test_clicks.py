@@ -13,7 +13,7 @@ from datamodules.datasets import get_dataset, own_datasets, prepare_interactions
 from datamodules.errors import UserError
 from datamodules.files.manifest import MANIFEST, file_sha256
 from datamodules.interactions import load_interactions
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 from datamodules.sources import clicks
 from datamodules.sources.click_file import ClickFile
 from datamodules.sources.clicks import import_clicks, read_clicks
