@@ -10,32 +10,34 @@ import numpy as np
 import pytest
 
 from datamodules.batches import TrainingBatches
-from datamodules.protocol import PROTOCOLS
+from datamodules.interactions import load_interactions
+from datamodules.protocol import OF_INTERACTIONS
 from datamodules.samples import SAMPLER_VERSION, Samples
 from datamodules.samples_file import prepare_samples
+from datamodules.streams import Stream, generator
 
 SAMPLES = {
-    "arxiv-v1": "dc644cf781be18bd66c35ecb610ba69abfac2e182c5d8072d9b5b294cb0eecbd",
-    "aaai-2019": "1944b88b3811118426106f34a14383b9c87fbe1c50d7f253c1a211f3046d9d57",
-    "clean": "ce2aca3365537c97eaabe20f3775df27757dfdc95b6d11fc9d5f1bd21f5f6d35",
-    "din-2018": "77fc0a6ce78e97c3a7547e1aaff990d3dd92eaebd290f440a6616a78e0244fcd",
-    "random-ties": "cf1365ab7a43fbd748d9f65eee7a69a36946646c6918819b6f616ca3b07e9be2",
-    "uniform-negatives": "3ee0e3ace76cd79d0b4855c6756fbf007255063d5b793ae2af69faca245861c7",
+    "arxiv-v1": "548ee7458a67441174c4c310aaa637274c1b519309b490bd30de713ac959cd26",
+    "aaai-2019": "effabe8559fe3a343e871d27f2ab92f959be5cba7f1b7d0dcdecdc6627914d88",
+    "clean": "92d201bc929b13ec5b4c3ca78ea271eb2811703074eb500bcde54ecf99422266",
+    "din-2018": "6400a648621560b64de8178d0e5575911b1fe9e123aa6b40bf87e40ede5a08c9",
+    "random-ties": "984166d18381896b80387afcd5008e0e5970978f2313b6b1b077e09c97d84fde",
+    "uniform-negatives": "15493d8763d00e6d9ca722dc24bbed8e58c358df961e6b18ac927d4e42283c3f",
 }
 # All tensors of the 68 batches of 8 of the first epoch and of the second, by (shuffle, auxiliary negatives, draws).
 BATCHES = {
     (False, "popularity", "fresh"): (
-        "859c6676a8409ed468b47e3f4643bf5c9e0c9824ecc17323ace5c82f2690cfa5",
-        "08358bd596e8f6ee3514ac3ca99eca69c4a762ef0b4426217adea8cbb692de07",
+        "43cf9da008b537f0703896ff1f2605879a977b735a8e17b3c618f6d203d31820",
+        "0f86d7aef568863050d725b6889e2742ceb457a30b8b053d70ffb125d783fada",
     ),
-    (False, "uniform", "once"): ("6262afe59f38099a7b38e66841c7924531c2e3487419b683e6ad6e46562daad9",) * 2,
+    (False, "uniform", "once"): ("c0422b06bc3102fdbfe0ed2ed44b46e8be429abbf4343f23ba2c73c4b54c910e",) * 2,
     (True, "uniform", "fresh"): (
-        "c17efa06820589dcfd46d7c6126c4e075eb435c59ec1eb6bec54b9c413c34b30",
-        "1ada7ee634e25b3b3ff01ab3d8b9dead1f68503565006911014735d943cb5831",
+        "6cb81daf55aea2470035f128bfb8156e781c4ff4d6256250f729c9dcf337b707",
+        "162bbff6c0990ef61d5391d7873fbf114e1c1d381887233fb256aaeaee6977de",
     ),
     (True, "popularity", "once"): (
-        "875eacc91639bac4b3890bb62fd04ba5ad9a25884307e7a3e6128dc4444e0f9a",
-        "680be092375d6e76fb7f91259d233436473720e4bda5e98737c2bd756b2394ef",
+        "da220e86c3c3bca3b0c43454c4ea40c7baafc577f34e1ddca1cb7692fe81aa0a",
+        "f401c024d6fe6fcbbb49a9df01bc312254c3277a7a2a5c8f15ac1c34dbe40634",
     ),
 }
 
@@ -51,15 +53,58 @@ def samples(data_dir: Path) -> Samples:
 
 
 def test_samples_under_every_protocol(data_dir: Path) -> None:
-    found = {name: prepare_samples("generated", name, data_dir).sha256 for name in PROTOCOLS}
-    assert (SAMPLER_VERSION, found) == (1, SAMPLES)
+    found = {name: prepare_samples("generated", name, data_dir).sha256 for name in OF_INTERACTIONS}
+    assert (SAMPLER_VERSION, found) == (2, SAMPLES)
+
+
+@pytest.mark.parametrize("name", list(OF_INTERACTIONS))
+def test_samples_are_the_slow_loop(name: str, data_dir: Path) -> None:
+    """All but the negatives, which are drawn: of these, that they may be drawn."""
+    samples, protocol = prepare_samples("generated", name, data_dir), OF_INTERACTIONS[name]
+    table = load_interactions(data_dir / "generated")
+    columns = (table.user, table.time, table.catalogue_rank, table.item, table.category)
+    log = list(zip(*(column.tolist() for column in columns), strict=True))
+    number = generator(Stream.TIES, 0).permutation(len(log)).tolist()
+    key = {"catalogue": lambda i: log[i][2:4], "time, catalogue": lambda i: log[i][1:4]}
+    order = key.get(protocol.order, lambda i: (log[i][1], number[i]))
+    of_user: dict[int, list[tuple[int, ...]]] = {}
+    for i in sorted(range(len(log)), key=lambda i: (log[i][0], order(i))):
+        of_user.setdefault(log[i][0], []).append(log[i])
+    flat = [row for rows in of_user.values() for row in rows]
+    assert samples.items.tolist() == [row[3] for row in flat]
+    assert samples.times.tolist() == [row[1] for row in flat]
+    assert all(samples.catalogue["category"][row[3]] == row[4] for row in flat)
+
+    users = generator(Stream.SPLIT, 0).permutation(300).tolist()
+    tests, validates = (round(300 * share) for share in (protocol.test_users, protocol.validation_users))
+    groups = users[tests + validates :], users[tests : tests + validates], users[:tests] or users
+    pool = {row[3] for row in flat if name != "clean" or row[0] in groups[0]}
+    for split, owners in zip((samples.train, samples.validation, samples.test), groups, strict=True):
+        last_only = not (protocol.every_position_trains and split is samples.train)
+        found = zip(
+            *(column.tolist() for column in (split.user, split.begin, split.end, split.item, split.label, split.time)),
+            strict=True,
+        )
+        for user in owners:
+            mine, first = of_user[user], samples.offsets[user]
+            seen = {row[3] for row in mine}
+            for place in [len(mine) - 1] if last_only else range(1, len(mine) - 1):
+                span = (user, first + max(place - 100, 0), first + place)
+                *where, negative, label, time = next(found)
+                assert (tuple(where), label, time) == (span, 0, mine[place][1])
+                assert negative in pool or "uniform" in protocol.negative
+                assert negative not in (seen if "not seen" in protocol.negative else {mine[place][3]})
+                assert next(found) == (*span, mine[place][3], 1, mine[place][1])
+        assert next(found, None) is None
 
 
 def epoch_sha256(batches: TrainingBatches, epoch: int) -> str:
     digest = hashlib.sha256()
     for number in range(batches.batches_per_epoch):
-        for tensor in batches[epoch * batches.batches_per_epoch + number]:
-            digest.update(np.ascontiguousarray(tensor.numpy()).data)
+        batch = batches[epoch * batches.batches_per_epoch + number]
+        for value in batch.as_dict().values():
+            for tensor in value.values() if isinstance(value, dict) else [value]:
+                digest.update(np.ascontiguousarray(tensor.numpy()).data)
     return digest.hexdigest()
 
 
@@ -71,8 +116,8 @@ def test_batches_of_two_epochs(settings: tuple[bool, str, str], samples: Samples
         steps=200,
         batch_size=8,
         shuffle=shuffle,
-        auxiliary_negatives=negatives,  # type: ignore[arg-type]
-        auxiliary_draws=draws,  # type: ignore[arg-type]
+        auxiliary_negatives=negatives,
+        auxiliary_draws=draws,
         seed=0,
     )
     assert batches.batches_per_epoch == 68
@@ -81,14 +126,15 @@ def test_batches_of_two_epochs(settings: tuple[bool, str, str], samples: Samples
 
 def test_unshuffled_epochs_differ_in_their_auxiliary_negatives_alone(samples: Samples) -> None:
     batches = TrainingBatches(samples, steps=200, batch_size=8, shuffle=False, auxiliary_negatives="popularity", seed=0)
-    same, positions = 0, 0
+    same, drawn = 0, 0
     for number in range(batches.batches_per_epoch):
         first, second = batches[number], batches[number + batches.batches_per_epoch]
-        assert first.item.tolist() == second.item.tolist()
-        assert first.history_items.tolist() == second.history_items.tolist()
-        same += int((first.negative_items == second.negative_items)[first.mask].sum())
-        positions += int(first.mask.sum())
-    assert same < positions / 10  # equal by chance
+        assert first.target["item"].tolist() == second.target["item"].tolist()
+        assert first.history["item"].tolist() == second.history["item"].tolist()
+        ours, theirs = first.negatives["item"], second.negatives["item"]
+        same += int((ours == theirs)[ours > 0].sum())
+        drawn += int((ours > 0).sum())
+    assert same < drawn / 10  # equal by chance
 
 
 def test_batches_are_sorted_inside_windows_of_20(samples: Samples) -> None:

@@ -47,6 +47,7 @@ from datamodules.sources import tafeng
 from datamodules.sources.amazon_files import Malformed, Metadata, parse_metadata, parse_review, reviews_of
 from datamodules.sources.click_file import ClickFile, read_chunks
 from datamodules.sources.generated import generate_interactions
+from datamodules.vocabulary import vocabulary
 
 
 class Target(NamedTuple):
@@ -248,7 +249,7 @@ def check_samples(data: bytes, folder: Path) -> None:
         )
         for name in ("train", "validation", "test"):
             np.testing.assert_array_equal(getattr(loaded, name).end, getattr(sound, name).end)
-        loaded.known()
+        vocabulary(loaded)
 
 
 # Runs: what lies in a run folder, and what is made of it

@@ -84,7 +84,7 @@ def test_the_data_set_works_by_its_name(path: Path, tmp_path: Path) -> None:
     data = InteractionsDataModule("my-log", data_dir=str(tmp_path / "data"), batch_size=8)
     data.setup()
     assert data.steps == 17
-    assert data.sizes == {"users": 41, "items": 61, "categories": 5}
+    assert data.schema.rows == {"user": 41, "item": 61, "category": 5}
 
 
 def test_three_passes_and_ties_without_order(path: Path, tmp_path: Path) -> None:
