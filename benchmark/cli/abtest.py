@@ -59,7 +59,6 @@ def abtest(
             steps=steps,
             data_dir=str(data_dir),
             out=str(out),
-            logger="csv",
         )
         for seed in seeds_of(seeds)
         for model in arms
