@@ -24,6 +24,7 @@ from torch import nn
 from baselines import spec
 from baselines.base_model import BaseModel
 from baselines.dien import DIEN
+from baselines.dien_rocket import DIENRocket
 from baselines.din import DIN
 from baselines.gru_attention import GRUAttention
 from baselines.pnn import PNN
@@ -43,6 +44,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "agru": partial(DIEN, evolution="agru", auxiliary_weight=0.0),
     "augru": partial(DIEN, evolution="augru", auxiliary_weight=0.0),
     "dien": DIEN,
+    "dien-rocket": DIENRocket,
 }
 
 

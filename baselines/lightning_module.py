@@ -14,8 +14,8 @@ from torchmetrics.classification import BinaryAUROC
 from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of
 from baselines.layers.prediction import Prediction
-from baselines.layers.two_stage import TwoStage
-from baselines.lazy_adam import LazyAdam
+from baselines.layers.two_stage import Splits
+from baselines.lazy_adam import Epsilon, LazyAdam
 from baselines.spec import LEARNING_RATE
 from datamodules.batch import Batch, Window
 from datamodules.schema import Schema
@@ -60,6 +60,7 @@ class CTRModule(pl.LightningModule):
         schema: dict[str, dict[str, int]],
         steps: int,
         learning_rate: float = LEARNING_RATE,
+        adam_epsilon: Epsilon = "torch",
         log_every: int = 20,
         resumed_at: int = 0,
     ) -> None:
@@ -205,7 +206,8 @@ class CTRModule(pl.LightningModule):
         for table in tables:
             table.sparse = is_large(table) and processes() == 1
         lazy = [table for table in tables if table.sparse]
-        self.optimizer = LazyAdam(self.model.parameters(), lazy, lr=self.hparams["learning_rate"])
+        rate, epsilon = self.hparams["learning_rate"], self.hparams["adam_epsilon"]
+        self.optimizer = LazyAdam(self.model.parameters(), lazy, lr=rate, epsilon=epsilon)
         steps = self.hparams["steps"]
         schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 ** min(3 * step // steps, 2))
         return {"optimizer": self.optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -213,7 +215,7 @@ class CTRModule(pl.LightningModule):
 
 def logits_of(model: nn.Module, window: Window) -> Tensor:
     """The logits (N,) of a window's targets; a model whose work splits encodes each of its histories once."""
-    if isinstance(model, TwoStage):
+    if isinstance(model, Splits):
         encoded = model.encode(window.histories)
         return torch.cat([model.score(encoded, part) for part in window.parts])
     return torch.cat([model(batch).logit for batch in window.batches()])

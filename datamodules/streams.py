@@ -1,4 +1,4 @@
-"""Random streams: a purpose, a seed, and what else tells one stream from another."""
+"""Random streams of a run: a purpose, a seed, and what else tells one stream from another."""
 
 from enum import IntEnum
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What a stream is for; it stands in front of the seed, so that no two purposes share numbers."""
+    """What a stream is for; it stands in front of the seed, so that no two purposes share numbers.
 
-    TIES = 1  # the order of behaviours of one time
-    SPLIT = 2  # which users test
-    TARGET_NEGATIVES = 3
+    The streams of samples are [data seed, 1 to 3] (`samples.py`), and every data seed is 0: no run's stream is theirs.
+    """
+
     ORDER = 4  # of the samples of an epoch
     AUXILIARY_NEGATIVES = 5  # drawn for a batch
     AUXILIARY_ONCE = 6  # drawn once for a whole run

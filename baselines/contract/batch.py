@@ -68,9 +68,8 @@ def padded(given: Batch, by: int) -> Batch:
 
 def tensors_of(given: Batch) -> dict[str, Tensor]:
     """Every tensor that a model can read of a batch, by the name under which it reads it."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for kind, value in given.as_dict().items():
-        found |= (
-            {f'{kind}["{name}"]': each for name, each in value.items()} if isinstance(value, dict) else {kind: value}
-        )
+        fields = {f'["{name}"]': each for name, each in value.items()} if isinstance(value, dict) else {"": value}
+        found |= {kind + name: each for name, each in fields.items()}
     return found

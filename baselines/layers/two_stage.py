@@ -1,7 +1,7 @@
 """What the rows of the tables have in common: `encode` once a history, `score` once a target."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,17 @@ from baselines.layers.embedding import EmbeddedHistories, EmbeddedTargets, Field
 from baselines.layers.prediction import NO_LOSSES, Losses, Prediction, Variant, check_positive, check_variant
 from datamodules.batch import Batch, Histories, Targets
 from datamodules.schema import Schema
+
+
+@runtime_checkable
+class Splits(Protocol):
+    """A model that offers the two halves."""
+
+    def encode(self, histories: Histories) -> Any:
+        """What scores need of histories, computed once each."""
+
+    def score(self, encoded: Any, targets: Targets) -> Tensor:
+        """The logits (B,) of targets whose histories are among those encoded."""
 
 
 class TwoStage(nn.Module, ABC):

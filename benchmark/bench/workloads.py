@@ -29,7 +29,7 @@ from datamodules.datasets import get_dataset
 from datamodules.interactions import Interactions
 from datamodules.protocol import OF_INTERACTIONS
 from datamodules.samples import Samples, make_samples
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 from datamodules.schema import Schema
 from datamodules.sources.amazon import ELECTRONICS_STEPS
 
@@ -61,9 +61,11 @@ class Sizes:
 
 def sizes_of(dataset: str) -> Sizes:
     """Return the sizes of a data set whose counts are known."""
-    found = get_dataset(dataset).expected
-    users, interactions = found.users or 0, found.interactions or 0
-    return Sizes(users, found.items or 0, found.categories or 0, interactions / users)
+    found = get_dataset(dataset).counts
+    users, items, categories, interactions = (
+        found[name] or 0 for name in ("users", "items", "categories", "interactions")
+    )
+    return Sizes(users, items, categories, interactions / users)
 
 
 ELECTRONICS = sizes_of("electronics")

@@ -54,6 +54,9 @@ def show(
 def add(
     runs: Annotated[Path, typer.Argument(help="Folder of runs, OUT of `dien-bench run`.")],
     board: Board = Path("leaderboards"),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Rows of the board that are among the runs give way to them, all seeds.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +70,7 @@ def add(
     from benchmark.leaderboard.store import add_runs
 
     output = Output(as_json=as_json, quiet=quiet)
-    added, kept = add_runs(runs, board)
+    added, kept = add_runs(runs, board, replace=replace)
     output.say(f"{added} runs added, {kept} were there already")
     output.advise(command("dien-bench", "leaderboard", "build", "--board", board))
     output.result({"added": added, "kept": kept})
@@ -75,7 +78,7 @@ def add(
 
 @leaderboard.command()
 def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
-    """Recompute the AUC of every record from its ranks, or say that it has none; nothing is changed.
+    """Recompute every AUC and GAUC of the records from their ranks, or say that it has none; nothing is changed.
 
     Example: dien-bench leaderboard verify
     """
@@ -84,8 +87,8 @@ def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: J
     output = Output(as_json=as_json, quiet=quiet)
     agreeing, without = recompute(board)
     for path in without:
-        output.say(f"{path}: no predictions, its AUC cannot be recomputed")
-    output.say(f"{agreeing} runs give the AUC of their records, {len(without)} have no predictions")
+        output.say(f"{path}: no predictions, its metrics cannot be recomputed")
+    output.say(f"{agreeing} runs give the metrics of their records, {len(without)} have no predictions")
     output.result({"agreeing": agreeing, "without_predictions": without})
 
 

@@ -19,6 +19,7 @@ from benchmark.records.record import Record
 from benchmark.records.results import curves_of
 from benchmark.report.probe_tables import overview
 from benchmark.report.table_sections import (
+    NOTE_METRICS,
     NOTES,
     OPTIONS,
     SELECTION_WORDS,
@@ -45,7 +46,7 @@ def document(records: Sequence[Record], tables: Sequence[Shown], measured: Seque
     blocks = [_block(table, result) for table in tables for result in table.results]
     named = {line["key"] for block in blocks for line in block["lines"]}
     runs = {key: mine for key, mine in runs.items() if key in named}
-    notes = sorted({note for table in tables for note in table.notes}, key=NOTES.index)
+    notes = sorted({note for table in tables for note in table.notes} - {NOTE_METRICS}, key=NOTES.index)
     rules = overview(measured) if measured else None
     return {
         "runs": sum(map(len, runs.values())),
@@ -130,7 +131,7 @@ def _standing(tables: Sequence[Shown]) -> dict[str, str]:
 def _block(table: Shown, result: Result) -> Json:
     printed, columns, _ = comparison(result.dataset, result.protocol)
     settings = [record.settings for record in result.records]
-    users = next((len(row.scores[0]) for row in result.rows if row.scores), None)
+    users = next((row.scores[0].users for row in result.rows if row.scores), None)
     about = [f"AUC {SELECTION_WORDS[result.records[0].selection]}"] if result.records else []
     if len(batches := {setting["batch_size"] for setting in settings}) == 1:
         about.append(f"batch {batches.pop()}")

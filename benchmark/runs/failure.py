@@ -66,7 +66,9 @@ def _failed_record(config: RunConfig, reason: str, step: int) -> dict[str, Any]:
     return {
         **identity_of(config, data),
         "auc": {"last": None, "validation": None, "test": None},
+        "gauc": None,
         "logloss": None,
+        "calibration": None,
         "best_step": None,
         "epochs": 0,
         "steps": step,

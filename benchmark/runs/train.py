@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from baselines.lightning_module import CTRModule, NotFinite
-from benchmark.analysis.verify import check_auc
+from benchmark.analysis.verify import check_metrics
 from benchmark.records.record import FILE_NAME, Record, read_record, write_record
 from benchmark.runs import checkpoint
 from benchmark.runs.config import EVALUATE_EVERY, LOG_EVERY, Progress, RunConfig, data_of, lock_of
@@ -33,7 +33,7 @@ from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError
 from datamodules.files.lock import take
 from datamodules.protocol import get_protocol
-from datamodules.samples_file import stored_sha256
+from datamodules.samples.file import stored_sha256
 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is made in microseconds
 warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # leftovers are removed before
@@ -69,7 +69,7 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
         )
     check_same(found, config)
     if found.status == "finished":
-        check_auc(found)
+        check_metrics(found)
         (path.parent / checkpoint.NAME).unlink(missing_ok=True)  # left where it was killed right behind its record
     record: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return record
@@ -219,6 +219,7 @@ def _trainer(
         schema=data.schema.as_dict(),
         steps=steps,
         learning_rate=settings["learning_rate"],
+        adam_epsilon=settings["adam_epsilon"],
         log_every=LOG_EVERY,
         resumed_at=resumed_at,
     )

@@ -41,6 +41,7 @@ is below one in a million.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ from numpy.typing import NDArray
 
 from datamodules.errors import UserError, unknown_name
 from datamodules.impressions import DAY, Behaviours, Impressions, Int32, Int64, Shown
+from datamodules.sources.spec import ImpressionSpec
 
 Float64 = NDArray[np.float64]
 Int16 = NDArray[np.int16]
@@ -388,3 +390,24 @@ def _size(size: str | MarketSize) -> MarketSize:
     if size not in SIZES:
         raise unknown_name("size of the market", size, SIZES)
     return SIZES[size]
+
+
+def _spec(name: str, size: str, steps: int | None = None) -> ImpressionSpec:
+    def read(data_dir: Path, scratch: Path, users: float = 1.0) -> Impressions:
+        if users != 1:
+            raise UserError(f"{name} is made, not sampled: make a smaller one with make_market(MarketSize(...))")
+        return make_market(size)
+
+    return ImpressionSpec(
+        name=name,
+        title=f"Simulated display-advertising market, {size}",
+        licence="made by this program",
+        source="made on the spot",
+        expected={"users": SIZES[size].users, "items": SIZES[size].goods},
+        read=read,
+        download_bytes=0,
+        steps=steps,
+    )
+
+
+MARKET, MARKET_LARGE = _spec("market", "small"), _spec("market-large", "large")

@@ -72,6 +72,11 @@ class DatasetSpec:
     source: str = "your own file"  # where the raw files come from, in words
     download_bytes: int | None = None  # of the raw files; None: not known
 
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """What is known of its size beforehand."""
+        return asdict(self.expected)
+
 
 class ImpressionReader(Protocol):
     """Reads a log of impressions from the data directory, whose folder raw/ holds downloads."""
@@ -95,3 +100,11 @@ class ImpressionSpec:
     source_version: int = 1  # raised whenever the reader makes other arrays of the same raw files
     steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
     least_share: float = 0.0  # of the users: results on a smaller share do not compare with others
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """What is known of its size beforehand."""
+        return {**self.expected}
+
+
+AnySpec = DatasetSpec | ImpressionSpec

@@ -96,7 +96,7 @@ def read_taobao_ad(
 ) -> Impressions:
     """Read the four files, downloading those that are not in `data_dir/raw/taobao-ad` yet.
 
-    `users`: share of the users, 0 to 1; the same users for a share always. `scratch` takes about 40 GB for all users.
+    `users`: share of the users, 0 to 1; the same users for a share always. `scratch` takes about 12 GB for all users.
     Raises `UserError` for a file that cannot be had, is damaged, or has other counts than published.
     """
     if not 0 < users <= 1:

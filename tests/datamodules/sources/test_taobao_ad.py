@@ -46,7 +46,7 @@ def raw_rows() -> dict[str, Rows]:
         sample.append((user, at, rng.choice(ADS), rng.choice(SCENES), 1 - click, click))
     sample += [(7, at, 101, SCENES[0], 1, 0) for at in (MIDNIGHT - 1, MIDNIGHT, LAST, LAST + 1)]  # two are out of range
     sample += [(9, MIDNIGHT + 5, 101, SCENES[0], 0, 0), sample[0]]  # nonclk is not 1 - clk; a row twice
-    sample.sort(key=lambda row: row[2])  # by ad, as the original
+    sample.sort(key=lambda row: (row[2], row[3] == SCENES[1]))  # by ad, as the original; the larger scene comes first
     price = ["0.01", "1", "9.99", "149.0", "99999999.0", "100000000.0", "", "680.5"]
     ads: Rows = [
         (ad, rng.randint(1, 8), 1000 + ad % 7, 2000 + ad % 5, rng.choice(["NULL", 3, 4, 5, 99_814]), price[ad % 8])
@@ -71,7 +71,10 @@ def raw_rows() -> dict[str, Rows]:
 def write(folder: Path, rows: dict[str, Rows], ending: str = ".csv.tar.gz") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, of_file in rows.items():
-        text = "".join(f"{line}\n" for line in [HEADERS[name], *(",".join(map(str, row)) for row in of_file)]).encode()
+        header = HEADERS[name]
+        if ending == ".csv":  # as some programs write it
+            header = ",".join(f'"{column}"' for column in header.split(","))
+        text = "".join(f"{line}\n" for line in [header, *(",".join(map(str, row)) for row in of_file)]).encode()
         path = folder / f"{name}{ending}"
         if ending == ".csv.tar.gz":
             with tarfile.open(path, "w:gz") as archive:
@@ -224,9 +227,7 @@ def test_a_share_of_the_users(tmp_path: Path) -> None:
 def test_published_counts(tmp_path: Path) -> None:
     write(tmp_path / "raw" / "taobao-ad", raw_rows())
     published = {"impressions": 406, "users": 55, "ads": 29, "profiles": 41, "behaviours": 1_513}
-    log = read_taobao_ad(
-        tmp_path, tmp_path / "scratch", 0.5, expected=published
-    )
+    log = read_taobao_ad(tmp_path, tmp_path / "scratch", 0.5, expected=published)
     assert any("406 impressions" in note and "as published" in note for note in log.notes)
     with pytest.raises(UserError, match=r"(?s)other ads than published.*found .* 29 ads.*expected .* 30 ads"):
         read_taobao_ad(tmp_path, tmp_path / "scratch", expected=published | {"ads": 30, "behaviours": 9})

@@ -6,7 +6,7 @@ same samples.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from datamodules.errors import UserError
 from datamodules.interactions import Interactions
-from datamodules.protocol import AnyProtocol, Protocol
-from datamodules.streams import Stream, generator
+from datamodules.protocol import AnyProtocol, DayProtocol, Protocol
 
-SAMPLER_VERSION = 2  # raised whenever the same interactions would give other samples under some protocol
+SAMPLER_VERSION = 1  # raised whenever the same interactions would give other samples under some protocol
 Ints = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
@@ -58,6 +57,7 @@ class Split:
         return Split(**chosen, **fields)
 
 
+SPLITS = ("train", "validation", "test")
 OF_TARGETS = ("target", "context")  # fields of a split that are arrays by name
 
 
@@ -87,7 +87,7 @@ class Samples:
     protocol: AnyProtocol
     order_within_time: bool  # False: a history holds only behaviours before the target's time
     unclicked: Unclicked | None = None  # where impressions are known
-    sha256: str = ""  # of the arrays
+    sha256: str = ""  # by which records name them (`with_digest`)
 
     @property
     def users(self) -> int:
@@ -135,8 +135,7 @@ def make_samples(interactions: Interactions, protocol: Protocol, order_within_ti
     sort by time a history then ends before the target's time. Raises `UserError` where the interactions leave
     nothing to train or test on, or where a user has seen every item that could be a negative.
     """
-    purposes = (Stream.TIES, Stream.SPLIT, Stream.TARGET_NEGATIVES)
-    ties, split_rng, negatives_rng = (generator(purpose, protocol.data_seed) for purpose in purposes)
+    ties, split_rng, negatives_rng = (np.random.default_rng([protocol.data_seed, stream]) for stream in (1, 2, 3))
     user, item = interactions.user, interactions.item
     within = {
         "catalogue": (interactions.catalogue_rank,),
@@ -281,7 +280,7 @@ def _pairs(
 
 def by_user_and_time(user: NDArray[Any], time: Int64) -> Int64:
     """Numbers (N,) in the order of user, then time; seconds need 33 bits until the year 2242."""
-    return np.asarray(user).astype(np.int64) << 33 | np.asarray(time)
+    return (np.asarray(user).astype(np.int64) << 33) + np.asarray(time)  # a time below 0 stays behind the user before
 
 
 def arrays_of(samples: Samples) -> dict[str, NDArray[Any]]:
@@ -298,14 +297,23 @@ def _arrays_of(part: Any, prefix: str) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def with_digest(samples: Samples) -> Samples:
-    """Return samples with the checksum of their arrays."""
-    return replace(samples, sha256=digest(arrays_of(samples)))
+    """Return samples with the hash by which records name them.
+
+    Of behaviours without impressions it leaves out what follows from the rest, names, times and where histories begin,
+    so that it is the one that records have always had.
+    """
+    arrays = arrays_of(samples)
+    if isinstance(samples.protocol, DayProtocol):
+        return replace(samples, sha256=digest(arrays.items()))
+    of_splits = (f"{split}.{name}" for split in SPLITS for name in ("user", "end", "item", "label"))
+    names = ("items", "offsets", "catalogue.category", "catalogue_rank", "pool", *of_splits)
+    return replace(samples, sha256=digest(("", arrays[name]) for name in names))
 
 
-def digest(arrays: dict[str, NDArray[Any]]) -> str:
+def digest(arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:
     """Return the sha256 of arrays with their names, types and shapes."""
     found = hashlib.sha256()
-    for name, array in arrays.items():
-        found.update(f"{name} {array.dtype}{array.shape}".encode())
+    for name, array in arrays:
+        found.update(f"{name}{array.dtype}{array.shape}".encode())
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()

@@ -14,27 +14,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.datasets import get_dataset, prepare_interactions
+from datamodules.datasets import check_fits, get_dataset, prepare_dataset
 from datamodules.errors import UserError
 from datamodules.files.atomic import removing_when_terminated, replacing
 from datamodules.files.lock import locked
 from datamodules.files.manifest import MANIFEST, load_manifest
+from datamodules.impressions_file import load_impressions
 from datamodules.interactions import load_interactions
 from datamodules.protocol import PROTOCOLS, AnyProtocol, DayProtocol, Protocol, get_protocol
 from datamodules.samples import (
     OF_TARGETS,
     SAMPLER_VERSION,
+    SPLITS,
     Samples,
     Split,
     Unclicked,
     arrays_of,
     digest,
     make_samples,
+    with_digest,
 )
-from datamodules.sources.spec import DatasetSpec
+from datamodules.samples.impressions import make_impression_samples
+from datamodules.sources.spec import AnySpec, DatasetSpec
 
 FORMAT = 2  # of the file
-SPLITS = ("train", "validation", "test")
 TYPES = {  # of arrays by the last part of their name; codes of any field are int32
     "times": np.int64, "time": np.int64, "offsets": np.int64, "begin": np.int64, "end": np.int64, "label": np.int8,
     "probability": np.float32,
@@ -51,6 +54,7 @@ def save_samples(samples: Samples, path: Path) -> None:
         "protocol": asdict(samples.protocol),
         "order_within_time": samples.order_within_time,
         "sha256": samples.sha256,
+        "checksum": digest(arrays.items()),
     }
     with replacing(path) as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
@@ -73,7 +77,8 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     """Return the samples of a data set under a protocol, making whatever is not on disk yet."""
     protocol = get_protocol(protocol_name)
     spec = get_dataset(dataset, data_dir)
-    folder = prepare_interactions(dataset, data_dir)
+    check_fits(spec, protocol)
+    folder = prepare_dataset(dataset, data_dir)
     manifest = load_manifest(folder)
     path = _path(folder, protocol)
     if not path.exists():
@@ -84,9 +89,10 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
                     left.unlink(missing_ok=True)
                 save_samples(_make(spec, folder, protocol), path)
     samples = load_samples(path)
+    order = spec.order_within_time if isinstance(spec, DatasetSpec) else True
     found = (samples.protocol, samples.order_within_time, samples.users, samples.item_count)
     counts = manifest.get("counts") or {}
-    if found != (protocol, spec.order_within_time, counts.get("users"), counts.get("items")):
+    if found != (protocol, order, counts.get("users"), counts.get("items")):
         raise UserError(
             f"{path} holds {samples.users:,} users and {samples.item_count:,} items under {samples.protocol.name}, "
             f"expected the {dataset} data under {protocol.name}: delete it, it is made again by itself"
@@ -94,10 +100,11 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     return samples
 
 
-def _make(spec: DatasetSpec, folder: Path, protocol: AnyProtocol) -> Samples:
+def _make(spec: AnySpec, folder: Path, protocol: AnyProtocol) -> Samples:
     """The samples of what was prepared in a folder."""
     if isinstance(protocol, DayProtocol):
-        raise UserError(f"protocol {protocol.name} needs impressions, {spec.name} has none")
+        return make_impression_samples(load_impressions(folder), protocol)
+    assert isinstance(spec, DatasetSpec)  # check_fits
     return make_samples(load_interactions(folder), protocol, spec.order_within_time)
 
 
@@ -130,7 +137,10 @@ def _read(path: Path) -> Samples:
         protocol = PROTOCOLS.get(header["protocol"]["name"])
         if protocol is None or asdict(protocol) != header["protocol"]:
             raise ValueError(f"its protocol is not what {header['protocol']['name']} is here")
-        parts = _nested({name: stored[name] for name in stored.files if name != "header"})
+        arrays = {name: stored[name] for name in stored.files if name != "header"}
+    if digest(arrays.items()) != header["checksum"]:
+        raise ValueError("its checksum differs")
+    parts = _nested(arrays)
     splits: dict[str, Any] = {name: Split(**parts.pop(name)) for name in SPLITS}
     unclicked = Unclicked(**parts.pop("unclicked")) if "unclicked" in parts else None
     return Samples(
@@ -160,8 +170,8 @@ def _problem(samples: Samples) -> str | None:
     arrays = arrays_of(samples)
     if any(array.dtype != _type_of(name) or array.ndim != 1 for name, array in arrays.items()):
         return "an array has another type or shape"
-    if digest(arrays) != samples.sha256:
-        return "its checksum differs"
+    if with_digest(samples).sha256 != samples.sha256:
+        return "its hash differs"
     if samples.users < 1 or samples.item_count < 1 or not samples.catalogue or len(samples.times) != len(samples.items):
         return "it has no users, no items or no times"
     if {len(codes) for codes in samples.catalogue.values()} != {samples.item_count + 1}:

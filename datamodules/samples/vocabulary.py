@@ -13,7 +13,7 @@ from datamodules.samples import OF_TARGETS, Samples, Split
 from datamodules.schema import Schema
 
 UnknownUser = Literal[
-    "most frequent",  # users that training never saw take the row of its most frequent user (released code)
+    "most-frequent",  # users that training never saw take the row of its most frequent user (released code)
     "own",  # they have row 0 for themselves, which nothing trains
 ]
 Rows = dict[str, NDArray[np.int64]]
@@ -42,7 +42,7 @@ class Vocabulary:
         return {name: float(unknown.mean()) for name, unknown in shares.items()}
 
 
-def vocabulary(samples: Samples, unknown_user: UnknownUser = "most frequent") -> Vocabulary:
+def vocabulary(samples: Samples, unknown_user: UnknownUser = "most-frequent") -> Vocabulary:
     """Return the rows of samples: those of their training samples alone, and 0 for the rest."""
     known_items = samples.known_items()
     items = {name: _rows(codes, codes[known_items]) for name, codes in samples.catalogue.items()}
@@ -50,7 +50,7 @@ def vocabulary(samples: Samples, unknown_user: UnknownUser = "most frequent") ->
     trained = np.zeros(samples.users, bool)
     trained[train.user] = True
     user = np.where(trained, np.arange(1, samples.users + 1), 0)
-    if unknown_user == "most frequent":
+    if unknown_user == "most-frequent":
         counts = np.bincount(train.user)
         most = counts[train.user] == counts.max()
         user[train.user[np.argmax(most)]] = 0  # of several, the first in the file
