@@ -7,6 +7,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a run: threads that wait for
 
 NEEDS = {
     "triton": ["baselines/layers/recurrence/cuda.py"],
+    "aiohttp": ["benchmark/serving/load.py"],
+    "uvicorn": ["benchmark/serving/server.py"],
     "ray": ["benchmark/executors/ray.py"],
 }
 collect_ignore = [path for package, paths in NEEDS.items() if not find_spec(package) for path in paths]

@@ -24,6 +24,7 @@ from torch import nn
 from baselines import spec
 from baselines.base_model import BaseModel
 from baselines.dien import DIEN
+from baselines.dien_rocket import DIENRocket
 from baselines.din import DIN
 from baselines.gru_attention import GRUAttention
 from baselines.pnn import PNN
@@ -32,7 +33,7 @@ from baselines.wide_deep import WideDeep
 from datamodules.errors import UserError, unknown_name
 
 ENTRY_POINTS = "dien_bench.models"
-# Called with users, items, categories (rows of each table, row 0 included) and variant.
+# Called with a Schema and variant.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "base-model": BaseModel,
     "wide-deep": WideDeep,
@@ -43,6 +44,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "agru": partial(DIEN, evolution="agru", auxiliary_weight=0.0),
     "augru": partial(DIEN, evolution="augru", auxiliary_weight=0.0),
     "dien": DIEN,
+    "dien-rocket": DIENRocket,
 }
 
 
@@ -65,7 +67,7 @@ def load(name: str) -> Callable[..., nn.Module]:
         raise unknown_name("model", row.base, [*MODELS, *installed()])
     options = row.options_of(training=False)
     parameters = inspect.signature(model).parameters
-    known = [key for key in parameters if key not in ("users", "items", "categories", "variant")]
+    known = [key for key in parameters if key not in ("schema", "variant")]
     for option in options:
         if option not in known:
             raise unknown_name(f"option of {row.base}", option, [*known, *TRAINING])

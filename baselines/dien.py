@@ -20,19 +20,22 @@ Paper: the equations as printed; the MLP sees [target, h'_T].
 """
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from baselines.layers.attention import BilinearAttention, MLPAttention
-from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, Mean, MLPAuxiliaryLoss
-from baselines.layers.embedding import Embedded, FieldEmbedding
+from baselines.layers.attention import attention_of
+from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, Mean, MLPAuxiliaryLoss, Pairs
+from baselines.layers.embedding import EmbeddedHistories, EmbeddedTargets
 from baselines.layers.mlp import TopMLP
-from baselines.layers.packing import Packing, last_position, unpack
-from baselines.layers.prediction import NO_LOSSES, Explanation, Prediction, Variant, check_positive, check_variant
-from baselines.layers.recurrent import RecurrentLayer
+from baselines.layers.packing import last_position
+from baselines.layers.prediction import NO_LOSSES, Explanation, Losses, Variant
+from baselines.layers.recurrent import recurrent_layer
+from baselines.layers.two_stage import TwoStage
 from datamodules.batch import Batch
+from datamodules.packing import unpack
+from datamodules.schema import Schema
 
 Evolution = Literal[
     "aigru",  # eq. 10: attention scales the input
@@ -45,38 +48,39 @@ Head = Literal[
 ]
 
 
-class DIEN(nn.Module):
+class Encoded(NamedTuple):
+    """What the interest extractor makes of histories."""
+
+    histories: EmbeddedHistories
+    interests: Tensor  # (R, H) h_t
+    of_keys: Tensor  # their part in the attention
+    projected: Tensor  # (R, 3H) their product with the weights of the second GRU
+
+
+class DIEN(TwoStage):
     """Interest extractor (GRU), auxiliary loss, interest evolution (attention and a second GRU)."""
 
     def __init__(
         self,
+        schema: Schema,
         *,
-        users: int,
-        items: int,
-        categories: int,
         variant: Variant = "official",
         evolution: Evolution = "augru",
         auxiliary_weight: float = 1.0,
         auxiliary_head: Head | None = None,  # None: the variant's
         auxiliary_mean: Mean | None = None,  # None: the variant's, "places" or "users"
         embedding_size: int = 18,
-        hidden_size: int = 36,
+        hidden_size: int | None = None,  # None: the size of a behaviour, as eq. 7 requires; 36 on Amazon
     ) -> None:
-        super().__init__()
-        check_positive(
-            users=users,
-            items=items,
-            categories=categories,
-            embedding_size=embedding_size,
-            hidden_size=hidden_size,
+        super().__init__(
+            schema, variant, embedding_size, **({} if hidden_size is None else {"hidden_size": hidden_size})
         )
-        check_variant(variant)
         if evolution not in ("aigru", "agru", "augru"):
             raise ValueError(f"evolution must be 'aigru', 'agru' or 'augru', got {evolution!r}")
         number = isinstance(auxiliary_weight, (int, float)) and not isinstance(auxiliary_weight, bool)
         if not number or not 0 <= auxiliary_weight < math.inf:
             raise ValueError(f"auxiliary_weight must be a finite number of at least 0, got {auxiliary_weight!r}")
-        self.official = official = variant == "official"
+        official = self.official
         head = auxiliary_head or ("mlp" if official else "inner-product")
         mean: Mean = auxiliary_mean or ("places" if official else "users")
         if head not in ("mlp", "inner-product"):
@@ -85,56 +89,60 @@ class DIEN(nn.Module):
             raise ValueError(f"auxiliary_mean must be 'places', 'behaviours' or 'users', got {mean!r}")
         self.evolution = evolution
         self.auxiliary_weight = auxiliary_weight  # alpha of eq. 8
-        self.target_weight = 0.5 if official else 1.0
-        self.embedding = FieldEmbedding(
-            users=users, items=items, categories=categories, embedding_size=embedding_size, variant=variant
-        )
-        size, bias = 2 * embedding_size, 1.0 if official else 0.0
-        self.extractor = RecurrentLayer(size, hidden_size, reset_after=not official, gate_bias=bias)
-        self.evolver = RecurrentLayer(hidden_size, hidden_size, reset_after=not official, gate_bias=bias)
-        self.attention = (
-            MLPAttention(size, hidden_size, project_query=True) if official else BilinearAttention(size, hidden_size)
-        )
+        size = self.embedding.size
+        hidden = size if hidden_size is None else hidden_size
+        self.extractor = recurrent_layer(size, hidden, official=official)
+        self.evolver = recurrent_layer(hidden, hidden, official=official)
+        self.attention = attention_of(size, hidden, official=official)
         loss = MLPAuxiliaryLoss if head == "mlp" else InnerProductAuxiliaryLoss
-        self.auxiliary = loss(hidden_size, size, mean) if auxiliary_weight > 0 else None
-        self.top = TopMLP((7 if official else 2) * embedding_size + hidden_size, official=official, dice=official)
+        self.auxiliary = loss(hidden, size, mean) if auxiliary_weight > 0 else None
+        self.top = TopMLP(self.inputs_size + hidden, official=official, dice=official)
 
-    def forward(self, batch: Batch) -> Prediction:
-        """Return the logits (B,) of a batch and, in training, the auxiliary loss ()."""
-        e = self.embedding(batch, with_negatives=self.auxiliary is not None and self.training)
-        interests, _, states = self._interests(e)
-        last = last_position(states, e.packing)  # h'_T
-        if self.official:
-            inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum, last]
-        else:
-            inputs = [e.target, last]
-        losses = NO_LOSSES
-        if self.auxiliary is not None and e.negatives is not None:
-            value = self.auxiliary(interests, e.history, e.negatives, e.packing)
-            losses = {"auxiliary": (self.auxiliary_weight, value)}
-        return Prediction(self.top(torch.cat(inputs, dim=1)), losses, self.target_weight)
+    def encode_embedded(self, histories: EmbeddedHistories) -> Encoded:
+        """Interests h_t, and what attention and evolution compute of them alone."""
+        interests = self.extractor(self.extractor.project(histories.behaviours), histories.packing)
+        return Encoded(histories, interests, self.attention.of_keys(interests), self.evolver.project(interests))
+
+    def score_embedded(self, encoded: Encoded, targets: EmbeddedTargets) -> Tensor:
+        """The logits (B,) of targets."""
+        _, states = self._evolve(encoded, targets)
+        last = last_position(states, targets.at.packing)  # h'_T
+        return self.logit(*self.inputs(encoded.histories, targets), last)
+
+    @property
+    def needs_negatives(self) -> bool:
+        """Whether there is an auxiliary loss."""
+        return self.auxiliary is not None
+
+    def losses(self, encoded: Encoded, targets: EmbeddedTargets) -> Losses:
+        """The auxiliary loss ()."""
+        if self.auxiliary is None or targets.negatives is None:
+            return NO_LOSSES
+        histories = encoded.histories
+        pairs = Pairs.make(encoded.interests, histories.behaviours, targets.negatives, histories.packing, targets.at)
+        return {"auxiliary": (self.auxiliary_weight, self.auxiliary(pairs, targets.at))}
 
     def explain(self, batch: Batch) -> Explanation:
-        """Return the attention a_t (B, T) and the evolving states h'_t (B, T, H) of a batch."""
-        e = self.embedding(batch)
-        _, attention, states = self._interests(e)
-        return Explanation(unpack(attention, e.packing), unpack(states, e.packing))
+        """Return the attention a_t (B, T) and the evolving states h'_t (B, T, H) in front of each target."""
+        histories, targets = self.embedding(batch)
+        found = self._evolve(self.encode_embedded(histories), targets)
+        return Explanation(*(unpack(rows, targets.at.packing) for rows in found))
 
-    def _interests(self, e: Embedded) -> tuple[Tensor, Tensor, Tensor]:
-        """Interests h_t (R, H), attention a_t (R,) and evolving interests h'_t (R, H)."""
-        interests = self.extractor(e.history, e.packing)
-        attention = self.attention(e.target, interests, e.packing)  # eq. 9
-        return interests, attention, self._evolve(interests, attention, e.packing)
+    def _evolve(self, encoded: Encoded, targets: EmbeddedTargets) -> tuple[Tensor, Tensor]:
+        """Attention a_t (R_B,) and h'_t = h'_{t-1} + (p + q u'_t) (c'_t - h'_{t-1}) (R_B, H).
 
-    def _evolve(self, interests: Tensor, attention: Tensor, packing: Packing) -> Tensor:
-        """h'_t = h'_{t-1} + (p + q u'_t) (c'_t - h'_{t-1}) with what each row makes of p, q and the input."""
+        Rows differ in p, q and the input.
+        """
+        at, target = targets.at, targets.target[:, : self.embedding.size]
+        attention = self.attention(target, encoded.interests.index_select(0, at.rows), encoded.of_keys, at)  # eq. 9
+        inputs = encoded.projected.index_select(0, at.rows)  # W h_t + b
         states: Tensor
         if self.evolution == "aigru":  # eq. 10: i'_t = a_t h_t
-            states = self.evolver(interests * attention[:, None], packing)
+            states = self.evolver(torch.lerp(self.evolver.bias, inputs, attention[:, None]), at.packing)
         elif self.evolution == "agru":  # eq. 11: h'_t = (1 - a_t) h'_{t-1} + a_t c'_t
-            states = self.evolver(interests, packing, p=attention, q=torch.zeros_like(attention))
+            states = self.evolver(inputs, at.packing, p=attention, q=torch.zeros_like(attention))
         elif self.official:  # TensorFlow's u_tf = 1 - u keeps the state; the released code scales it by 1 - a_t
-            states = self.evolver(interests, packing, p=attention, q=1 - attention)
+            states = self.evolver(inputs, at.packing, p=attention, q=1 - attention)
         else:  # eq. 12, 13: u~'_t = a_t u'_t
-            states = self.evolver(interests, packing, q=attention)
-        return states
+            states = self.evolver(inputs, at.packing, q=attention)
+        return attention, states

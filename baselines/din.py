@@ -6,56 +6,54 @@ sum(history) (variants.md 2, 8, 10); Dice.
 Paper: activation unit without a softmax (DIN, eq. 3), MLP on [target, weighted sum], PReLU.
 """
 
-import torch
-from torch import Tensor, nn
+from typing import NamedTuple
+
+from torch import Tensor
 
 from baselines.layers.attention import MLPAttention, weighted_sum
-from baselines.layers.embedding import Embedded, FieldEmbedding
+from baselines.layers.embedding import EmbeddedHistories, EmbeddedTargets
 from baselines.layers.mlp import TopMLP
-from baselines.layers.packing import unpack
-from baselines.layers.prediction import Explanation, Prediction, Variant, check_positive, check_variant
+from baselines.layers.prediction import Explanation, Variant
+from baselines.layers.two_stage import TwoStage
 from datamodules.batch import Batch
+from datamodules.packing import unpack
+from datamodules.schema import Schema
 
 
-class DIN(nn.Module):
+class Encoded(NamedTuple):
+    """What DIN makes of histories."""
+
+    histories: EmbeddedHistories
+    of_keys: Tensor  # (R, 80) the behaviours' part in the attention
+
+
+class DIN(TwoStage):
     """Attention of the target over the behaviours' embeddings."""
 
-    def __init__(
-        self,
-        *,
-        users: int,
-        items: int,
-        categories: int,
-        variant: Variant = "official",
-        embedding_size: int = 18,
-    ) -> None:
-        super().__init__()
-        check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size)
-        check_variant(variant)
-        self.official = official = variant == "official"
-        self.target_weight = 0.5 if official else 1.0
-        self.embedding = FieldEmbedding(
-            users=users, items=items, categories=categories, embedding_size=embedding_size, variant=variant
-        )
-        size = 2 * embedding_size
-        self.attention = MLPAttention(size, size, project_query=False, softmax=official)
-        self.top = TopMLP((9 if official else 4) * embedding_size, official=official, dice=official)
+    def __init__(self, schema: Schema, *, variant: Variant = "official", embedding_size: int = 18) -> None:
+        super().__init__(schema, variant, embedding_size)
+        size = self.embedding.size
+        self.attention = MLPAttention(size, size, project_query=False, softmax=self.official)
+        self.top = TopMLP(self.inputs_size + size, official=self.official, dice=self.official)
 
-    def forward(self, batch: Batch) -> Prediction:
-        """Return the logits (B,) of a batch."""
-        e = self.embedding(batch)
-        interest = weighted_sum(self._attention(e), e.history, e.packing)
-        if self.official:
-            inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum, interest]
-        else:
-            inputs = [e.target, interest]
-        return Prediction(self.top(torch.cat(inputs, dim=1)), target_weight=self.target_weight)
+    def encode_embedded(self, histories: EmbeddedHistories) -> Encoded:
+        """The embedded histories and their part in the attention."""
+        return Encoded(histories, self.attention.of_keys(histories.behaviours))
+
+    def score_embedded(self, encoded: Encoded, targets: EmbeddedTargets) -> Tensor:
+        """The logits (B,) of targets."""
+        weights, behaviours = self._attend(encoded, targets)
+        interest = weighted_sum(weights, behaviours, targets.at.packing)
+        return self.logit(*self.inputs(encoded.histories, targets), interest)
 
     def explain(self, batch: Batch) -> Explanation:
-        """Return the attention (B, T) over a batch's behaviours."""
-        e = self.embedding(batch)
-        return Explanation(unpack(self._attention(e), e.packing))
+        """Return the attention (B, T) over the behaviours in front of each target."""
+        histories, targets = self.embedding(batch)
+        weights, _ = self._attend(self.encode_embedded(histories), targets)
+        return Explanation(unpack(weights, targets.at.packing))
 
-    def _attention(self, e: Embedded) -> Tensor:
-        weights: Tensor = self.attention(e.target, e.history, e.packing)  # (R,)
-        return weights
+    def _attend(self, encoded: Encoded, targets: EmbeddedTargets) -> tuple[Tensor, Tensor]:
+        """Weights (R_B,) and the behaviours (R_B, K) that they weigh."""
+        at, target = targets.at, targets.target[:, : self.embedding.size]
+        behaviours = encoded.histories.behaviours.index_select(0, at.rows)
+        return self.attention(target, behaviours, encoded.of_keys, at), behaviours

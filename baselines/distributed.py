@@ -7,6 +7,7 @@ statistics, which are summed over processes.
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -22,13 +23,13 @@ def processes() -> int:
 def share_of(batch: Batch) -> tuple[Batch, float]:
     """Return this process's samples of a batch, and the weight of their mean loss in the mean over processes.
 
-    Every so manieth sample: neighbours have histories of like lengths, so all processes have as much to do.
+    Every so manieth history: neighbours have like lengths, so all processes have as much to do.
     """
     count = processes()
     if count == 1:
         return batch, 1.0
-    share = Batch(*(field[dist.get_rank() :: count] for field in batch))
-    return share, count * len(share.label) / len(batch.label)
+    which = np.flatnonzero(batch.history_of.cpu().numpy() % count == dist.get_rank())
+    return batch.part(which), count * len(which) / len(batch)
 
 
 def mean_over_processes(values: Tensor) -> Tensor:

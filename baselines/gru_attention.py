@@ -6,71 +6,63 @@ sum(history) (variants.md 2, 6, 8, 10); Dice.
 Paper: GRU of eq. 3 to 6, attention of eq. 9, MLP on [target, weighted sum of states], PReLU.
 """
 
-import torch
-from torch import Tensor, nn
+from typing import NamedTuple
 
-from baselines.layers.attention import BilinearAttention, MLPAttention, weighted_sum
-from baselines.layers.embedding import Embedded, FieldEmbedding
+from torch import Tensor
+
+from baselines.layers.attention import attention_of, weighted_sum
+from baselines.layers.embedding import EmbeddedHistories, EmbeddedTargets
 from baselines.layers.mlp import TopMLP
-from baselines.layers.packing import unpack
-from baselines.layers.prediction import Explanation, Prediction, Variant, check_positive, check_variant
-from baselines.layers.recurrent import RecurrentLayer
+from baselines.layers.prediction import Explanation, Variant
+from baselines.layers.recurrent import recurrent_layer
+from baselines.layers.two_stage import TwoStage
 from datamodules.batch import Batch
+from datamodules.packing import unpack
+from datamodules.schema import Schema
 
 
-class GRUAttention(nn.Module):
+class Encoded(NamedTuple):
+    """What the two layers make of histories."""
+
+    histories: EmbeddedHistories
+    states: Tensor  # (R, H) of the second layer
+    of_keys: Tensor  # their part in the attention
+
+
+class GRUAttention(TwoStage):
     """Attention of the target over the states of a two-layer GRU."""
 
     def __init__(
-        self,
-        *,
-        users: int,
-        items: int,
-        categories: int,
-        variant: Variant = "official",
-        embedding_size: int = 18,
-        hidden_size: int = 36,
+        self, schema: Schema, *, variant: Variant = "official", embedding_size: int = 18, hidden_size: int = 36
     ) -> None:
-        super().__init__()
-        check_positive(
-            users=users,
-            items=items,
-            categories=categories,
-            embedding_size=embedding_size,
-            hidden_size=hidden_size,
-        )
-        check_variant(variant)
-        self.official = official = variant == "official"
-        self.target_weight = 0.5 if official else 1.0
-        self.embedding = FieldEmbedding(
-            users=users, items=items, categories=categories, embedding_size=embedding_size, variant=variant
-        )
-        size, bias = 2 * embedding_size, 1.0 if official else 0.0
-        self.first = RecurrentLayer(size, hidden_size, reset_after=not official, gate_bias=bias)
-        self.second = RecurrentLayer(hidden_size, hidden_size, reset_after=not official, gate_bias=bias)
-        self.attention = (
-            MLPAttention(size, hidden_size, project_query=True) if official else BilinearAttention(size, hidden_size)
-        )
-        self.top = TopMLP((7 if official else 2) * embedding_size + hidden_size, official=official, dice=official)
+        super().__init__(schema, variant, embedding_size, hidden_size=hidden_size)
+        size = self.embedding.size
+        self.first = recurrent_layer(size, hidden_size, official=self.official)
+        self.second = recurrent_layer(hidden_size, hidden_size, official=self.official)
+        self.attention = attention_of(size, hidden_size, official=self.official)
+        self.top = TopMLP(self.inputs_size + hidden_size, official=self.official, dice=self.official)
 
-    def forward(self, batch: Batch) -> Prediction:
-        """Return the logits (B,) of a batch."""
-        e = self.embedding(batch)
-        states, weights = self._attended(e)
-        interest = weighted_sum(weights, states, e.packing)
-        if self.official:
-            inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum, interest]
-        else:
-            inputs = [e.target, interest]
-        return Prediction(self.top(torch.cat(inputs, dim=1)), target_weight=self.target_weight)
+    def encode_embedded(self, histories: EmbeddedHistories) -> Encoded:
+        """The states of the second layer."""
+        packing = histories.packing
+        first = self.first(self.first.project(histories.behaviours), packing)
+        states = self.second(self.second.project(first), packing)
+        return Encoded(histories, states, self.attention.of_keys(states))
+
+    def score_embedded(self, encoded: Encoded, targets: EmbeddedTargets) -> Tensor:
+        """The logits (B,) of targets."""
+        weights, states = self._attend(encoded, targets)
+        interest = weighted_sum(weights, states, targets.at.packing)
+        return self.logit(*self.inputs(encoded.histories, targets), interest)
 
     def explain(self, batch: Batch) -> Explanation:
-        """Return the attention (B, T) and the second layer's states (B, T, H) of a batch."""
-        e = self.embedding(batch)
-        states, weights = self._attended(e)
-        return Explanation(unpack(weights, e.packing), unpack(states, e.packing))
+        """Return the attention (B, T) and the second layer's states (B, T, H) in front of each target."""
+        histories, targets = self.embedding(batch)
+        found = self._attend(self.encode_embedded(histories), targets)
+        return Explanation(*(unpack(rows, targets.at.packing) for rows in found))
 
-    def _attended(self, e: Embedded) -> tuple[Tensor, Tensor]:
-        """States (R, H) of the second layer, and attention (R,) over them."""
-        states = self.second(self.first(e.history, e.packing), e.packing)
-        return states, self.attention(e.target, states, e.packing)
+    def _attend(self, encoded: Encoded, targets: EmbeddedTargets) -> tuple[Tensor, Tensor]:
+        """Weights (R_B,) and the states (R_B, H) that they weigh."""
+        at, target = targets.at, targets.target[:, : self.embedding.size]
+        states = encoded.states.index_select(0, at.rows)
+        return self.attention(target, states, encoded.of_keys, at), states

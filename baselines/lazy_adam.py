@@ -7,22 +7,27 @@ then the steps that it has missed are made up for, with the rates of those steps
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from baselines.lazy_adam_kernel import NEVER, catch_up, sum_by_row, summarise, update
+
+Epsilon = Literal[  # what eps is added to in step t; docs/variants.md 22
+    "torch",  # sqrt(v / (1 - beta2^t)), as in algorithm 1 of the paper on Adam
+    "tensorflow",  # sqrt(v), before the correction by 1 / sqrt(1 - beta2^t), as in the faster order of its section 2
+]
 
 
 class _History:
     """What has happened to one table: the steps, and the step to which each row is current."""
 
-    def __init__(self, rows: int, betas: tuple[float, float], eps: float, step: int) -> None:
+    def __init__(self, rows: int, betas: tuple[float, float], eps: float, epsilon: Epsilon, step: int) -> None:
         self.betas, self.eps = (betas[0], betas[1]), eps  # a tuple, whatever a checkpoint made of it
+        self.epsilon = epsilon
         self.first = step  # Adam's count of steps where this history begins
         self.steps = 0
         self.settled = True  # no row has anything to catch up
@@ -31,20 +36,6 @@ class _History:
         self.current = np.full(rows, NEVER, np.int32)
         self.slots = np.full(rows, -1, np.int32)
         self._allocate(1024)
-
-    def snapshot(self) -> dict[str, Any]:
-        """All of it but what follows from betas."""
-        arrays = {"current": self.current, "moments": self.moments[: self.steps]}
-        arrays |= {name: getattr(self, name)[: self.steps + 1] for name in ("rate", "root")}
-        numbers = {"first": self.first, "steps": self.steps, "settled": self.settled}
-        return numbers | {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Go on where `snapshot` was taken."""
-        self.first, self.steps, self.settled = (snapshot[name] for name in ("first", "steps", "settled"))
-        self._allocate(max(1024, self.steps))
-        for name in ("current", "moments", "rate", "root"):
-            getattr(self, name)[: len(snapshot[name])] = snapshot[name].numpy()
 
     def _allocate(self, capacity: int) -> None:
         """Make or lengthen what is kept by step."""
@@ -66,8 +57,9 @@ class _History:
             self._allocate(2 * self.steps)
         self.steps += 1
         step = self.first + self.steps
-        self.rate[self.steps] = rate / (1 - self.betas[0] ** step)
-        self.root[self.steps] = 1 / math.sqrt(1 - self.betas[1] ** step)
+        rate, root = rate / (1 - self.betas[0] ** step), math.sqrt(1 - self.betas[1] ** step)
+        before = self.epsilon == "tensorflow"
+        self.rate[self.steps], self.root[self.steps] = (rate * root, 1) if before else (rate, 1 / root)
         summarise(self.moments, self.rate, self.root, self.steps, self.reach, *self.betas)
         self.settled = False
 
@@ -79,8 +71,8 @@ class LazyAdam(torch.optim.Adam):
     and when its `state_dict` is taken; call `catch_up_all()` before reading its `weight` in any other way.
     `state_dict()` is that of `torch.optim.Adam`, which can go on from it, and the other way round.
 
-    Numbers differ from dense Adam's by rounding alone. `betas` may change between steps, at the price of a pass over
-    the tables.
+    Numbers differ from those of dense Adam of the same `epsilon` by rounding alone. `betas` may change between steps,
+    at the price of a pass over the tables.
 
     >>> table = nn.Embedding(1000, 18, sparse=True)
     >>> optimizer = LazyAdam(table.parameters(), [table], lr=1e-3)
@@ -95,12 +87,17 @@ class LazyAdam(torch.optim.Adam):
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        epsilon: Epsilon = "torch",
     ) -> None:
         if not eps > 0:
             raise ValueError(f"eps must be positive, got {eps}: without it an untouched row would move by 0 / 0")
+        if epsilon not in get_args(Epsilon):
+            raise ValueError(f"epsilon must be 'torch' or 'tensorflow', got {epsilon!r}")
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
         self._step_supports_amp_scaling = False  # a GradScaler unscales gradients itself before `step`
+        self.epsilon = epsilon
         self.histories: dict[Tensor, _History] = {}
+        self.counts: dict[Tensor, int] = {}  # steps that parameters have taken, known without asking a GPU
         groups = {id(p): group for group in self.param_groups for p in group["params"]}
         for table in tables:
             weight = table.weight
@@ -119,7 +116,7 @@ class LazyAdam(torch.optim.Adam):
     def _start_history(self, weight: Tensor, group: dict[str, Any]) -> None:
         """Begin anew at the present step, every row being current."""
         state = self._state(weight)
-        history = _History(len(weight), group["betas"], group["eps"], int(state["step"]))
+        history = _History(len(weight), group["betas"], group["eps"], self.epsilon, int(state["step"]))
         touched = (state["exp_avg"] != 0).any(1) | (state["exp_avg_sq"] != 0).any(1)
         history.current[touched.numpy()] = 0
         self.histories[weight] = history
@@ -132,6 +129,13 @@ class LazyAdam(torch.optim.Adam):
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         return state
+
+    def _count(self, parameter: Tensor) -> int:
+        """Count one more step of a parameter; return which it is."""
+        if parameter not in self.counts:
+            self.counts[parameter] = int(self._state(parameter)["step"])
+        self.counts[parameter] += 1
+        return self.counts[parameter]
 
     def _before_look_up(self, table: nn.Embedding, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         self.catch_up(table.weight, args[0] if args else kwargs["input"])
@@ -192,24 +196,31 @@ class LazyAdam(torch.optim.Adam):
         return loss
 
     def _dense_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """torch's fused Adam."""
-        states = [self._state(parameter) for parameter in parameters]
-        adam(
-            parameters,
-            [parameter.grad for parameter in parameters if parameter.grad is not None],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            lr=group["lr"],
-            weight_decay=0,
-            eps=group["eps"],
-            maximize=False,
-        )
+        """torch's fused Adam, one call for all parameters of one device and type that have taken as many steps."""
+        alike: dict[tuple[int, torch.device, torch.dtype], list[Tensor]] = {}
+        for parameter in parameters:
+            alike.setdefault((self._count(parameter), parameter.device, parameter.dtype), []).append(parameter)
+        beta1, beta2 = group["betas"]
+        for (count, device, _), some in alike.items():
+            step = torch.full((), count, dtype=torch.float32, device=device)
+            states = [self._state(parameter) for parameter in some]
+            for state in states:
+                state["step"] = step  # one for all, never changed in place
+            torch._fused_adam_(
+                some,
+                [parameter.grad for parameter in some if parameter.grad is not None],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                [step] * len(some),
+                amsgrad=False,
+                beta1=beta1,
+                beta2=beta2,
+                lr=group["lr"],
+                weight_decay=0,
+                eps=group["eps"] / (math.sqrt(1 - beta2**count) if self.epsilon == "tensorflow" else 1),
+                maximize=False,
+            )
         for parameter in parameters:
             if parameter in self.histories:  # dense Adam has moved every row
                 self._start_history(parameter, group)
@@ -233,7 +244,7 @@ class LazyAdam(torch.optim.Adam):
         count = sum_by_row(ids, values, history.slots, rows, sums)
         self._catch_up(weight, rows[:count])
         history.add_step(float(group["lr"]))
-        self.state[weight]["step"] += 1
+        self.state[weight]["step"] = torch.tensor(float(self._count(weight)))
         at = history.steps
         update(
             rows[:count],
@@ -250,33 +261,20 @@ class LazyAdam(torch.optim.Adam):
     def state_dict(self) -> dict[str, Any]:
         """The state as torch.optim.Adam keeps it, every row up to date: take the model's after it, or before."""
         self.catch_up_all()
+        for state in self.state.values():
+            state["step"] = state["step"].clone()  # torch's Adam would count one that parameters share several times
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state_dict of this class or of torch.optim.Adam; the weights must be those of that moment."""
         super().load_state_dict(state_dict)
+        self.counts.clear()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter in self.histories:
                     self._start_history(parameter, group)
 
-    def snapshot(self) -> dict[str, Any]:
-        """The state with every row as far behind as it is, for `restore`: to go on from it changes no bit.
-
-        It shares memory with the optimiser. Copy the weights past the `state_dict` of their module, which brings rows
-        up to date and so rounds them at another step.
-        """
-        return {
-            "adam": super().state_dict(),
-            "histories": [history.snapshot() for history in self.histories.values()],
-        }
-
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Go on from a `snapshot` of an optimiser with the same tables; the weights must be those of that moment."""
-        self.load_state_dict(snapshot["adam"])
-        for history, kept in zip(self.histories.values(), snapshot["histories"], strict=True):
-            history.restore(kept)
-
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles of the optimiser hold: hooks of the tables lead to it."""
-        return super().__getstate__() | {"histories": self.histories}
+        own = {name: getattr(self, name) for name in ("epsilon", "histories", "counts")}
+        return super().__getstate__() | own

@@ -4,7 +4,8 @@ A row that is current to step t and gets no gradient until step n would still be
 
     a_s m / (sqrt(v) r_s + eps),   a_s = rate_s beta1^(s-t) / (1 - beta1^s),   r_s = sqrt(beta2^(s-t) / (1 - beta2^s))
 
-with m and v as of step t. r_s hardly changes while a_s dies out, so the sum over s = t+1 .. n is expanded about r, the
+with m and v as of step t. Where eps is TensorFlow's, a_s has the factor sqrt(1 - beta2^s), which r_s has as a divisor
+here. r_s hardly changes while a_s dies out, so the sum over s = t+1 .. n is expanded about r, the
 mean of r_s weighted by a_s:
 
     A m / D (1 + z^2 (c2 - z (c3 - z c4))),   D = sqrt(v) r + eps,   z = sqrt(v) / D
@@ -17,6 +18,9 @@ some hundred steps r_s falls too fast for that, and the sum is made term by term
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from baselines.layers.compiled import ONE, Floats, add, jit
@@ -29,6 +33,31 @@ NEVER = 2**31 - 1  # in `current`: m and v are zero, there is nothing to catch u
 # For the weights of beta1 = 0.9, which fall geometrically, c_i / sd^i tends to 9 for i = 4 and to 44 for i = 5. With
 # c4 / r^4 below 2^-23 the first term left out, c5 / r^5, is below 44 (2^-23 / 9)^(5/4) = 6e-8: the rounding of float32.
 SPREAD = 2.0**-23
+AHEAD = 8  # rows: while one is computed, the next come from memory, which takes longer than the computing
+
+
+@intrinsic
+def _fetch(typing_context: Any, address: Any) -> Any:
+    """Have the processor bring the memory at an address into its cache; nothing happens where there is none."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, flag = ir.PointerType(ir.IntType(8)), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        to_write, soon, data = flag(1), flag(3), flag(1)
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), to_write, soon, data])
+        return context.get_dummy_value()
+
+    return types.none(types.intp), build
+
+
+@jit
+def _fetch_row(row: int, weight: Floats, m: Floats, v: Floats) -> None:
+    """Fetch the first and the last number of a row of each (N, E): all of it up to E = 32."""
+    size = weight.strides[0]
+    for start in (weight.ctypes.data, m.ctypes.data, v.ctypes.data):
+        _fetch(types.intp(start + row * size))
+        _fetch(types.intp(start + row * size + size - 4))
 
 
 @jit
@@ -37,7 +66,8 @@ def summarise(
 ) -> None:
     """Fill moments[t] = (A, r, c2, c3, c4) for the rows current to t, the newest `reach` t before n = `steps`.
 
-    rate[s] = rate_s / (1 - beta1^s), root[s] = 1 / sqrt(1 - beta2^s). r is 0 where the expansion does not hold.
+    rate[s] = rate_s / (1 - beta1^s), root[s] = 1 / sqrt(1 - beta2^s); where eps is TensorFlow's, rate[s] has the factor
+    sqrt(1 - beta2^s) instead, and root[s] = 1. r is 0 where the expansion does not hold.
     Older t keep what they have: beta1^reach is nothing beside 1.
     """
     q = np.sqrt(beta2)
@@ -109,7 +139,10 @@ def catch_up(
     epsilon = np.float32(eps)
     size = weight.shape[1]
     sums, old_m, deviation = np.zeros((3, -(-size // 32) * 32), np.float32)
-    for row in rows:
+    for k in range(len(rows)):
+        row, ahead = rows[k], rows[min(k + AHEAD, len(rows) - 1)]
+        if 0 <= ahead < len(current) and current[ahead] < steps:
+            _fetch_row(ahead, weight, m, v)
         if row < 0 or row >= len(current):  # the look-up itself raises
             continue
         t = int(current[row])
@@ -196,6 +229,7 @@ def update(
     new1, b2, new2 = np.float32(1 - beta1), np.float32(beta2), np.float32(1 - beta2)
     a, r, epsilon = np.float32(rate), np.float32(root), np.float32(eps)
     for u in range(len(rows)):
-        row = rows[u]
+        row, ahead = rows[u], rows[min(u + AHEAD, len(rows) - 1)]
+        _fetch_row(ahead, weight, m, v)
         _update(weight[row], m[row], v[row], gradients[u], new1, b2, new2, a, r, epsilon)
         current[row] = steps

@@ -14,9 +14,11 @@ from torchmetrics.classification import BinaryAUROC
 from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of
 from baselines.layers.prediction import Prediction
-from baselines.lazy_adam import LazyAdam
+from baselines.layers.two_stage import Splits
+from baselines.lazy_adam import Epsilon, LazyAdam
 from baselines.spec import LEARNING_RATE
-from datamodules.batch import Batch
+from datamodules.batch import Batch, Window
+from datamodules.schema import Schema
 
 # Numbers in a table from which LazyAdam saves time (`python -m benchmark.bench.optimiser_cost`): at 0.3 million it
 # costs as much as dense Adam, at 0.6 it saves 0.3 ms of a 13 ms step of DIEN, at 1.1 (items of Electronics) 0.5 ms, at
@@ -44,10 +46,10 @@ class NotFinite(ArithmeticError):
 class CTRModule(pl.LightningModule):
     """A row's model under its losses, as L_target + alpha L_aux (paper, eq. 8), Adam halved at each third of the steps.
 
-    `users`, `items`, `categories` are rows of the embedding tables; `steps` is the whole budget. Held-out loaders
-    come in the order test, validation. `last`, `best_test` and `best_validation` hold the three selections; the
-    last two keep the test scores of the step at which the test AUC, or the validation AUC, was highest. A training
-    that goes on from a checkpoint begins with the batch behind its `resumed_at` steps.
+    `schema` is `Schema.as_dict`; `steps` is the whole budget. Held-out loaders come in the order test, validation.
+    `last`, `best_test` and `best_validation` hold the three selections; the last two keep the test scores of the step
+    at which the test AUC, or the validation AUC, was highest. A training that goes on from a checkpoint begins with the
+    batch behind its `resumed_at` steps.
     """
 
     def __init__(
@@ -55,17 +57,16 @@ class CTRModule(pl.LightningModule):
         *,
         model: str,
         variant: str,
-        users: int,
-        items: int,
-        categories: int,
+        schema: dict[str, dict[str, int]],
         steps: int,
         learning_rate: float = LEARNING_RATE,
+        adam_epsilon: Epsilon = "torch",
         log_every: int = 20,
         resumed_at: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the record holds the settings
-        self.model: nn.Module = load(model)(users=users, items=items, categories=categories, variant=variant)
+        self.model: nn.Module = load(model)(Schema(**schema), variant=variant)
         self.optimizer: LazyAdam | None = None
         self.metrics = (BinaryAUROC(), BinaryAUROC())  # test, validation
         self.logits: list[list[Tensor]] = [[], []]
@@ -135,10 +136,10 @@ class CTRModule(pl.LightningModule):
         if self.optimizer is not None:
             self.optimizer.catch_up_all()  # a model may read a table's weight without calling the table
 
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, window: Window, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep logits and labels of held-out samples."""
-        label = batch.label.clone()  # as it was before the model had it
-        logit = self.model(batch).logit
+        label = torch.cat([part.label for part in window.parts])  # as it was before the model had it
+        logit = logits_of(self.model, window)
         self.metrics[dataloader_idx].update(torch.sigmoid(logit.double()).cpu(), label.int().cpu())
         self.logits[dataloader_idx].append(logit)
         self.labels[dataloader_idx].append(label)
@@ -203,10 +204,19 @@ class CTRModule(pl.LightningModule):
         for table in tables:
             table.sparse = is_large(table) and processes() == 1
         lazy = [table for table in tables if table.sparse]
-        self.optimizer = LazyAdam(self.model.parameters(), lazy, lr=self.hparams["learning_rate"])
+        rate, epsilon = self.hparams["learning_rate"], self.hparams["adam_epsilon"]
+        self.optimizer = LazyAdam(self.model.parameters(), lazy, lr=rate, epsilon=epsilon)
         steps = self.hparams["steps"]
         schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 ** min(3 * step // steps, 2))
         return {"optimizer": self.optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def logits_of(model: nn.Module, window: Window) -> Tensor:
+    """The logits (N,) of a window's targets; a model whose work splits encodes each of its histories once."""
+    if isinstance(model, Splits):
+        encoded = model.encode(window.histories)
+        return torch.cat([model.score(encoded, part) for part in window.parts])
+    return torch.cat([model(batch).logit for batch in window.batches()])
 
 
 def is_large(table: nn.Embedding) -> bool:

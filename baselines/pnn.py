@@ -9,48 +9,35 @@ history items, sum of history categories.
 from itertools import combinations
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from baselines.layers.embedding import FieldEmbedding
+from baselines.layers.embedding import EmbeddedHistories, EmbeddedTargets
 from baselines.layers.mlp import TopMLP
-from baselines.layers.prediction import Prediction, Variant, check_positive, check_variant
-from datamodules.batch import Batch
+from baselines.layers.prediction import Variant
+from baselines.layers.two_stage import TwoStage
+from datamodules.schema import Schema
 
 
-class PNN(nn.Module):
+class PNN(TwoStage):
     """Products of fields beside the fields."""
 
-    def __init__(
-        self,
-        *,
-        users: int,
-        items: int,
-        categories: int,
-        variant: Variant = "official",
-        embedding_size: int = 18,
-    ) -> None:
-        super().__init__()
-        check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size)
-        check_variant(variant)
-        self.official = variant == "official"
-        self.target_weight = 0.5 if self.official else 1.0
+    def __init__(self, schema: Schema, *, variant: Variant = "official", embedding_size: int = 18) -> None:
+        super().__init__(schema, variant, embedding_size)
         self.embedding_size = embedding_size
-        self.embedding = FieldEmbedding(
-            users=users, items=items, categories=categories, embedding_size=embedding_size, variant=variant
-        )
-        inputs = 7 * embedding_size if self.official else 4 * embedding_size + 6
-        self.top = TopMLP(inputs, official=self.official, dice=False)
+        fields = 2 * len(schema.behaviour)
+        products = self.embedding.size if self.official else fields * (fields - 1) // 2
+        self.top = TopMLP(self.pooled_size + products, official=self.official, dice=False)
 
-    def forward(self, batch: Batch) -> Prediction:
-        """Return the logits (B,) of a batch."""
-        e = self.embedding(batch)
+    def encode_embedded(self, histories: EmbeddedHistories) -> EmbeddedHistories:
+        """The embedded histories, with their sums."""
+        return histories
+
+    def score_embedded(self, encoded: EmbeddedHistories, targets: EmbeddedTargets) -> Tensor:
+        """The logits (B,) of targets."""
+        inputs = self.pooled(encoded, targets)
+        target, total = targets.target[:, : self.embedding.size], inputs[-1]
         if self.official:
-            inputs = [e.user, e.target, e.history_sum, e.target * e.history_sum]
-        else:
-            fields = [
-                *e.target.split(self.embedding_size, dim=1),
-                *e.history_sum.split(self.embedding_size, dim=1),
-            ]
-            products = [(a * b).sum(dim=1, keepdim=True) for a, b in combinations(fields, 2)]  # six of (B, 1)
-            inputs = [*fields, *products]
-        return Prediction(self.top(torch.cat(inputs, dim=1)), target_weight=self.target_weight)
+            return self.logit(*inputs, target * total)
+        fields = [field for each in (target, total) for field in torch.split(each, self.embedding_size, dim=1)]
+        products = [(a * b).sum(dim=1, keepdim=True) for a, b in combinations(fields, 2)]
+        return self.logit(*inputs, *products)

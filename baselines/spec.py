@@ -16,10 +16,13 @@ Value = bool | int | float | str
 LEARNING_RATE = 1e-3  # of Adam at the start, as in the released code, unless a run is told otherwise
 
 TRAINING = {
-    "auxiliary_negatives": "popularity or uniform: what an auxiliary negative is drawn from",
+    "auxiliary_negatives": "popularity, uniform or unclicked: what an auxiliary negative is drawn from",
     "auxiliary_draws": "fresh or once: whether every epoch draws auxiliary negatives anew",
     "shuffle": "true or false: whether every epoch has an order of its own",
     "learning_rate": "of Adam at the start",
+    "pairs_together": "true or false: whether the samples of one history stay in one batch",
+    "unknown_user": "most-frequent or own: whose row users have that training never saw",
+    "adam_epsilon": "tensorflow or torch: whether Adam adds its epsilon before or after the bias correction",
 }
 
 

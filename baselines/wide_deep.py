@@ -10,63 +10,60 @@ category. Pairs share weights by hashing where there are more than `crosses` of 
 import torch
 from torch import Tensor, nn
 
-from baselines.layers.embedding import FieldEmbedding
+from baselines.layers.embedding import EmbeddedHistories, EmbeddedTargets
 from baselines.layers.mlp import TopMLP, dense, to_logit
-from baselines.layers.prediction import Prediction, Variant, check_positive, check_variant
-from datamodules.batch import Batch
+from baselines.layers.prediction import Variant
+from baselines.layers.two_stage import TwoStage
+from datamodules.batch import Histories, Targets
+from datamodules.schema import Schema
 
 
-class WideDeep(nn.Module):
+class WideDeep(TwoStage):
     """A deep part as in BaseModel, and a wide linear part added to its logit."""
 
     def __init__(
-        self,
-        *,
-        users: int,
-        items: int,
-        categories: int,
-        variant: Variant = "official",
-        embedding_size: int = 18,
-        crosses: int = 2**17,
+        self, schema: Schema, *, variant: Variant = "official", embedding_size: int = 18, crosses: int = 2**17
     ) -> None:
-        super().__init__()
-        check_positive(users=users, items=items, categories=categories, embedding_size=embedding_size, crosses=crosses)
-        check_variant(variant)
-        self.official = official = variant == "official"
-        self.target_weight = 0.5 if official else 1.0
-        self.embedding = FieldEmbedding(
-            users=users, items=items, categories=categories, embedding_size=embedding_size, variant=variant
-        )
-        self.top = TopMLP((5 if official else 4) * embedding_size, official=official, dice=False)
-        self.wide = dense(6 * embedding_size, 2) if official else CrossedCategories(items, categories, crosses)
+        super().__init__(schema, variant, embedding_size, crosses=crosses)
+        self.top = TopMLP(self.pooled_size, official=self.official, dice=False)
+        self.wide = dense(3 * self.embedding.size, 2) if self.official else CrossedCategories(schema, crosses)
 
-    def forward(self, batch: Batch) -> Prediction:
-        """Return the logits (B,) of a batch."""
-        e = self.embedding(batch)
-        deep = self.top(torch.cat([e.user, e.target, e.history_sum], dim=1))
-        if self.official:
-            wide = to_logit(self.wide(torch.cat([e.target, e.history_sum, e.target * e.history_sum], dim=1)))
-        else:
-            wide = self.wide(batch)
-        return Prediction(deep + wide, target_weight=self.target_weight)
+    def encode_embedded(self, histories: EmbeddedHistories) -> EmbeddedHistories:
+        """The embedded histories, with their sums."""
+        return histories
+
+    def score_embedded(self, encoded: EmbeddedHistories, targets: EmbeddedTargets) -> Tensor:
+        """The logits (B,) of targets."""
+        deep = self.logit(*self.pooled(encoded, targets))
+        if not self.official:
+            crossed: Tensor = self.wide(encoded.of, targets.at)
+            return deep + crossed
+        target, total = targets.target[:, : self.embedding.size], self.embedding.history_sum(encoded, targets.at)
+        return deep + to_logit(self.wide(torch.cat([target, total, target * total], dim=1)))
 
 
 class CrossedCategories(nn.Module):
-    """Linear model on one-hot target item, target category, and crosses of history and target category."""
+    """Linear model on the one-hot fields of the target, and crosses of history and target category.
 
-    def __init__(self, items: int, categories: int, crosses: int) -> None:
+    Without a field "category" the last behaviour field is crossed.
+    """
+
+    def __init__(self, schema: Schema, crosses: int) -> None:
         super().__init__()
-        self.categories, self.crosses = categories, min(crosses, categories**2)
+        self.crossed = "category" if "category" in schema.behaviour else list(schema.behaviour)[-1]
+        self.categories = schema.behaviour[self.crossed]
+        self.crosses = min(crosses, self.categories**2)
         self.cross = nn.Embedding(self.crosses, 1)
-        self.item = nn.Embedding(items, 1)
-        self.category = nn.Embedding(categories, 1)
-        for table in (self.cross, self.item, self.category):
-            nn.init.zeros_(table.weight)
+        self.linear = nn.ModuleDict({name: nn.Embedding(rows, 1) for name, rows in schema.of_target.items()})
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, histories: Histories, targets: Targets) -> Tensor:
         """Return the wide part of the logits (B,)."""
-        pairs = (batch.history_categories * self.categories + batch.category[:, None]) % self.crosses  # (B, T)
-        crossed = (self.cross(pairs).squeeze(-1) * batch.mask).sum(dim=1)
-        linear: Tensor = self.item(batch.item) + self.category(batch.category)
-        wide: Tensor = crossed + linear.squeeze(-1)
+        behaviour = histories.behaviours[self.crossed].index_select(0, targets.rows)  # (R_B,)
+        pairs = behaviour * self.categories + targets.target[self.crossed].index_select(0, targets.packing.history)
+        crossed = self.cross(pairs % self.crosses).squeeze(-1)
+        wide: Tensor = crossed.new_zeros(len(targets)).index_add(0, targets.packing.history, crossed)
+        for name, table in self.linear.items():
+            wide = wide + table(targets.target[name]).squeeze(-1)
         return wide

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from baselines.lightning_module import logits_of
 from benchmark.analysis import comparison
 from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.summary import summarise
@@ -22,7 +23,7 @@ from benchmark.records.results import scores_of
 from benchmark.runs.config import RunConfig, config_from, data_of, read_config
 from benchmark.runs.train import train_run
 from benchmark.runs.weights import load_model
-from datamodules.batch import Batch
+from datamodules.batch import Batch, Window
 from datamodules.batches import EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError, unknown_name
@@ -49,18 +50,21 @@ class Run:
             raise UserError(f"{self.record.path.parent} has no predictions. Train the run again.")
         return found
 
-    def predict(self, samples: Batch | str) -> NDArray[np.float64]:
+    def predict(self, samples: Batch | Window | str) -> NDArray[np.float64]:
         """Return the probabilities in [0, 1] of a batch (B,), or of a split (N,) in the order of its samples.
 
         Splits are "train", "validation" and "test"; raises UserError for another name.
         """
-        if isinstance(samples, Batch):
+        if isinstance(samples, (Batch, Window)):
             with torch.inference_mode():
-                probabilities: NDArray[np.float64] = torch.sigmoid(self.model(samples).logit.double()).numpy()
+                logit = logits_of(self.model, samples) if isinstance(samples, Window) else self.model(samples).logit
+                probabilities: NDArray[np.float64] = torch.sigmoid(logit.double()).numpy()
             return probabilities
         if samples not in SPLITS:
             raise unknown_name("split", samples, SPLITS)
-        batches = EvaluationBatches(self.data.ready, getattr(self.data.ready, samples), self.data.hparams["batch_size"])
+        data = self.data
+        split, size = getattr(data.ready, samples), data.hparams["batch_size"]
+        batches = EvaluationBatches(data.ready, split, size, data.vocabulary)
         found = np.empty(len(batches.order))
         if len(found):
             found[batches.order] = np.concatenate([self.predict(batches[at]) for at in range(len(batches))])

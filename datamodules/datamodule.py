@@ -6,16 +6,25 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from datamodules.batch import Batch
+from datamodules.batch import Batch, Window
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches, TrainingBatches
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import BATCH_SIZE, get_protocol
 from datamodules.samples import Samples
 from datamodules.samples_file import prepare_samples
+from datamodules.schema import Schema
 from datamodules.sources.spec import PASSES
+from datamodules.vocabulary import UnknownUser, Vocabulary, vocabulary
 
-SETTINGS = ("batch_size", "shuffle", "auxiliary_negatives", "auxiliary_draws", "seed")  # of the training batches
+SETTINGS = (
+    "batch_size",
+    "shuffle",
+    "auxiliary_negatives",
+    "auxiliary_draws",
+    "pairs_together",
+    "seed",
+)  # of the training batches
 
 
 class InteractionsDataModule(pl.LightningDataModule):
@@ -26,8 +35,8 @@ class InteractionsDataModule(pl.LightningDataModule):
 
     >>> data = InteractionsDataModule("generated", data_dir="data")  # doctest: +SKIP
     >>> data.prepare_data(); data.setup()  # doctest: +SKIP
-    >>> next(iter(data.train_dataloader())).history_items.shape  # doctest: +SKIP
-    torch.Size([128, 29])
+    >>> next(iter(data.train_dataloader())).history["item"].shape  # doctest: +SKIP
+    torch.Size([64, 29])
     """
 
     def __init__(
@@ -41,6 +50,8 @@ class InteractionsDataModule(pl.LightningDataModule):
         shuffle: bool = False,
         auxiliary_negatives: AuxiliaryNegatives = "popularity",
         auxiliary_draws: AuxiliaryDraws = "fresh",
+        pairs_together: bool = True,
+        unknown_user: UnknownUser = "most-frequent",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -51,6 +62,8 @@ class InteractionsDataModule(pl.LightningDataModule):
             raise UserError(f"steps must be at least 1, got {steps}")
         self.save_hyperparameters(logger=False)  # the record holds the settings
         self.samples: Samples | None = None
+        self.rows: Vocabulary | None = None
+        self.evaluations: list[EvaluationBatches] = []  # made once
         self.first_step = 0  # that the training batches begin with: behind those that a checkpoint has seen
 
     def prepare_data(self) -> None:
@@ -70,14 +83,16 @@ class InteractionsDataModule(pl.LightningDataModule):
         return self.samples
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """Rows of the embedding tables, row 0 included: constructor arguments of every model."""
-        samples = self.ready
-        return {
-            "users": samples.users + 1,
-            "items": samples.item_count + 1,
-            "categories": samples.categories + 1,
-        }
+    def vocabulary(self) -> Vocabulary:
+        """The rows of items, users and codes."""
+        if self.rows is None:
+            self.rows = vocabulary(self.ready, self.hparams["unknown_user"])
+        return self.rows
+
+    @property
+    def schema(self) -> Schema:
+        """The fields and the sizes of their tables: the constructor argument of every model."""
+        return self.vocabulary.schema
 
     @property
     def steps(self) -> int:
@@ -87,20 +102,23 @@ class InteractionsDataModule(pl.LightningDataModule):
 
     def training_batches(self) -> TrainingBatches:
         """All batches of the run by number."""
-        return TrainingBatches(self.ready, steps=self.steps, **{name: self.hparams[name] for name in SETTINGS})
+        settings = {name: self.hparams[name] for name in SETTINGS}
+        return TrainingBatches(self.ready, steps=self.steps, rows=self.vocabulary, **settings)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The batches of the run from `first_step` on, in order."""
         return _loader(Subset(self.training_batches(), range(self.first_step, self.steps)))
 
-    def val_dataloader(self) -> list[DataLoader[Batch]]:
+    def val_dataloader(self) -> list[DataLoader[Window]]:
         """The test users' samples, then the validation users' where the protocol has any."""
-        samples = self.ready
-        splits = [samples.test] + ([samples.validation] if len(samples.validation) else [])
-        return [_loader(EvaluationBatches(samples, split, self.hparams["batch_size"])) for split in splits]
+        if not self.evaluations:
+            samples, size = self.ready, self.hparams["batch_size"]
+            splits = [samples.test] + ([samples.validation] if len(samples.validation) else [])
+            self.evaluations = [EvaluationBatches(samples, split, size, self.vocabulary) for split in splits]
+        return [_loader(batches) for batches in self.evaluations]
 
 
-def _loader(batches: Dataset[Batch]) -> DataLoader[Batch]:
+def _loader(batches: Dataset[Any]) -> DataLoader[Any]:
     return DataLoader(batches, batch_size=None, shuffle=False, collate_fn=_as_made)
 
 

@@ -7,17 +7,22 @@ A name that is not in `DATASETS` is a data set of the user's own, where the data
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from datamodules.errors import UserError, cannot_write, unknown_name
 from datamodules.files.atomic import removing_when_terminated
 from datamodules.files.lock import locked
 from datamodules.files.manifest import MANIFEST, check_inputs, load_manifest
+from datamodules.impressions_file import counts_of, write_impressions
 from datamodules.interactions import write_interactions
+from datamodules.protocol import OF_IMPRESSIONS, OF_INTERACTIONS, AnyProtocol, DayProtocol, Protocol
 from datamodules.sources.amazon import AMAZON, CATEGORIES, name_of
 from datamodules.sources.generated import GENERATED
-from datamodules.sources.spec import Counts, DatasetSpec, RawInteractions
+from datamodules.sources.impression_logs import IMPRESSIONS
+from datamodules.sources.spec import AnySpec, Counts, DatasetSpec, ImpressionSpec, RawInteractions
 from datamodules.sources.tafeng import TAFENG
 
 OWN_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"  # of a data set of the user's own: one folder, one word in every option
@@ -28,29 +33,60 @@ DATASETS: dict[str, DatasetSpec] = {
 }
 
 
-def get_dataset(name: str, data_dir: Path | None = None) -> DatasetSpec:
+def get_dataset(name: str, data_dir: Path | None = None) -> AnySpec:
     """Return a data set by its name, of the suite or imported into `data_dir`.
 
-    Raises `UserError` with the closest name where there is none such.
+    "NAME@0.25" is a log of impressions with a quarter of its users. Raises `UserError` with the closest name where
+    there is none such.
 
     >>> get_dataset("toys-and-games").expected.interactions
     167597
     """
     if name in DATASETS:
         return DATASETS[name]
+    base, at, share = name.partition("@")
+    if base in IMPRESSIONS:
+        return _with_share(IMPRESSIONS[base], share) if at else IMPRESSIONS[base]
     own = [] if data_dir is None else own_datasets(Path(data_dir))
     if data_dir is not None and name in own:
         return _own_dataset(name, Path(data_dir) / name / MANIFEST)
     for category in CATEGORIES:
         if name.lower().replace("-", "_").replace(" ", "_") == category.lower():
             raise UserError(f"unknown data set '{name}', did you mean '{name_of(category)}'?")
-    raise unknown_name("data set", name, [*own, *DATASETS])
+    raise unknown_name("data set", name, [*own, *DATASETS, *IMPRESSIONS])
+
+
+def _with_share(spec: ImpressionSpec, share: str) -> ImpressionSpec:
+    """A log with a share of its users."""
+    if not re.fullmatch(r"0\.\d{1,4}", share) or not float(share):
+        raise UserError(f"the share of users must be a number between 0 and 1, as in {spec.name}@0.25, got {share!r}")
+    few = f", too few users to compare with others' results (at least {spec.least_share:.0%})"
+    title = f"{spec.title}, {float(share):.4g} of the users" + (few if float(share) < spec.least_share else "")
+    return replace(
+        spec, name=f"{spec.name}@{share}", title=title, expected={}, read=partial(spec.read, users=float(share))
+    )
+
+
+def check_fits(spec: AnySpec, protocol: AnyProtocol) -> None:
+    """Raise `UserError` where a protocol makes no samples of what a data set has."""
+    if isinstance(spec, ImpressionSpec) and isinstance(protocol, Protocol):
+        raise UserError(
+            f"{spec.name} is a log of impressions, of which protocol {protocol.name} makes no samples: use one of "
+            f"{', '.join(OF_IMPRESSIONS)}"
+        )
+    if isinstance(spec, DatasetSpec) and isinstance(protocol, DayProtocol):
+        raise UserError(
+            f"protocol {protocol.name} needs a log of impressions ({', '.join(IMPRESSIONS)}), and {spec.name} has "
+            f"behaviours alone: use one of {', '.join(OF_INTERACTIONS)}"
+        )
 
 
 def own_datasets(data_dir: Path) -> list[str]:
     """Return the names of the data sets that were imported into a data directory."""
     names = (path.parent.name for path in data_dir.glob(f"*/{MANIFEST}"))
-    return sorted(name for name in names if name not in DATASETS and re.fullmatch(OWN_NAME, name))
+    return sorted(
+        name for name in names if name not in DATASETS and name not in IMPRESSIONS and re.fullmatch(OWN_NAME, name)
+    )
 
 
 def _own_dataset(name: str, manifest: Path) -> DatasetSpec:
@@ -75,8 +111,8 @@ def no_reader(data_dir: Path) -> RawInteractions:
     raise UserError(f"a data set in {data_dir} lost its manifest: import it again with dien-bench import")
 
 
-def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None] = print) -> Path:
-    """Return the folder of the data set's canonical table, `data_dir/<name>`; it is made where it is missing.
+def prepare_dataset(name: str, data_dir: Path, report: Callable[[str], None] = print) -> Path:
+    """Return the folder of the data set's canonical form, `data_dir/<name>`; it is made where it is missing.
 
     `report` is given the lines to show. Raises `UserError` where files cannot be had or are damaged, where the counts
     differ from the known ones, and where a raw file has changed since the table was made of it. A table that an older
@@ -99,17 +135,33 @@ def prepare_interactions(name: str, data_dir: Path, report: Callable[[str], None
                         f"this is version {spec.source_version}: made anew"
                     )
                 report(f"{spec.name}: reading {spec.title}")
-                raw = spec.read(Path(data_dir))
-                for note in raw.notes:
-                    report(f"{spec.name}: {note}")
-                report(f"{spec.name}: {check_counts(raw, spec)}")
-                write_interactions(raw, spec, folder)
+                if isinstance(spec, ImpressionSpec):
+                    _write_impressions(spec, folder, report)
+                else:
+                    _write_interactions(spec, folder, report)
     except OSError as error:
         raise cannot_write(f"to {data_dir}", error, "choose another data directory") from error
     return folder
 
 
-def _is_prepared(folder: Path, spec: DatasetSpec) -> bool:
+def _write_interactions(spec: DatasetSpec, folder: Path, report: Callable[[str], None]) -> None:
+    raw = spec.read(folder.parent)
+    for note in raw.notes:
+        report(f"{spec.name}: {note}")
+    report(f"{spec.name}: {check_counts(raw, spec)}")
+    write_interactions(raw, spec, folder)
+
+
+def _write_impressions(spec: ImpressionSpec, folder: Path, report: Callable[[str], None]) -> None:
+    with TemporaryDirectory(prefix=f".{spec.name}-", dir=folder.parent) as scratch:
+        log = spec.read(folder.parent, Path(scratch))
+        for note in log.notes:
+            report(f"{spec.name}: {note}")
+        report(f"{spec.name}: {', '.join(f'{count:,} {what}' for what, count in counts_of(log).items())}")
+        write_impressions(log, spec, folder)
+
+
+def _is_prepared(folder: Path, spec: AnySpec) -> bool:
     """Whether a folder holds the table of a data set, as its reader of today makes it."""
     return (folder / MANIFEST).exists() and _source_version(folder) == spec.source_version
 

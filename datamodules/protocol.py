@@ -46,6 +46,49 @@ class Protocol:
         """Eight hexadecimal digits that change with any field."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
+    def __str__(self) -> str:
+        where = "every position trains" if self.every_position_trains else "one positive and one negative a user"
+        users = f"{100 * self.test_users:.0f} % of users test" if self.test_users else "all users train and test"
+        users += f", {100 * self.validation_users:.0f} % validate" if self.validation_users else ""
+        return f"Order of behaviours: {self.order}; {where}; negatives: {self.negative}; {users}."
+
+    def targets(self, users: int, interactions: int | None) -> int | None:
+        """How many positives train of `users` with `interactions` of known order; None where that is not known."""
+        if not self.every_position_trains:
+            return users - round(users * self.test_users) - round(users * self.validation_users)
+        return None if interactions is None else interactions - 2 * users  # more where users have one behaviour alone
+
+
+@dataclass(frozen=True)
+class DayProtocol:
+    """One way to make samples of impressions: earlier days train, the last one tests.
+
+    A history holds the behaviours of the `window_days` days before the impression, strictly before its time.
+    """
+
+    name: str
+    validation: bool  # True: the day before the last validates, and does not train
+    selection: Selection
+    test: Literal["policy", "random"] = "policy"  # test on what the log's policy chose to show, or on random targets
+    window_days: int = 14
+    max_history: int = 100  # the newest behaviours that a sample keeps
+    data_seed: int = 0  # nothing is drawn
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits that change with any field."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+
+    def __str__(self) -> str:
+        days = "the day before the last validates, earlier ones train" if self.validation else "all earlier ones train"
+        what = "impressions of the log's policy" if self.test == "policy" else "impressions drawn at random"
+        return (
+            f"Impressions, clicked or not; history: {self.window_days} days before the impression, strictly earlier; "
+            f"the last day tests ({what}), {days}."
+        )
+
+
+AnyProtocol = Protocol | DayProtocol
 
 _AAAI_2019 = Protocol(
     name="aaai-2019",
@@ -58,7 +101,7 @@ _AAAI_2019 = Protocol(
     selection="test",
 )
 
-PROTOCOLS = {
+OF_INTERACTIONS = {
     protocol.name: protocol
     for protocol in (
         Protocol(
@@ -97,9 +140,18 @@ PROTOCOLS = {
         replace(_AAAI_2019, name="uniform-negatives", negative="uniform, not seen"),
     )
 }
+OF_IMPRESSIONS = {  # Table 3
+    protocol.name: protocol
+    for protocol in (
+        DayProtocol(name="next-day", validation=True, selection="validation"),
+        DayProtocol(name="next-day-dmr", validation=False, selection="last"),
+        DayProtocol(name="next-day-random", validation=True, selection="validation", test="random"),
+    )
+}
+PROTOCOLS: dict[str, AnyProtocol] = {**OF_INTERACTIONS, **OF_IMPRESSIONS}
 
 
-def get_protocol(name: str) -> Protocol:
+def get_protocol(name: str) -> AnyProtocol:
     """Return the protocol of that name, or raise a `UserError` that names the closest one."""
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)

@@ -1,4 +1,4 @@
-"""Samples: which user, how much of the history, which target item, which label.
+"""Samples: which user, how much of the history, which target, which label.
 
 Behaviours of all users lie in one flat array; a sample points into it, so that no history is ever copied.
 Everything random is drawn once from the protocol's data seed and stored: every row and every run seed sees the
@@ -6,7 +6,8 @@ same samples.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,23 +15,59 @@ from numpy.typing import NDArray
 
 from datamodules.errors import UserError
 from datamodules.interactions import Interactions
-from datamodules.protocol import Protocol
+from datamodules.protocol import AnyProtocol, DayProtocol, Protocol
 
 SAMPLER_VERSION = 1  # raised whenever the same interactions would give other samples under some protocol
 Ints = NDArray[np.int32]
+Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Split:
-    """N samples as parallel arrays."""
+    """N samples as parallel arrays; neighbours with one user, begin and end share a history."""
 
     user: Ints  # (N,) 0..users-1
-    end: NDArray[np.int64]  # (N,) position in Samples.items one past the newest behaviour of the history
+    begin: Int64  # (N,) position in Samples.items of the oldest behaviour of the history
+    end: Int64  # (N,) one past the newest
     item: Ints  # (N,) target item, 1..items
     label: NDArray[np.int8]  # (N,) 1 positive, 0 negative
+    time: Int64  # (N,) of the target, seconds
+    target: dict[str, Ints] = field(default_factory=dict)  # (N,) further fields of the target
+    context: dict[str, Ints] = field(default_factory=dict)  # (N,) fields of the moment
+    probability: NDArray[np.float32] | None = None  # (N,) of a click, where it is known
 
     def __len__(self) -> int:
         return len(self.user)
+
+    @property
+    def starts_history(self) -> NDArray[np.bool_]:
+        """(N,) whether a sample has another history than the one before it."""
+        changed = np.ones(len(self), bool)
+        changed[1:] = False
+        for array in (self.user, self.begin, self.end):
+            changed[1:] |= array[1:] != array[:-1]
+        return changed
+
+    def take(self, which: NDArray[Any]) -> "Split":
+        """The samples that an index or a mask picks."""
+        chosen = {name: array[which] for name, array in vars(self).items() if isinstance(array, np.ndarray)}
+        fields: dict[str, Any] = {
+            name: {key: codes[which] for key, codes in getattr(self, name).items()} for name in OF_TARGETS
+        }
+        return Split(**chosen, **fields)
+
+
+SPLITS = ("train", "validation", "test")
+OF_TARGETS = ("target", "context")  # fields of a split that are arrays by name
+
+
+@dataclass(frozen=True)
+class Unclicked:
+    """What was shown to users in training days and not clicked, sorted by user, then time."""
+
+    user: Ints  # (K,)
+    item: Ints  # (K,)
+    time: Int64  # (K,)
 
 
 @dataclass(frozen=True)
@@ -38,16 +75,19 @@ class Samples:
     """All samples of one data set under one protocol."""
 
     items: Ints  # (M,) behaviours of all users, each user's in the protocol's order
-    offsets: NDArray[np.int64]  # (users + 1,) where each user's behaviours begin
-    item_category: Ints  # (items + 1,) category of an item, 0 for item 0
-    catalogue_rank: Ints  # (items + 1,) rank of the raw item id, -1 for item 0
+    times: Int64  # (M,) of the behaviours, seconds
+    offsets: Int64  # (users + 1,) where each user's behaviours begin
+    catalogue: dict[str, Ints]  # (items + 1,) behaviour fields of an item, 0 for item 0
+    profile: dict[str, Ints]  # (users,) fields of a user beside the user's number
+    catalogue_rank: Ints  # (items + 1,) rank of the raw item id, -1 for item 0 and where there is no such order
     pool: Ints  # (P,) items of the reviews that define popularity, repetitions included
     train: Split
-    validation: Split  # empty where the protocol has no validation users
+    validation: Split  # empty where the protocol has no validation samples
     test: Split
-    protocol: Protocol
+    protocol: AnyProtocol
     order_within_time: bool  # False: a history holds only behaviours before the target's time
-    sha256: str  # of the arrays
+    unclicked: Unclicked | None = None  # where impressions are known
+    sha256: str = ""  # by which records name them (`with_digest`)
 
     @property
     def users(self) -> int:
@@ -57,41 +97,33 @@ class Samples:
     @property
     def item_count(self) -> int:
         """Number of items, the 0 left out."""
-        return len(self.item_category) - 1
+        return len(self.catalogue_rank) - 1
+
+    @property
+    def item_category(self) -> Ints:
+        """(items + 1,) category of an item, 0 for item 0."""
+        return self.catalogue["category"]
 
     @property
     def categories(self) -> int:
         """Number of categories, the 0 left out."""
         return int(self.item_category.max())
 
-    def starts(self, split: Split) -> NDArray[np.int64]:
-        """(N,) where the histories of a split begin, cut to the protocol's newest `max_history` behaviours."""
-        return np.maximum(self.offsets[split.user], split.end - self.protocol.max_history)
-
-    def known(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-        """(users,) (items + 1,) (categories + 1,): what some training sample mentions.
-
-        The released code numbers only those; anything else shares row 0 with the padding (variants.md 19).
-        """
-        users = np.zeros(self.users, bool)
-        users[self.train.user] = True
-        items = np.zeros(self.item_count + 1, bool)
-        items[self.train.item] = True
-        edges = np.zeros(len(self.items) + 1, np.int64)
-        np.add.at(edges, self.starts(self.train), 1)
-        np.add.at(edges, self.train.end, -1)
-        items[self.items[np.cumsum(edges[:-1]) > 0]] = True
-        categories = np.zeros(self.categories + 1, bool)
-        categories[self.item_category[items]] = True
-        items[0] = categories[0] = False
-        return users, items, categories
+    def known_items(self) -> NDArray[np.bool_]:
+        """(items + 1,) what some training sample mentions, as a target or in a history; not item 0."""
+        known = np.zeros(self.item_count + 1, bool)
+        known[self.train.item] = True
+        begins, ends = (np.bincount(at, minlength=len(self.items) + 1) for at in (self.train.begin, self.train.end))
+        known[self.items[np.cumsum(begins - ends)[:-1] > 0]] = True
+        known[0] = False
+        return known
 
     def unknown_items(self, split: Split) -> tuple[float, float]:
         """Return the share of items that no training sample mentions among a split's positives and its negatives.
 
         Where the two differ, the rule "the item is unknown" tells positives from negatives. An empty split gives 0, 0.
         """
-        unknown = ~self.known()[1][split.item]
+        unknown = ~self.known_items()[split.item]
         positive, negative = (unknown[split.label == label] for label in (1, 0))
         return float(positive.mean()) if len(positive) else 0.0, float(negative.mean()) if len(negative) else 0.0
 
@@ -111,11 +143,11 @@ def make_samples(interactions: Interactions, protocol: Protocol, order_within_ti
         "time, random": (ties.permutation(len(user)), interactions.time),
     }[protocol.order]
     by_user = np.lexsort((*within, user))
-    items = item[by_user].astype(np.int32)
+    items, times = item[by_user].astype(np.int32), interactions.time[by_user]
     offsets = np.searchsorted(user[by_user], np.arange(interactions.users + 1)).astype(np.int64)
 
     by_time = protocol.order != "catalogue"
-    days = None if order_within_time or not by_time else interactions.time[by_user]
+    days = None if order_within_time or not by_time else times
     train_users, validation_users, test_users = _split_users(interactions.users, protocol, split_rng)
     pool_users = np.arange(interactions.users) if protocol.pool == "all users" else train_users
     in_pool = np.isin(user[by_user], pool_users)
@@ -139,35 +171,38 @@ def make_samples(interactions: Interactions, protocol: Protocol, order_within_ti
     seen = None
     if protocol.negative != "popularity, not the target":
         seen = np.unique(user.astype(np.int64) * base + item)
-    splits = {
+    splits: dict[str, Any] = {
         name: _pairs(
             owner,
             items[position],
-            _ends(position, owner, offsets, days),
+            times[position],
+            np.maximum(offsets[owner], ends - protocol.max_history),
+            ends,
             candidates,
             seen,
             base,
             negatives_rng,
         )
         for name, (owner, position) in targets.items()
+        for ends in [_ends(position, owner, offsets, days)]
     }
     if not len(splits["train"]) or not len(splits["test"]):
         raise UserError(
             f"{interactions.users} users leave {len(splits['train'])} training and {len(splits['test'])} test "
             f"samples under protocol {protocol.name}, expected at least one of each: use more users"
         )
-    item_category = np.zeros(interactions.items + 1, np.int32)
-    item_category[item] = interactions.category
+    category = np.zeros(interactions.items + 1, np.int32)
+    category[item] = interactions.category
     catalogue_rank = np.full(interactions.items + 1, -1, np.int32)
     catalogue_rank[item] = interactions.catalogue_rank
     samples = Samples(
-        items, offsets, item_category, catalogue_rank, pool, **splits, protocol=protocol,
-        order_within_time=order_within_time, sha256="",
+        items, times, offsets, {"item": np.arange(len(category), dtype=np.int32), "category": category}, {},
+        catalogue_rank, pool, **splits, protocol=protocol, order_within_time=order_within_time,
     )  # fmt: skip
-    return replace(samples, sha256=digest(arrays_of(samples)))
+    return with_digest(samples)
 
 
-def _split_users(users: int, protocol: Protocol, rng: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
+def _split_users(users: int, protocol: Protocol, rng: np.random.Generator) -> tuple[Int64, ...]:
     """Training, validation and test users, each in random order; all users three times where none is held out."""
     order = rng.permutation(users)
     test, validation = round(users * protocol.test_users), round(users * protocol.validation_users)
@@ -176,25 +211,23 @@ def _split_users(users: int, protocol: Protocol, rng: np.random.Generator) -> tu
     return order[test + validation :], order[test : test + validation], order[:test]
 
 
-def _all_positions(
-    offsets: NDArray[np.int64], days: NDArray[np.int64] | None, users: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _all_positions(offsets: Int64, days: Int64 | None, users: Int64) -> Int64:
     """Positions of every behaviour with a history, except each user's last (which tests), users in the order given."""
     counts = np.maximum(offsets[users + 1] - offsets[users] - 2, 0)
     first = np.repeat(offsets[users] + 1, counts)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     positions = first + within
     owners = np.repeat(users, counts)
-    kept: NDArray[np.int64] = positions[_ends(positions, owners, offsets, days) > offsets[owners]]
+    kept: Int64 = positions[_ends(positions, owners, offsets, days) > offsets[owners]]
     return kept
 
 
 def _ends(
-    positions: NDArray[np.int64],
-    owners: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    days: NDArray[np.int64] | None,
-) -> NDArray[np.int64]:
+    positions: Int64,
+    owners: Int64,
+    offsets: Int64,
+    days: Int64 | None,
+) -> Int64:
     """One past the newest behaviour before each target: the target's own position, or the start of its day."""
     if days is None:
         return positions
@@ -205,11 +238,13 @@ def _ends(
 
 
 def _pairs(
-    owners: NDArray[np.int64],
+    owners: Int64,
     positive: Ints,
-    ends: NDArray[np.int64],
+    times: Int64,
+    begins: Int64,
+    ends: Int64,
     candidates: Ints,
-    seen: NDArray[np.int64] | None,
+    seen: Int64 | None,
     base: int,
     rng: np.random.Generator,
 ) -> Split:
@@ -235,29 +270,50 @@ def _pairs(
         )
     return Split(
         user=np.repeat(owners, 2).astype(np.int32),
+        begin=np.repeat(begins, 2),
         end=np.repeat(ends, 2),
         item=np.stack([negative, positive], axis=1).reshape(-1).astype(np.int32),
         label=np.tile(np.array([0, 1], np.int8), len(positive)),
+        time=np.repeat(times, 2),
     )
 
 
-def arrays_of(samples: Samples) -> list[NDArray[Any]]:
-    """Return all arrays of samples, in the order in which their checksum takes them."""
-    splits = (samples.train, samples.validation, samples.test)
-    arrays: list[NDArray[Any]] = [
-        samples.items,
-        samples.offsets,
-        samples.item_category,
-        samples.catalogue_rank,
-        samples.pool,
-    ]
-    return arrays + [array for split in splits for array in (split.user, split.end, split.item, split.label)]
+def by_user_and_time(user: NDArray[Any], time: Int64) -> Int64:
+    """Numbers (N,) in the order of user, then time; seconds need 33 bits until the year 2242."""
+    return np.asarray(user).astype(np.int64) << 33 | np.asarray(time)
 
 
-def digest(arrays: list[NDArray[Any]]) -> str:
-    """Return the sha256 of arrays with their types and shapes."""
+def arrays_of(samples: Samples) -> dict[str, NDArray[Any]]:
+    """Return all arrays of samples by name, in the order in which their checksum takes them."""
+    return dict(_arrays_of(samples, ""))
+
+
+def _arrays_of(part: Any, prefix: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    for name, value in part.items() if isinstance(part, dict) else vars(part).items():
+        if isinstance(value, np.ndarray):
+            yield prefix + name, value
+        elif isinstance(value, (dict, Split, Unclicked)):
+            yield from _arrays_of(value, f"{prefix}{name}.")
+
+
+def with_digest(samples: Samples) -> Samples:
+    """Return samples with the hash by which records name them.
+
+    Of behaviours without impressions it leaves out what follows from the rest, names, times and where histories begin,
+    so that it is the one that records have always had.
+    """
+    arrays = arrays_of(samples)
+    if isinstance(samples.protocol, DayProtocol):
+        return replace(samples, sha256=digest(arrays.items()))
+    of_splits = (f"{split}.{name}" for split in SPLITS for name in ("user", "end", "item", "label"))
+    names = ("items", "offsets", "catalogue.category", "catalogue_rank", "pool", *of_splits)
+    return replace(samples, sha256=digest(("", arrays[name]) for name in names))
+
+
+def digest(arrays: Iterable[tuple[str, NDArray[Any]]]) -> str:
+    """Return the sha256 of arrays with their names, types and shapes."""
     found = hashlib.sha256()
-    for array in arrays:
-        found.update(f"{array.dtype}{array.shape}".encode())
+    for name, array in arrays:
+        found.update(f"{name}{array.dtype}{array.shape}".encode())
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()

@@ -14,38 +14,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.datasets import get_dataset, prepare_interactions
+from datamodules.datasets import check_fits, get_dataset, prepare_dataset
 from datamodules.errors import UserError
 from datamodules.files.atomic import removing_when_terminated, replacing
 from datamodules.files.lock import locked
 from datamodules.files.manifest import MANIFEST, load_manifest
+from datamodules.impression_samples import make_impression_samples
+from datamodules.impressions_file import load_impressions
 from datamodules.interactions import load_interactions
-from datamodules.protocol import PROTOCOLS, Protocol, get_protocol
-from datamodules.samples import SAMPLER_VERSION, Samples, Split, arrays_of, digest, make_samples
+from datamodules.protocol import PROTOCOLS, AnyProtocol, DayProtocol, Protocol, get_protocol
+from datamodules.samples import (
+    OF_TARGETS,
+    SAMPLER_VERSION,
+    SPLITS,
+    Samples,
+    Split,
+    Unclicked,
+    arrays_of,
+    digest,
+    make_samples,
+    with_digest,
+)
+from datamodules.sources.spec import AnySpec, DatasetSpec
 
-FORMAT = 1  # of the file
-ARRAYS = {
-    "items": np.int32,
-    "offsets": np.int64,
-    "item_category": np.int32,
-    "catalogue_rank": np.int32,
-    "pool": np.int32,
-}
-SPLITS = ("train", "validation", "test")
-FIELDS = {"user": np.int32, "end": np.int64, "item": np.int32, "label": np.int8}
+FORMAT = 2  # of the file
+TYPES = {  # of arrays by the last part of their name; codes of any field are int32
+    "times": np.int64, "time": np.int64, "offsets": np.int64, "begin": np.int64, "end": np.int64, "label": np.int8,
+    "probability": np.float32,
+}  # fmt: skip
+MOST = 2**31 - 2  # of a code: a table has one row more
 
 
 def save_samples(samples: Samples, path: Path) -> None:
     """Write samples to one .npz file, atomically."""
-    arrays = {name: getattr(samples, name) for name in ARRAYS}
-    for split in SPLITS:
-        arrays |= {f"{split}_{field}": getattr(getattr(samples, split), field) for field in FIELDS}
+    arrays: dict[str, Any] = arrays_of(samples)
     header = {
         "format": FORMAT,
         "sampler_version": SAMPLER_VERSION,
         "protocol": asdict(samples.protocol),
         "order_within_time": samples.order_within_time,
         "sha256": samples.sha256,
+        "checksum": digest(arrays.items()),
     }
     with replacing(path) as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
@@ -68,7 +77,8 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
     """Return the samples of a data set under a protocol, making whatever is not on disk yet."""
     protocol = get_protocol(protocol_name)
     spec = get_dataset(dataset, data_dir)
-    folder = prepare_interactions(dataset, data_dir)
+    check_fits(spec, protocol)
+    folder = prepare_dataset(dataset, data_dir)
     manifest = load_manifest(folder)
     path = _path(folder, protocol)
     if not path.exists():
@@ -77,16 +87,25 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
             if not path.exists():
                 for left in folder.glob(f".{path.name}.*.tmp"):  # by a process that was killed
                     left.unlink(missing_ok=True)
-                save_samples(make_samples(load_interactions(folder), protocol, spec.order_within_time), path)
+                save_samples(_make(spec, folder, protocol), path)
     samples = load_samples(path)
+    order = spec.order_within_time if isinstance(spec, DatasetSpec) else True
     found = (samples.protocol, samples.order_within_time, samples.users, samples.item_count)
     counts = manifest.get("counts") or {}
-    if found != (protocol, spec.order_within_time, counts.get("users"), counts.get("items")):
+    if found != (protocol, order, counts.get("users"), counts.get("items")):
         raise UserError(
             f"{path} holds {samples.users:,} users and {samples.item_count:,} items under {samples.protocol.name}, "
             f"expected the {dataset} data under {protocol.name}: delete it, it is made again by itself"
         )
     return samples
+
+
+def _make(spec: AnySpec, folder: Path, protocol: AnyProtocol) -> Samples:
+    """The samples of what was prepared in a folder."""
+    if isinstance(protocol, DayProtocol):
+        return make_impression_samples(load_impressions(folder), protocol)
+    assert isinstance(spec, DatasetSpec)  # check_fits
+    return make_samples(load_interactions(folder), protocol, spec.order_within_time)
 
 
 def stored_sha256(dataset: str, protocol_name: str, data_dir: Path) -> str | None:
@@ -101,7 +120,7 @@ def stored_sha256(dataset: str, protocol_name: str, data_dir: Path) -> str | Non
         return str(json.loads(str(stored["header"]))["sha256"])
 
 
-def _path(folder: Path, protocol: Protocol) -> Path:
+def _path(folder: Path, protocol: AnyProtocol) -> Path:
     return folder / f"{protocol.name}-{protocol.hash}-{load_manifest(folder)['sha256'][:8]}.npz"
 
 
@@ -112,41 +131,66 @@ def _read(path: Path) -> Samples:
         header = json.loads(str(stored["header"]))
         if header["format"] != FORMAT:
             raise ValueError(f"it has format {header['format']}, this is format {FORMAT}")
-        version = header.get("sampler_version", 1)  # the first had no number
+        version = header["sampler_version"]
         if version != SAMPLER_VERSION:
             raise ValueError(f"it was made by sampler version {version}, this is version {SAMPLER_VERSION}")
-        splits: dict[str, Any] = {
-            name: Split(**{field: stored[f"{name}_{field}"] for field in FIELDS}) for name in SPLITS
-        }
-        return Samples(
-            **{name: stored[name] for name in ARRAYS},
-            **splits,
-            protocol=Protocol(**header["protocol"]),
-            order_within_time=header["order_within_time"],
-            sha256=header["sha256"],
-        )
+        protocol = PROTOCOLS.get(header["protocol"]["name"])
+        if protocol is None or asdict(protocol) != header["protocol"]:
+            raise ValueError(f"its protocol is not what {header['protocol']['name']} is here")
+        arrays = {name: stored[name] for name in stored.files if name != "header"}
+    if digest(arrays.items()) != header["checksum"]:
+        raise ValueError("its checksum differs")
+    parts = _nested(arrays)
+    splits: dict[str, Any] = {name: Split(**parts.pop(name)) for name in SPLITS}
+    unclicked = Unclicked(**parts.pop("unclicked")) if "unclicked" in parts else None
+    return Samples(
+        **{"profile": {}} | parts,
+        **splits,
+        unclicked=unclicked,
+        protocol=protocol,
+        order_within_time=header["order_within_time"],
+        sha256=header["sha256"],
+    )
+
+
+def _nested(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Arrays named "a.b.c" as dictionaries of dictionaries."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = array
+    return tree
 
 
 def _problem(samples: Samples) -> str | None:
     """Return what is wrong with samples, or None."""
-    if samples.protocol != PROTOCOLS.get(samples.protocol.name):
-        return f"its protocol is not what {samples.protocol.name} is here"
-    types = [*ARRAYS.values(), *(kind for _ in SPLITS for kind in FIELDS.values())]
     arrays = arrays_of(samples)
-    if any(array.dtype != kind or array.ndim != 1 for array, kind in zip(arrays, types, strict=True)):
+    if any(array.dtype != _type_of(name) or array.ndim != 1 for name, array in arrays.items()):
         return "an array has another type or shape"
-    if digest(arrays) != samples.sha256:
-        return "its checksum differs"
-    if samples.users < 1 or samples.item_count < 1 or len(samples.catalogue_rank) != samples.item_count + 1:
-        return "it has no users or no items"
+    if with_digest(samples).sha256 != samples.sha256:
+        return "its hash differs"
+    if samples.users < 1 or samples.item_count < 1 or not samples.catalogue or len(samples.times) != len(samples.items):
+        return "it has no users, no items or no times"
+    if {len(codes) for codes in samples.catalogue.values()} != {samples.item_count + 1}:
+        return "the fields of the items have other lengths"
+    if any(len(codes) != samples.users for codes in samples.profile.values()):
+        return "the fields of the users have other lengths"
     begins, last = samples.offsets[:-1], samples.offsets[1:]
     if begins[0] != 0 or last[-1] != len(samples.items) or np.any(last < begins):
         return "users do not lie one behind the other"
+    unclicked = samples.unclicked or Unclicked(*(samples.offsets[:0],) * 3)  # type: ignore[arg-type]
+    if len(unclicked.user) != len(unclicked.item) or len(unclicked.user) != len(unclicked.time):
+        return "the impressions without a click have other lengths"
     inside = [
         (samples.items, 1, samples.item_count),
         (samples.pool, 1, samples.item_count),
-        (samples.item_category, 0, samples.item_count),
+        (unclicked.item, 1, samples.item_count),
+        (unclicked.user, 0, samples.users - 1),
         (samples.catalogue_rank, -1, samples.item_count),
+        *((codes, 0, MOST) for name, codes in arrays.items() if _is_code(name)),
     ]
     if not all(_within(*bounds) for bounds in inside) or not len(samples.pool):
         return "numbers go beyond their last value"
@@ -154,14 +198,28 @@ def _problem(samples: Samples) -> str | None:
     return next((problem for problem in problems if problem), None)
 
 
+def _is_code(name: str) -> bool:
+    return any(part in ("catalogue", "profile", *OF_TARGETS) for part in name.split(".")[:-1])
+
+
+def _type_of(name: str) -> Any:
+    return np.int32 if _is_code(name) else TYPES.get(name.rpartition(".")[2], np.int32)
+
+
 def _problem_of_split(split: Split, samples: Samples) -> str | None:
-    if len({len(getattr(split, field)) for field in FIELDS}) > 1 or len(split) % 2:
-        return "the samples of a split are not pairs"
-    if np.any(split.label[::2] != 0) or np.any(split.label[1::2] != 1):
+    arrays = [array for part in (vars(split), split.target, split.context) for array in part.values()]
+    if len({len(array) for array in arrays if isinstance(array, np.ndarray)}) > 1:
+        return "the arrays of a split have other lengths"
+    if isinstance(samples.protocol, Protocol) and (np.any(split.label[::2] != 0) or np.any(split.label[1::2] != 1)):
         return "labels are not one negative and one positive, side by side"
+    if isinstance(samples.protocol, Protocol) and len(split) % 2:
+        return "the samples of a split are not pairs"
     if not _within(split.user, 0, samples.users - 1) or not _within(split.item, 1, samples.item_count):
         return "numbers go beyond their last value"
-    if np.any(split.end < samples.offsets[split.user]) or np.any(split.end > samples.offsets[split.user + 1]):
+    if not _within(split.label, 0, 1):
+        return "a label is neither 0 nor 1"
+    first, last = samples.offsets[split.user], samples.offsets[split.user + 1]
+    if np.any(split.begin < first) or np.any(split.begin > split.end) or np.any(split.end > last):
         return "a history leaves its user"
     return None
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from baselines.contract.batch import LENGTHS, SIZES, make_batch
+from baselines.contract.batch import IMPRESSIONS, LENGTHS, SCHEMA, make_batch
 from baselines.contract.expect import BrokenRule, DoubtfulModel, Skipped, deterministic, seeded
 from baselines.contract.rules import RULES
 
-__all__ = ["LENGTHS", "RULES", "SIZES", "Finding", "check_model", "check_rule", "make_batch", "meaning"]
+__all__ = ["IMPRESSIONS", "LENGTHS", "RULES", "SCHEMA", "Finding", "check_model", "check_rule", "make_batch", "meaning"]
 
 FIRST = ("constructor", "output")  # a model that breaks one of them would break most others for the same cause
 
@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 
 
 def check_model(make: Callable[..., nn.Module], variant: str) -> list[Finding]:
-    """Run the rules over the model that `make(users=..., items=..., categories=..., variant=...)` gives.
+    """Run the rules over the model that `make(schema, variant=...)` gives.
 
     The check ends at a model that cannot be built or returns no prediction.
     """
@@ -47,7 +47,7 @@ def check_rule(name: str, make: Callable[..., nn.Module], variant: str) -> Findi
     """Run one rule; an exception of the model is a broken rule, told with its place in the model's file."""
 
     def build() -> nn.Module:
-        return make(**SIZES, variant=variant)
+        return make(SCHEMA, variant=variant)
 
     try:
         with seeded(0), deterministic():

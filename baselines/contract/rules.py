@@ -3,11 +3,11 @@
 import io
 from collections.abc import Callable
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.contract.batch import LENGTHS, LONGEST, concatenated, make_batch
+from baselines.contract.batch import LENGTHS, LONGEST, make_batch, padded, tensors_of
 from baselines.contract.expect import (
     BrokenRule,
     DoubtfulModel,
@@ -30,7 +30,7 @@ BOTH_MODES = (True, False)  # training, evaluation
 
 
 def constructor(build: Build) -> None:
-    """It is built with users, items, categories and variant as keyword arguments, and has parameters."""
+    """It is built with a schema and the keyword argument variant, and has parameters."""
     model = build()
     if not isinstance(model, nn.Module):
         raise BrokenRule(f"what is built is a {type(model).__name__}, expected a torch.nn.Module")
@@ -108,33 +108,41 @@ def padding(build: Build) -> None:
     model, batch = build(), make_batch([4, 2, 0], 4)
     if any(getattr(module, "sums_padding", False) for module in model.modules()):
         raise Skipped("it sums over the padding on purpose, as the released code does (sums_padding)")
-    longer = {name: F.pad(tensor, (0, 3)) for name, tensor in batch._asdict().items() if tensor.dim() == 2}
-    padded = batch._replace(**longer)
-    expected = logit_of(model, batch)
-    expect_equal("three more positions of padding change the logits", logit_of(model, padded), expected, 1e-6)
-    for name, found in explanation_of(model, padded).items():
-        if found[~padded.mask].count_nonzero():
+    longer, expected = padded(batch, 3), logit_of(model, batch)
+    expect_equal("three more positions of padding change the logits", logit_of(model, longer), expected, 1e-6)
+    for name, found in explanation_of(model, longer).items():
+        if found[~longer.mask].count_nonzero():
             raise BrokenRule(f"{name} is not 0 at padding, expected 0 behind the length of a history")
 
 
 def order(build: Build) -> None:
     """The order of the samples in a batch changes no logit."""
     model, batch = build(), make_batch(LENGTHS, 5)
-    places = torch.tensor([3, 5, 0, 1, 4, 2])
-    shuffled, expected = Batch(*(tensor[places] for tensor in batch)), logit_of(model, batch)[places]
-    expect_equal("the samples in another order get other logits", logit_of(model, shuffled), expected)
+    places = np.array([3, 5, 0, 1, 4, 2])
+    expected = logit_of(model, batch)[torch.from_numpy(places)]
+    expect_equal("the samples in another order get other logits", logit_of(model, batch.part(places)), expected)
+
+
+def shared(build: Build) -> None:
+    """Targets that share a history get the logits that they get with a copy each."""
+    model, batch = build(), make_batch(LENGTHS, 5, targets_each=3)
+    try:
+        found = logit_of(model, batch)
+    except (RuntimeError, IndexError) as error:
+        raise BrokenRule(
+            f"three targets share each history: {type(error).__name__}: {error}. A model that wants one history a "
+            "target begins with batch = batch.per_target()"
+        ) from error
+    expect_equal("targets that share a history get other logits", found, logit_of(model, batch.per_target()))
 
 
 def alone(build: Build) -> None:
     """A sample alone gets the logit that it gets in a batch, in evaluation."""
-    model, batch = build(), make_batch(LENGTHS, 5)
+    model, batch = build(), make_batch(LENGTHS, 5, targets_each=2)  # two samples of every user
     if any(getattr(module, "batch_statistics", False) for module in model.modules()):
         raise Skipped("its Dice uses the statistics of the batch, as in the released code (batch_statistics)")
-    second = make_batch(LENGTHS, 5, seed=1)._replace(user=batch.user)  # two samples of every user
-    both = concatenated(batch, second)
-    together = logit_of(model, both)
-    for i, expected in enumerate(together):
-        one = logit_of(model, Batch(*(tensor[i : i + 1] for tensor in both)))
+    for i, expected in enumerate(logit_of(model, batch)):
+        one = logit_of(model, batch.part(np.array([i])))
         expect_equal("a sample gets another logit alone than in a batch", one, expected[None])
 
 
@@ -143,17 +151,17 @@ def inputs(build: Build) -> None:
     model = build()
     for training in BOTH_MODES:
         batch = make_batch(LENGTHS, 5)
-        given = Batch(*(tensor.clone() for tensor in batch))
+        given = {name: tensor.clone() for name, tensor in tensors_of(batch).items()}
         model.train(training)(batch)
-        for name, before, after in zip(Batch._fields, given, batch, strict=True):
-            if not torch.equal(before, after):
+        for name, after in tensors_of(batch).items():
+            if not torch.equal(given[name], after):
                 raise BrokenRule(f"forward changes batch.{name} {mode(training)}, expected as it was: change a clone")
 
 
 def label(build: Build) -> None:
     """The logit does not depend on the label."""
     batch = make_batch(LENGTHS, 5)
-    other = batch._replace(label=1 - batch.label)
+    other = batch.with_label(1 - batch.label)
     for training in BOTH_MODES:
         expected, again, found = (_fresh_logit(build, given, training) for given in (batch, batch, other))
         if not torch.equal(expected, again):
@@ -253,7 +261,7 @@ def _hide(model: nn.Module, name: str) -> None:
 def scale(build: Build) -> None:
     """Logits are log-odds, of any size, not probabilities."""
     model, batch = build(), make_batch(LENGTHS, 5)
-    batch = batch._replace(label=torch.zeros(len(batch.label)))
+    batch = batch.with_label(torch.zeros(len(batch)))
     optimizer = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=0.1)
     for _ in range(20):
         optimizer.zero_grad()
@@ -273,7 +281,7 @@ def device(build: Build) -> None:
         raise Skipped("torch sees no GPU")
     model, batch = build(), make_batch(LENGTHS, 5)
     expected = logit_of(model, batch)
-    moved = Batch(*(tensor.to("cuda") for tensor in batch))
+    moved = batch.to("cuda")
     found = logit_of(model.to("cuda"), moved)
     if found.device.type != "cuda":
         raise BrokenRule(f"logit is on {found.device}, expected cuda like the batch")
@@ -290,6 +298,7 @@ RULES: dict[str, Callable[[Build], None]] = {
     "lengths": lengths,
     "padding": padding,
     "order": order,
+    "shared": shared,
     "alone": alone,
     "inputs": inputs,
     "label": label,

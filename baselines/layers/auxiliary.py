@@ -1,14 +1,15 @@
 """The auxiliary loss: does h_t know the next behaviour from a negative? (paper, eq. 7)"""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.layers.mlp import FrozenNormalisation, dense
-from baselines.layers.packing import Packing
 from baselines.layers.sigmoid_mlp import sigmoid_mlp
+from datamodules.batch import Targets
+from datamodules.packing import Packing
 
 Mean = Literal[
     "places",  # B (T - 1) places, padding counted as zero (released code, variants.md 4)
@@ -17,11 +18,35 @@ Mean = Literal[
 ]
 
 
-def mean_over(losses: Tensor, mean: Mean, packing: Packing) -> Tensor:
-    """The loss () of terms (any shape): their sum over the number of what they are a mean of, 0 where there is none."""
-    batch, length = packing.shape
-    count = {"places": batch * (length - 1), "behaviours": len(packing.previous), "users": batch}[mean]
-    return losses.sum() / max(count, 1)
+class Pairs(NamedTuple):
+    """h_t beside what follows it: the next behaviour, and for every target a negative of its own.
+
+    A history that several targets share is computed once and counts as often as they do.
+    """
+
+    h: Tensor  # (R - first, H) h_t in front of every behaviour but the first of a history
+    clicked: Tensor  # (R - first, K) that behaviour
+    times: Tensor  # (R - first,) targets that share the history
+    not_clicked: Tensor  # (R_B - first, K) the negatives
+    of: Tensor  # (R_B - first,) row of h that each negative stands beside
+
+    @classmethod
+    def make(cls, states: Tensor, behaviours: Tensor, negatives: Tensor, packing: Packing, at: Targets) -> "Pairs":
+        """The pairs of states (R, H), behaviours (R, K) and negatives (R_B - first, K)."""
+        shared_by = torch.bincount(at.history_of, minlength=len(packing.counts)).to(states.dtype)
+        return cls(
+            h=states.index_select(0, packing.previous),
+            clicked=behaviours[packing.first :],
+            times=shared_by.index_select(0, packing.history[packing.first :]),
+            not_clicked=negatives,
+            of=at.rows[at.packing.first :] - packing.first,
+        )
+
+    def mean(self, clicked: Tensor, not_clicked: Tensor, mean: Mean, at: Targets) -> Tensor:
+        """The loss () for log-odds (R - first,) and (R_B - first,) that a click follows; 0 where there is none."""
+        batch, length = at.packing.shape
+        count = {"places": batch * (length - 1), "behaviours": len(self.of), "users": batch}[mean]
+        return (self.times @ F.softplus(-clicked) + F.softplus(not_clicked).sum()) / max(count, 1)
 
 
 class MLPAuxiliaryLoss(nn.Module):
@@ -39,21 +64,18 @@ class MLPAuxiliaryLoss(nn.Module):
         self.normalise = FrozenNormalisation(inputs)
         self.first, self.second, self.last = dense(inputs, 100), dense(100, 50), dense(50, 2)
 
-    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, packing: Packing) -> Tensor:
-        """Return the loss () of states (R, H) against behaviours (R, 2E) and negatives (R - first, 2E)."""
-        h = states.index_select(0, packing.previous)  # h_t beside e_{t+1}
-        nexts = torch.cat([behaviours[packing.first :], negatives])  # clicked, then not clicked
+    def forward(self, pairs: Pairs, at: Targets) -> Tensor:
+        """Return the loss () of pairs."""
+        count = len(pairs.h)
+        nexts = torch.cat([pairs.clicked, pairs.not_clicked])
         # first(normalise([h, e])) with both layers as one, and the product with h computed once for both e
         scale, shift = self.normalise.affine()
         weight, bias = self.first.weight * scale, self.first.bias + self.first.weight @ shift
-        of_h, of_e = torch.split(weight, [h.shape[1], nexts.shape[1]], dim=1)
-        pair = torch.arange(len(h), device=h.device).repeat(2)
+        of_h, of_e = torch.split(weight, [pairs.h.shape[1], nexts.shape[1]], dim=1)
+        shared = F.linear(pairs.h, of_h, bias), torch.cat([torch.arange(count, device=nexts.device), pairs.of])
         difference = self.last.weight[0] - self.last.weight[1]  # the logit of a softmax over two outputs
-        logits = sigmoid_mlp(nexts, F.linear(h, of_h, bias), pair, of_e, self.second, difference)
-        logits = logits + (self.last.bias[0] - self.last.bias[1])
-        signs = torch.ones_like(logits)
-        signs[: len(h)] = -1
-        return mean_over(F.softplus(logits * signs), self.mean, packing)
+        logits = sigmoid_mlp(nexts, shared, of_e, self.second, difference) + (self.last.bias[0] - self.last.bias[1])
+        return pairs.mean(logits[:count], logits[count:], self.mean, at)
 
 
 class InnerProductAuxiliaryLoss(nn.Module):
@@ -68,9 +90,8 @@ class InnerProductAuxiliaryLoss(nn.Module):
                 f"got {hidden_size} and {behaviour_size}"
             )
 
-    def forward(self, states: Tensor, behaviours: Tensor, negatives: Tensor, packing: Packing) -> Tensor:
-        """Return the loss () of states (R, H) against behaviours (R, 2E) and negatives (R - first, 2E)."""
-        h = states.index_select(0, packing.previous)  # h_t beside e_{t+1}
-        clicked = (h * behaviours[packing.first :]).sum(-1)
-        not_clicked = (h * negatives).sum(-1)
-        return mean_over(F.softplus(-clicked) + F.softplus(not_clicked), self.mean, packing)
+    def forward(self, pairs: Pairs, at: Targets) -> Tensor:
+        """Return the loss () of pairs."""
+        clicked = (pairs.h * pairs.clicked).sum(-1)
+        not_clicked = (pairs.h.index_select(0, pairs.of) * pairs.not_clicked).sum(-1)
+        return pairs.mean(clicked, not_clicked, self.mean, at)

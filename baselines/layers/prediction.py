@@ -12,7 +12,8 @@ Variant = Literal[
     "official",  # as the authors' released code computes it
     "paper",  # as the equations say
 ]
-NO_LOSSES: Mapping[str, tuple[float, Tensor]] = MappingProxyType({})
+Losses = Mapping[str, tuple[float, Tensor]]  # by name: weight and value (), a mean over the batch
+NO_LOSSES: Losses = MappingProxyType({})
 
 
 class Prediction(NamedTuple):
@@ -22,14 +23,14 @@ class Prediction(NamedTuple):
     """
 
     logit: Tensor  # (B,) log-odds of a click
-    losses: Mapping[str, tuple[float, Tensor]] = NO_LOSSES  # weight and value (), a mean over the batch; in training
+    losses: Losses = NO_LOSSES  # in training
     target_weight: float = 1.0
 
 
 class Explanation(NamedTuple):
     """What a model's `explain(batch)` shows of how it comes to its logits; 0 at padding."""
 
-    attention: Tensor  # (B, T) weights of the behaviours
+    attention: Tensor  # (B, T) weights of the behaviours in front of each target
     states: Tensor | None = None  # (B, T, H) states of the layer that evolves with them
 
 

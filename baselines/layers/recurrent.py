@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from baselines.layers.packing import Packing
 from baselines.layers.recurrence import recurrence
+from datamodules.packing import Packing
 
 
 class RecurrentLayer(nn.Module):
@@ -36,9 +36,17 @@ class RecurrentLayer(nn.Module):
         self.bias[:size] = -gate_bias
         self.bias[size : 2 * size] = gate_bias
 
-    def forward(self, x: Tensor, packing: Packing, p: Tensor | None = None, q: Tensor | None = None) -> Tensor:
-        """Return the states (R, H) for inputs x (R, I); p (R,) is 0 and q (R,) is 1 by default, a plain GRU."""
-        p = x.new_zeros(len(x)) if p is None else p
-        q = x.new_ones(len(x)) if q is None else q
-        projected = nn.functional.linear(x, self.input_weight, self.bias)  # of all positions at once
+    def project(self, x: Tensor) -> Tensor:
+        """The inputs' product (R, 3H) for inputs x (R, I), of all positions at once."""
+        return nn.functional.linear(x, self.input_weight, self.bias)
+
+    def forward(self, projected: Tensor, packing: Packing, p: Tensor | None = None, q: Tensor | None = None) -> Tensor:
+        """Return the states (R, H) for projected inputs (R, 3H); by default p (R,) is 0 and q (R,) is 1, a GRU."""
+        p = projected.new_zeros(len(projected)) if p is None else p
+        q = projected.new_ones(len(projected)) if q is None else q
         return recurrence(projected, self.state_weight, p, q, packing.batch_sizes, self.reset_after)
+
+
+def recurrent_layer(inputs: int, hidden_size: int, *, official: bool) -> RecurrentLayer:
+    """TensorFlow's GRU with gate biases of 1 (released code), or the paper's."""
+    return RecurrentLayer(inputs, hidden_size, reset_after=not official, gate_bias=1.0 if official else 0.0)

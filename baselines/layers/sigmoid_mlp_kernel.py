@@ -39,6 +39,8 @@ def forward(
     x: Floats,
     shift: Floats,
     owner: NDArray[np.int64],
+    shift2: Floats,
+    owner2: NDArray[np.int64],
     first: Floats,
     second: Floats,
     bias: Floats,
@@ -49,14 +51,16 @@ def forward(
 ) -> None:
     """Fill rows low to high of hidden1 (N, P), hidden2 (N, Q) and out (N,).
 
-    x (N, I), shift (M, P) added to row n's first pre-activation as shift[owner[n]], first (I, P), second (P, Q),
-    bias (Q,), last (Q,).
+    x (N, I), shift (M, P) added to row n's first pre-activation as shift[owner[n]], and so shift2 unless it is empty,
+    first (I, P), second (P, Q), bias (Q,), last (Q,).
     """
     for start in range(low, high, BLOCK):
         rows = slice(start, min(start + BLOCK, high))
-        h1, h2, own = hidden1[rows], hidden2[rows], owner[rows]
+        h1, h2, own, own2 = hidden1[rows], hidden2[rows], owner[rows], owner2[rows]
         np.dot(x[rows], first, h1)
         for i in range(len(h1)):
+            if len(shift2):
+                add(h1[i], shift2[own2[i]])
             _activate(h1[i], shift[own[i]])
         np.dot(h1, second, h2)
         for i in range(len(h2)):
@@ -71,6 +75,7 @@ def backward(
     grad: Floats,
     x: Floats,
     owner: NDArray[np.int64],
+    owner2: NDArray[np.int64],
     first: Floats,
     second: Floats,
     last: Floats,
@@ -78,6 +83,7 @@ def backward(
     hidden2: Floats,
     d_x: Floats,
     d_shift: Floats,
+    d_shift2: Floats,
     d_first: Floats,
     d_second: Floats,
     d_bias: Floats,
@@ -92,7 +98,7 @@ def backward(
     of_first, of_second = np.empty_like(first), np.empty_like(second)
     for start in range(low, high, BLOCK):
         rows = slice(start, min(start + BLOCK, high))
-        h1, h2, own, g = hidden1[rows], hidden2[rows], owner[rows], grad[rows]
+        h1, h2, own, own2, g = hidden1[rows], hidden2[rows], owner[rows], owner2[rows], grad[rows]
         d1, d2 = d_h1[: len(h1)], d_h2[: len(h2)]
         add(d_last, np.dot(g, h2))
         for i in range(len(h2)):
@@ -105,6 +111,8 @@ def backward(
         for i in range(len(h1)):
             _activate_back(d1[i], h1[i])
             add(d_shift[own[i]], d1[i])
+            if len(d_shift2):
+                add(d_shift2[own2[i]], d1[i])
         np.dot(x[rows].T, d1, of_first)
         add(d_first.ravel(), of_first.ravel())
         np.dot(d1, first_back, d_x[rows])

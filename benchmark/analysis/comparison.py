@@ -3,24 +3,28 @@
 A measured AUC varies for two reasons: other test users would have been drawn, and another seed would have trained
 other weights. Every 95 % interval and every test of the project counts both, and comes from this file.
 
-Sources: DeLong, DeLong and Clarke-Pearson (1988), the variance of an AUC; Sun and Xu (2014), it by ranks; Obuchowski
-(1997), the same for samples that belong together, here the two of a user; Welch (1947) and Satterthwaite (1946),
-degrees of freedom of a sum of variances; Holm (1979), several tests at once.
+Sources: DeLong, DeLong and Clarke-Pearson (1988), the variance of an AUC; Obuchowski (1997), the same for samples that
+belong together, here those of a user; Welch (1947) and Satterthwaite (1946), degrees of freedom of a sum of variances;
+Holm (1979), several tests at once.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from scipy.stats import t as student
 
+from benchmark.analysis.metrics import user_aucs, wins
 from benchmark.records.predictions import Scores
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95  # of every interval
+Terms = Callable[[Scores], tuple[float, Floats]]  # a metric, and what each user adds to its deviation, (U,)
+# A row is compared with several.
+_TERMS: WeakKeyDictionary[Scores, dict[Terms, tuple[float, Floats]]] = WeakKeyDictionary()
 
 
 class Interval(NamedTuple):
@@ -51,34 +55,54 @@ class Comparison(NamedTuple):
 
 
 def placements(scores: Scores) -> tuple[Floats, Floats]:
-    """Return each positive's share of negatives below it and each negative's share of positives above it, (U,) (U,).
+    """Return each positive's share of negatives below it and each negative's share of positives above it, (P,) (N,).
 
-    Ties count one half; the mean of either is the AUC. These are DeLong's components V10 and V01, by the ranks of
-    Sun and Xu: among all minus among one's own kind.
+    Ties count one half; the mean of either is the AUC. These are DeLong's components V10 and V01.
 
-    >>> placements(Scores(negative=np.array([1.0, 3.0]), positive=np.array([2.0, 3.0])))
+    >>> placements(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
     (array([0.5 , 0.75]), array([1.  , 0.25]))
     """
-    users = len(scores)
-    among_all = rankdata(np.concatenate([scores.positive, scores.negative]))
-    above = (among_all[:users] - rankdata(scores.positive)) / users
-    below = 1 - (among_all[users:] - rankdata(scores.negative)) / users
-    return above, below
+    negative, positive = scores.negative, scores.positive
+    return wins(positive, negative) / len(negative), 1 - wins(negative, positive) / len(positive)
 
 
 def user_terms(scores: Scores) -> tuple[float, Floats]:
     """Return the AUC and what each user adds to its deviation, (U,), with mean 0; that one's variance / U is the AUC's.
 
-    A user's positive and negative are scored by one history and are not independent, so their components are
-    added up before the variance is taken (Obuchowski).
+    Samples of a user share a history and are not independent, so their components are added up before the variance is
+    taken (Obuchowski): with P positives and N negatives in all, p and n of the user, U (V10 - p AUC) / P
+    + U (V01 - n AUC) / N, where V10 and V01 are the user's sums. With one of each it is V10 + V01 - 2 AUC.
     """
     above, below = placements(scores)
-    auc = float(above.mean())
-    return auc, above + below - 2 * auc
+    auc, users = float(above.mean()), scores.users
+    terms = np.zeros(users)
+    weight = np.zeros(users)
+    for components, kind in ((above, slice(scores.negatives, None)), (below, slice(scores.negatives))):
+        share = users / len(components)
+        terms += share * np.bincount(scores.user[kind], components, minlength=users)
+        weight += share * np.bincount(scores.user[kind], minlength=users)
+    return auc, terms - weight * auc
 
 
-def compare(first: Sequence[Scores], second: Sequence[Scores]) -> Comparison:
+def gauc_terms(scores: Scores) -> tuple[float, Floats]:
+    """Return the GAUC and what each user adds to its deviation, (U,), as `user_terms`: that of a ratio of two means.
+
+    With weights w and AUCs a it is U w (a - GAUC) / sum of w; 0 for a user without an AUC.
+
+    >>> gauc_terms(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
+    (0.75, array([ 0.25, -0.25]))
+    """
+    users, aucs, samples = user_aucs(scores)
+    mean = float(np.average(aucs, weights=samples)) if len(users) else math.nan
+    terms = np.zeros(scores.users)
+    terms[users] = scores.users * samples * (aucs - mean) / samples.sum()
+    return mean, terms
+
+
+def compare(first: Sequence[Scores], second: Sequence[Scores], of: Terms = user_terms) -> Comparison:
     """Compare the mean AUC of two rows on the same test users, each given as scores of at least two seeds.
+
+    Another metric by its terms, `of`.
 
     The variance of the difference is a sum of three: that over users of the difference of seed means (paired:
     both rows are scored on the same users), and that over the seeds of each row / number of seeds. Their degrees of
@@ -91,24 +115,26 @@ def compare(first: Sequence[Scores], second: Sequence[Scores]) -> Comparison:
     seeds and users act together is in the variance over users and in that over seeds, and so counted twice; and
     seeds of one number are taken as unrelated, since rows use their random numbers differently.
 
-    Raises ValueError below two seeds, where the variance over seeds is not known.
+    Raises ValueError below two seeds, where the variance over seeds is not known, and for other numbers of users.
     """
     if min(len(first), len(second)) < 2:
         raise ValueError(f"each row needs at least two seeds, got {len(first)} and {len(second)}")
-    (terms, aucs), (other_terms, other_aucs) = _by_user_and_seed(second), _by_user_and_seed(first)
-    parts = [_variance_of_mean(terms - other_terms), _variance_of_mean(aucs), _variance_of_mean(other_aucs)]
-    return _t_test(float(aucs.mean() - other_aucs.mean()), parts)
+    if len(users := {scores.users for scores in (*first, *second)}) > 1:
+        raise ValueError(f"all scores must be of the same users, got {' and '.join(map(str, sorted(users)))} of them")
+    (terms, aucs), (other_terms, other_aucs) = _by_user_and_seed(second, of), _by_user_and_seed(first, of)
+    parts = [variance_of_mean(terms - other_terms), variance_of_mean(aucs), variance_of_mean(other_aucs)]
+    return t_test(float(aucs.mean() - other_aucs.mean()), parts)
 
 
-def estimate(seeds: Sequence[Scores]) -> Comparison:
+def estimate(seeds: Sequence[Scores], of: Terms = user_terms) -> Comparison:
     """Return the mean AUC of at least two seeds as its difference from 0, for its interval over users and seeds.
 
-    The variance is summed as in `compare`. Raises ValueError below two seeds.
+    Another metric by its terms, `of`. The variance is summed as in `compare`. Raises ValueError below two seeds.
     """
     if len(seeds) < 2:
         raise ValueError(f"at least two seeds are needed, got {len(seeds)}")
-    terms, aucs = _by_user_and_seed(seeds)
-    return _t_test(float(aucs.mean()), [_variance_of_mean(terms), _variance_of_mean(aucs)])
+    terms, aucs = _by_user_and_seed(seeds, of)
+    return t_test(float(aucs.mean()), [variance_of_mean(terms), variance_of_mean(aucs)])
 
 
 def estimate_rule(scores: Scores) -> Comparison:
@@ -117,7 +143,7 @@ def estimate_rule(scores: Scores) -> Comparison:
     The standard error is 0 for a single user, where none is known.
     """
     auc, terms = user_terms(scores)
-    return _t_test(auc, [_variance_of_mean(terms)] if len(terms) > 1 else [])
+    return t_test(auc, [variance_of_mean(terms)] if len(terms) > 1 else [])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -136,18 +162,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _by_user_and_seed(seeds: Sequence[Scores]) -> tuple[Floats, Floats]:
-    """Return what each user adds to the deviation of the seeds' mean AUC, (U,), and the AUC of each seed, (seeds,)."""
-    aucs, terms = zip(*map(user_terms, seeds), strict=True)
+def _by_user_and_seed(seeds: Sequence[Scores], of: Terms) -> tuple[Floats, Floats]:
+    """Return what each user adds to the deviation of the seeds' mean, (U,), and the metric of each seed, (seeds,)."""
+    for scores in seeds:
+        if of not in (known := _TERMS.setdefault(scores, {})):
+            known[of] = of(scores)
+    aucs, terms = zip(*(_TERMS[scores][of] for scores in seeds), strict=True)
     return np.mean(terms, axis=0), np.array(aucs)
 
 
-def _variance_of_mean(values: Floats) -> tuple[float, int]:
+def variance_of_mean(values: Floats) -> tuple[float, int]:
     """Return the variance of the mean of independent values, and its degrees of freedom."""
     return float(values.var(ddof=1)) / len(values), len(values) - 1
 
 
-def _t_test(difference: float, parts: Sequence[tuple[float, int]]) -> Comparison:
+def t_test(difference: float, parts: Sequence[tuple[float, int]]) -> Comparison:
     """Test a difference whose variance is the sum of independent estimates, given as (variance, degrees)."""
     variance = float(sum(part for part, _ in parts))
     if variance == 0:

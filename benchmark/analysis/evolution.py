@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from baselines.layers.packing import Packing, softmax_over_positions
+from baselines.layers.packing import softmax_over_positions
 from baselines.layers.prediction import explain
-from datamodules.batch import Batch
-from datamodules.batches import BatchMaker, EvaluationBatches
+from datamodules.batch import Batch, Targets, make_batch
+from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError, unknown_name
-from datamodules.samples import Samples, Split
+from datamodules.samples import Samples
+from datamodules.vocabulary import vocabulary
 
 NONE = "none"
 POPULAR = 30  # categories among which an unrelated target is looked for
@@ -58,9 +59,13 @@ class Trajectory:
 class EqualAttention(nn.Module):
     """a_t = 1 / T, whatever the target."""
 
-    def forward(self, target: Tensor, keys: Tensor, packing: Packing) -> Tensor:
-        """Return weights (R,) for keys (R, K)."""
-        return softmax_over_positions(keys.new_zeros(len(keys)), packing)
+    def of_keys(self, keys: Tensor) -> Tensor:
+        """Nothing of keys (R, K) is needed."""
+        return keys
+
+    def forward(self, target: Tensor, keys: Tensor, of_keys: Tensor, at: Targets) -> Tensor:
+        """Return weights (R_B,) for keys (R_B, K)."""
+        return softmax_over_positions(keys.new_zeros(len(keys)), at.packing)
 
 
 class Catalogue:
@@ -70,7 +75,7 @@ class Catalogue:
         self.samples = samples
         self.names: list[str] = list(names)
         self.reviews = np.bincount(samples.pool, minlength=samples.item_count + 1)  # (items + 1,)
-        self.known = samples.known()[1]  # (items + 1,) what training mentions: the rest shares row 0
+        self.known = samples.known_items()  # (items + 1,) what training mentions: the rest shares row 0
 
     def name(self, item: int) -> str:
         """The name of an item's category."""
@@ -143,7 +148,7 @@ def history_of_user(catalogue: Catalogue, user: int) -> tuple[History, Target]:
         for split in (samples.test, samples.validation, samples.train)
         if len(places := np.flatnonzero((split.user == user) & (split.label == 1)))
     )
-    items = samples.items[samples.starts(split)[place] : split.end[place]].tolist()
+    items = samples.items[split.begin[place] : split.end[place]].tolist()
     if not items:
         raise UserError(f"user {user} has no behaviour in front of the target, expected at least one: choose another")
     item = int(split.item[place])
@@ -204,7 +209,7 @@ def telling_user(samples: Samples) -> int:
     Of the test users with 8 to 12 behaviours, of which some, and at most half, have the category of the target, the one
     with most categories; of these the one with the lowest number.
     """
-    test, starts = samples.test, samples.starts(samples.test)
+    test, starts = samples.test, samples.test.begin
     lengths, found = test.end - starts, []
     for place in np.flatnonzero((test.label == 1) & (lengths >= SHORTEST) & (lengths <= LONGEST)):
         categories = samples.item_category[samples.items[starts[place] : test.end[place]]]
@@ -251,23 +256,15 @@ def trajectories(
 
 def _batch(samples: Samples, items: Sequence[int], targets: Sequence[int]) -> Batch:
     """One history of T items and B targets as a batch; no user, since the user has no say in attention and states."""
-    maker = BatchMaker(samples, samples.test)
-    history = np.tile(np.asarray(items), (len(targets), 1))
-    numbers = [maker.item_ids[history], maker.category_of_id[history]]
-    ids, categories = (torch.from_numpy(numbers_of.astype(np.int64)) for numbers_of in numbers)
-    item = torch.from_numpy(maker.item_ids[np.asarray(targets)].astype(np.int64))
-    category = torch.from_numpy(maker.category_of_id[np.asarray(targets)].astype(np.int64))
-    nothing = torch.zeros(len(targets), dtype=torch.int64)
-    return Batch(
-        user=nothing,
-        item=item,
-        category=category,
-        history_items=ids,
-        history_categories=categories,
-        lengths=torch.full_like(nothing, len(items)),
-        negative_items=torch.zeros_like(ids),
-        negative_categories=torch.zeros_like(ids),
-        label=nothing.float(),
+    rows = vocabulary(samples)
+    history = {name: torch.from_numpy(of_item[np.asarray(items)])[None] for name, of_item in rows.items.items()}
+    return make_batch(
+        user={name: torch.zeros(1, dtype=torch.int64) for name in rows.schema.user},
+        history=history,
+        lengths=torch.tensor([len(items)]),
+        target={name: torch.from_numpy(of_item[np.asarray(targets)]) for name, of_item in rows.items.items()},
+        history_of=torch.zeros(len(targets), dtype=torch.int64),
+        label=torch.zeros(len(targets)),
     )
 
 
@@ -284,15 +281,15 @@ def emphasis(model: nn.Module, samples: Samples) -> Emphasis:
     """How much more attention than an equal share behaviours of the target's category get, over all test users."""
     clicked = np.flatnonzero(samples.test.label == 1)
     test = samples.test
-    split = Split(test.user[clicked], test.end[clicked], test.item[clicked], test.label[clicked])
+    split = test.take(clicked)
     parts = []
     with torch.inference_mode():
-        batches = EvaluationBatches(samples, split)
-        for batch in map(batches.__getitem__, range(len(batches))):
+        windows = EvaluationBatches(samples, split)
+        for batch in (each.per_target() for at in range(len(windows)) for each in windows[at].batches()):
             found = explain(model, batch)
             assert found is not None
             attention = found.attention.double() * batch.lengths[:, None]
-            same = (batch.history_categories == batch.category[:, None]) & batch.mask
+            same = (batch.history["category"] == batch.target["category"][:, None]) & batch.mask
             mixed = same.any(1) & (same != batch.mask).any(1)
             counts = same.sum(1), batch.lengths - same.sum(1)
             both = [(attention * part).sum(1) / n for part, n in zip((same, batch.mask & ~same), counts, strict=True)]

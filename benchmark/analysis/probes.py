@@ -19,8 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmark.analysis.comparison import estimate_rule
-from benchmark.records.predictions import pair_scores
+from benchmark.records.predictions import scores_of_samples
 from datamodules.errors import UNSHOWN, UserError
+from datamodules.protocol import Protocol
 from datamodules.samples import Samples, Split
 
 Floats = NDArray[np.float64]
@@ -69,9 +70,14 @@ class Probes:
     probes: tuple[Probe, ...]
 
     @property
+    def rules(self) -> list[Probe]:
+        """All but the oracle, which knows what no rule and no model can."""
+        return [probe for probe in self.probes if probe.name != ORACLE]
+
+    @property
     def best(self) -> Probe:
-        """The rule with the highest AUC."""
-        return max(self.probes, key=lambda probe: probe.auc)
+        """The rule with the highest AUC, the oracle left out."""
+        return max(self.rules, key=lambda probe: probe.auc)
 
     @property
     def fitted(self) -> Probe:
@@ -85,7 +91,7 @@ class Probes:
     @property
     def without_parameters(self) -> Probe:
         """The rule with the highest AUC among those that fit nothing."""
-        return max((probe for probe in self.probes if probe.parameters == 0), key=lambda probe: probe.auc)
+        return max((probe for probe in self.rules if probe.parameters == 0), key=lambda probe: probe.auc)
 
 
 def catalogue_order(samples: Samples, split: Split) -> Floats:
@@ -115,12 +121,10 @@ def catalogue_rank(samples: Samples, split: Split) -> Floats:
 def popularity(samples: Samples, split: Split) -> Floats:
     """(N,) log(1 + behaviours of training users with the candidate); positives that train do not count themselves."""
     offsets = samples.offsets
-    ends = offsets[1:] - samples.protocol.every_position_trains  # the last behaviour tests where all others train
-    owners = np.unique(samples.train.user)
-    edges = np.zeros(len(samples.items) + 1, np.int64)
-    np.add.at(edges, offsets[owners], 1)
-    np.add.at(edges, ends[owners], -1)
-    counts = np.bincount(samples.items[np.cumsum(edges[:-1]) > 0], minlength=samples.item_count + 1)
+    trains = np.isin(np.repeat(np.arange(samples.users), np.diff(offsets)), samples.train.user)
+    if isinstance(samples.protocol, Protocol) and samples.protocol.every_position_trains:
+        trains[offsets[1:] - 1] = False  # the last behaviour tests
+    counts = np.bincount(samples.items[trains], minlength=samples.item_count + 1)
     own = split.label if split is samples.train else 0
     logarithm: Floats = np.log1p(counts[split.item] - own)
     return logarithm
@@ -145,8 +149,7 @@ def not_in_history(samples: Samples, split: Split) -> Floats:
 
 def unknown_item(samples: Samples, split: Split) -> Floats:
     """(N,) 1 where no training sample mentions the candidate, which models then give row 0."""
-    _, known, _ = samples.known()
-    return np.asarray(~known[split.item], np.float64)
+    return np.asarray(~samples.known_items()[split.item], np.float64)
 
 
 CATALOGUE_RULE, UNKNOWN = "catalogue-order", "unknown-item"
@@ -160,26 +163,41 @@ RULES = {
     "not-in-history": Rule("new to the user", not_in_history),
     UNKNOWN: Rule("in no training sample", unknown_item),
 }
-FITTED_RULES = [name for name in RULES if name != UNKNOWN]  # which is 0 throughout training
 FITTED = "logistic-regression"
 FITTED_LABEL = "all of these rules, weighted"
+ORACLE, ORACLE_LABEL = "oracle", "the probability by which clicks were drawn"  # of a simulated log
+
+
+def rules_of(samples: Samples) -> dict[str, Rule]:
+    """Return the rules that samples allow: without raw ids in an order there is no catalogue."""
+    ordered = bool(samples.catalogue_rank.max() >= 0)
+    return {name: rule for name, rule in RULES.items() if ordered or not name.startswith("catalogue")}
 
 
 def measure(dataset: str, samples: Samples) -> Probes:
     """Score every rule, and a logistic regression on them fitted on training samples, on the test samples."""
-    scores = {name: rule.score(samples, samples.test) for name, rule in RULES.items()}
-    parameters = {name: 0 for name in RULES} | {FITTED: len(FITTED_RULES) + 1}
-    labels = {name: rule.label for name, rule in RULES.items()} | {FITTED: FITTED_LABEL}
+    rules = rules_of(samples)
+    fitted = [name for name in rules if name != UNKNOWN]  # which is 0 throughout training
+    scores = {name: rule.score(samples, samples.test) for name, rule in rules.items()}
+    parameters = {name: 0 for name in (*rules, ORACLE)} | {FITTED: len(fitted) + 1}
+    labels = {name: rule.label for name, rule in rules.items()} | {FITTED: FITTED_LABEL, ORACLE: ORACLE_LABEL}
     positive, negative = (scores[UNKNOWN][samples.test.label == label].mean() for label in (1, 0))
     labels[UNKNOWN] += f" ({positive:.1%} of test positives, {negative:.1%} of negatives)".replace("%", " %")
-    scores[FITTED] = _fitted(samples, np.stack([scores[name] for name in FITTED_RULES], axis=1))
+    scores[FITTED] = _fitted(samples, fitted, np.stack([scores[name] for name in fitted], axis=1))
+    if samples.test.probability is not None:
+        scores[ORACLE] = samples.test.probability.astype(np.float64)
     probes = []
     for name, score in scores.items():
-        found = estimate_rule(pair_scores(samples.test.label, score))
+        found = estimate_rule(scores_of_samples(samples.test.user, samples.test.label, score))
         figures = (round(value, 6) for value in (found.difference, *found.auc_interval))
         probes.append(Probe(name, labels[name], parameters[name], *figures))
     return Probes(
-        dataset, samples.protocol.name, samples.protocol.hash, samples.sha256, len(samples.test) // 2, tuple(probes)
+        dataset,
+        samples.protocol.name,
+        samples.protocol.hash,
+        samples.sha256,
+        len(np.unique(samples.test.user)),
+        tuple(probes),
     )
 
 
@@ -187,7 +205,12 @@ def is_of(measured: Probes, samples: Samples) -> bool:
     """Tell whether a measurement has every rule, on just these samples."""
     names = {probe.name for probe in measured.probes}
     place = (measured.protocol, measured.protocol_hash, measured.data_sha256)
-    return names == {*RULES, FITTED} and place == (samples.protocol.name, samples.protocol.hash, samples.sha256)
+    oracle = [ORACLE] if samples.test.probability is not None else []
+    return names == {*rules_of(samples), FITTED, *oracle} and place == (
+        samples.protocol.name,
+        samples.protocol.hash,
+        samples.sha256,
+    )
 
 
 def file_name(dataset: str, protocol: str) -> str:
@@ -233,14 +256,13 @@ def _parsed(data: dict[str, Any]) -> Probes:
 
 def _last_items(samples: Samples, split: Split) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """(N,) (N,) newest item of each history, and whether there is one."""
-    known = split.end > samples.starts(split)
+    known = split.end > split.begin
     return samples.items[np.where(known, split.end - 1, 0)], known
 
 
 def _share(samples: Samples, split: Split, kind: NDArray[Any]) -> Floats:
     """(N,) share of the history whose `kind` (items + 1,) is the candidate's; 0 without a history."""
-    starts = samples.starts(split)
-    lengths = split.end - starts
+    starts, lengths = split.begin, split.end - split.begin
     shares = np.zeros(len(split))
     wanted = kind[split.item]
     for first in range(0, len(split), SAMPLES_AT_ONCE):
@@ -254,14 +276,14 @@ def _share(samples: Samples, split: Split, kind: NDArray[Any]) -> Floats:
     return shares
 
 
-def _fitted(samples: Samples, test: Floats) -> Floats:
-    """(N,) log odds of test samples from a logistic regression on the rules' scores `test` (N, rules)."""
+def _fitted(samples: Samples, names: list[str], test: Floats) -> Floats:
+    """(N,) log odds of test samples from a logistic regression on the scores `test` (N, rules) of rules `names`."""
     train = samples.train
     chosen = np.random.default_rng(0).permutation(len(train))[:FITTED_ON]
-    some = Split(train.user[chosen], train.end[chosen], train.item[chosen], train.label[chosen])
-    scores = {name: RULES[name].score(samples, some) for name in FITTED_RULES if name != "popularity"}
+    some = train.take(chosen)
+    scores = {name: RULES[name].score(samples, some) for name in names if name != "popularity"}
     scores["popularity"] = popularity(samples, train)[chosen]  # which leaves out what a sample of `train` adds itself
     model = make_pipeline(StandardScaler(), LogisticRegression())
-    model.fit(np.stack([scores[name] for name in FITTED_RULES], axis=1), some.label)
+    model.fit(np.stack([scores[name] for name in names], axis=1), some.label)
     log_odds: Floats = model.decision_function(test)
     return log_odds

@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from benchmark.analysis.comparison import Comparison, Interval, compare, estimate, holm
+from benchmark.analysis.metrics import METRICS
 from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
 from benchmark.records.results import scores_of
@@ -31,6 +32,7 @@ class Row:
     std: float | None  # unbiased, over seeds; None below two
     last: float | None  # mean test AUC at the last step
     inflation: float | None  # mean of the best test AUC minus the last: what choosing on test adds
+    metrics: dict[str, float]  # but AUC: name -> mean at the reported checkpoint, where all seeds have it
     interval: Interval | None  # of the mean, 95 %, over test users and seeds; None below two seeds with predictions
     scores: tuple[Scores, ...]  # a seed each; empty where a seed has no predictions
 
@@ -50,7 +52,7 @@ class Difference(NamedTuple):
 def summarise(records: Sequence[Record], model: str, label: str) -> Row:
     """Return the row of `model` from the records of one data set, protocol and variant.
 
-    Raises UserError where the predictions of two seeds are not of the same number of test users.
+    Raises UserError where the predictions of two seeds are not of the same test samples.
     """
     mine = [record for record in records if record.model == model]
     finished = [record for record in mine if record.status == "finished"]
@@ -67,6 +69,7 @@ def summarise(records: Sequence[Record], model: str, label: str) -> Row:
         std=stdev(aucs) if len(aucs) > 1 else None,
         last=fmean(lasts) if lasts else None,
         inflation=fmean(picked) if picked else None,
+        metrics=_means(finished),
         interval=estimate(scores).auc_interval if len(scores) > 1 else None,
         scores=scores,
     )
@@ -133,16 +136,21 @@ def rows_above(rows: Sequence[Row]) -> list[Row | None]:
     return above
 
 
+def _means(finished: Sequence[Record]) -> dict[str, float]:
+    found = {name: [getattr(record, name) for record in finished] for name in METRICS if name != "auc"}
+    return {name: fmean(values) for name, values in found.items() if values and None not in values}
+
+
 def _reported_scores(finished: Sequence[Record]) -> tuple[Scores, ...]:
     scores: list[Scores] = []
     for record in finished:
         run = scores_of(record)
         if run is None:
             return ()
-        if scores and len(run.reported) != len(scores[0]):
+        if scores and not run.reported.same_samples(scores[0]):
             raise UserError(
-                f"{record.place} has predictions for {len(run.reported)} test users, "
-                f"{finished[0].place} for {len(scores[0])}, expected the same. Train one of them again."
+                f"{record.place} has predictions for {run.reported.counts}, {finished[0].place} for "
+                f"{scores[0].counts}, expected the same samples. Train one of them again."
             )
         scores.append(run.reported)
     return tuple(scores)

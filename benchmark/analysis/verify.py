@@ -1,27 +1,61 @@
 """Whether a record's figures follow from its predictions."""
 
-from benchmark.analysis.metrics import auc
-from benchmark.records.record import Record
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmark.analysis.metrics import METRICS
+from benchmark.records.predictions import RunScores, Scores
+from benchmark.records.record import FIRST_WITH_METRICS, RUNS, Record
 from benchmark.records.results import scores_of
 from datamodules.errors import UserError
 
-TOLERANCE = 1e-6  # between a claimed AUC and that of the ranks
+TOLERANCE = 1e-6  # between a claimed metric and that of the predictions
+NEAR_ONE = 1e-9  # a negative's probability is 1 - p in float64, whose logarithm means nothing nearer to p = 1
 
 
-def check_auc(record: Record) -> bool:
-    """Compare a finished run's AUC, reported, last and best on test, with its predictions; False where it has none.
+class Claim(NamedTuple):
+    """What a record says of one of its checkpoints."""
 
-    Raises `UserError` where they differ by more than 1e-6.
+    metric: str
+    checkpoint: str
+    value: float | None
+    scores: Scores
+
+
+def check_metrics(record: Record) -> bool:
+    """Compare a finished run's metrics with those of its predictions; False where it has none.
+
+    Always its AUC, reported, last and best on test; and the other metrics of the reported checkpoint, where the record
+    has a version that keeps them all and the predictions give them: ranks give GAUC, not log loss and calibration.
+    Raises `UserError` where one differs by more than 1e-6.
     """
     scores = scores_of(record)
     if scores is None:
         return False
-    claims = {"reported": record.reported_auc, "last": record.auc.last, "best on test": record.auc.test}
-    for (name, claimed), found in zip(claims.items(), scores, strict=True):
-        checkpoint = found or scores.reported  # the one best on test is left out of the ranks where it is that
-        if claimed is None or not abs(auc(checkpoint) - claimed) <= TOLERANCE:
+    for claim in _claims(record, scores):
+        metric = METRICS[claim.metric]
+        found = metric.of(claim.scores)
+        if claim.value is None and np.isnan(found):
+            continue
+        if claim.value is None or not abs(found - claim.value) <= TOLERANCE * max(1.0, found):
             raise UserError(
-                f"{record.place}: the predictions of the {name} checkpoint give AUC {auc(checkpoint):.6f}, claimed is "
-                f"{claimed}. One of the two files is not of this run: train it again."
+                f"{record.place}: the predictions of the {claim.checkpoint} checkpoint give {metric.name} {found:.6f}, "
+                f"claimed is {claim.value}. One of the two files is not of this run: train it again."
             )
     return True
+
+
+def _claims(record: Record, scores: RunScores) -> Iterator[Claim]:
+    """What the predictions of a run can bear out."""
+    aucs = {"reported": record.reported_auc, "last": record.auc.last, "best on test": record.auc.test}
+    for (checkpoint, claimed), found in zip(aucs.items(), scores, strict=True):
+        # The one best on test is left out of the predictions where it is the reported one.
+        yield Claim("auc", checkpoint, claimed, found or scores.reported)
+    if record.schema_version >= FIRST_WITH_METRICS:
+        probabilities = record.path.name != RUNS
+        precise = scores.reported.negative.max() < 1 - NEAR_ONE and scores.reported.positive.min() > 0
+        for name, metric in METRICS.items():
+            if name != "auc" and (metric.by_order or probabilities) and (name != "logloss" or precise):
+                yield Claim(name, "reported", getattr(record, name), scores.reported)

@@ -64,13 +64,14 @@ def products_of(module: CTRModule, batch: Batch) -> list[Product]:
 def in_kernel(layer: nn.Module, inputs: Any) -> list[Product]:
     """Return what the compiled kernel of a layer multiplies, given what the layer's `forward` is given."""
     if isinstance(layer, RecurrentLayer):
-        x, packing = inputs[:2]
-        return recurrence(layer.hidden_size, packing.first, len(x) - packing.first)
+        projected, packing = inputs[:2]
+        return recurrence(layer.hidden_size, packing.first, len(projected) - packing.first)
     assert isinstance(layer, (MLPAttention, MLPAuxiliaryLoss))
-    if isinstance(layer, MLPAttention):  # on [k, q k] of each behaviour; what meets q alone is torch's product
-        rows, size = len(inputs[1]), 2 * inputs[1].shape[1]
+    if isinstance(layer, MLPAttention):  # on q k of each behaviour; what meets q or k alone is torch's product
+        rows, size = inputs[1].shape
     else:  # on behaviours and negatives; what meets h alone is torch's product
-        rows, size = 2 * len(inputs[2]), inputs[2].shape[1]
+        pairs = inputs[0]
+        rows, size = len(pairs.clicked) + len(pairs.not_clicked), pairs.clicked.shape[1]
     sizes = [size, layer.first.out_features, layer.second.out_features, 1]
     return [product for k, n in pairwise(sizes) for product in both_ways(rows, k, n)]
 

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from baselines.layers.packing import packing_of
 from baselines.layers.recurrence import recurrence, reference
 from baselines.layers.recurrent import RecurrentLayer
 from benchmark.bench.floor import CPU, both_ways, operations, runner
 from benchmark.bench.floor import recurrence as recurrence_products
 from benchmark.bench.timing import Timer, ratio, summarise
+from datamodules.packing import packing_of
 from datamodules.protocol import BATCH_SIZE
 
 BATCH, HIDDEN = BATCH_SIZE, 36
@@ -42,7 +42,7 @@ def measure_gate(gate: Gate, steps: int, timer: Timer, device: torch.device = CP
     """Return the line of a gate and length T = `steps` on a device."""
     torch.manual_seed(0)
     lengths = torch.full((BATCH,), steps)
-    sizes = packing_of(lengths, steps).batch_sizes
+    sizes = packing_of(lengths.numpy(), steps).batch_sizes
     projected = torch.randn(steps * BATCH, 3 * HIDDEN, device=device, requires_grad=True)  # rows step after step
     weight = torch.randn(HIDDEN, 3 * HIDDEN, device=device).div_(HIDDEN**0.5).requires_grad_()
     attention = torch.softmax(torch.randn(steps, BATCH, device=device), dim=0).flatten()
@@ -82,7 +82,7 @@ def measure_gate(gate: Gate, steps: int, timer: Timer, device: torch.device = CP
 
 def _layers(lengths: Tensor, steps: int, device: torch.device) -> dict[str, Callable[[], object]]:
     """Our layer and torch.nn.GRU (on a GPU: cuDNN's), both with the input product, on inputs of 36."""
-    where = packing_of(lengths.to(device), steps)
+    where = packing_of(lengths.numpy(), steps).to(device)
     x, grad = (torch.randn(steps, BATCH, HIDDEN, device=device) for _ in range(2))
     x.requires_grad_()
     rows, grad_rows = x.detach().flatten(0, 1).requires_grad_(), grad.flatten(0, 1)

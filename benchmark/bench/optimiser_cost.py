@@ -22,16 +22,13 @@ from datamodules.batch import Batch
 from datamodules.batches import TrainingBatches
 
 EMBEDDING_SIZE = 18
-READ = {  # the fields of a batch that read a table
-    "users": ("user",),
-    "items": ("item", "history_items", "negative_items"),
-    "categories": ("category", "history_categories", "negative_categories"),
-}
+FIELD = {"users": "user", "items": "item", "categories": "category"}  # the field that reads a table
 
 
 def ids_of(batch: Batch, table: str) -> Tensor:
-    """Return the rows that a batch reads of a table, padding included, (B x positions,)."""
-    return torch.cat([getattr(batch, field).flatten() for field in READ[table]])
+    """Return the rows that a batch reads of a table, (R,)."""
+    fields = (batch.user, batch.target, batch.histories.behaviours, batch.targets.negatives)
+    return torch.cat([part[FIELD[table]] for part in fields if FIELD[table] in part])
 
 
 def _read(training: TrainingBatches, table: str, step: int) -> Tensor:
@@ -87,7 +84,7 @@ def main(datasets: str = "beauty sports electronics books", steps: int = 500, wa
         training = workload.training("official", RunConfig.batch_size, -(-(warm_up + steps) // workload.window))
         test = workload.evaluation(RunConfig.batch_size)
         for table, rows in workload.sizes.tables.items():
-            evaluated = [ids_of(test[number], table) for number in range(len(test))]
+            evaluated = [ids_of(batch, table) for number in range(len(test)) for batch in test[number].batches()]
             found = measure(rows, partial(_read, training, table), evaluated, steps, warm_up)
             cells = " | ".join(f"{cell:.3f}" for cell in found)
             print(f"| {dataset}, {table} | {rows - 1} | {cells} |", flush=True)

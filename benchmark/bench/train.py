@@ -11,7 +11,7 @@ from benchmark.bench.floor import CPU, operations, products_of, runner
 from benchmark.bench.timing import Timer, ratio, summarise
 from benchmark.bench.workloads import Workload, batches_of
 from benchmark.runs.config import EVALUATE_EVERY
-from datamodules.batch import Batch
+from datamodules.batch import Batch, Window
 from datamodules.batches import TrainingBatches
 from datamodules.sources.amazon import ELECTRONICS_STEPS
 
@@ -45,13 +45,13 @@ class Step:
             of_parameter["exp_avg_sq"].fill_(1e-6)
         self.optimizer.load_state_dict(state)
 
-    def evaluate(self, batches: Iterable[Batch]) -> None:
+    def evaluate(self, windows: Iterable[Window]) -> None:
         """Score all samples and compute AUC and log loss."""
         self.module.eval()
         with torch.inference_mode():
             self.module.on_validation_epoch_start()
-            for number, batch in enumerate(batches):
-                self.module.validation_step(batch, number)
+            for number, window in enumerate(windows):
+                self.module.validation_step(window, number)
             self.module.on_validation_epoch_end()
 
 
@@ -73,8 +73,8 @@ class Round:
         """Make the batches of measurement `number`."""
         self.number = number
         made = list(batches_of(self.data, self.window, number))
-        self.batches = [on_device(batch, self.device) for batch in made]
-        self.samples.append(sum(len(batch.label) for batch in made))
+        self.batches = [batch.to(self.device, non_blocking=True) for batch in made]
+        self.samples.append(sum(len(batch) for batch in made))
         if self.counted is not None:
             products = [product for batch in made for product in products_of(self.counted, batch)]
             self.operations.append(operations(products))
@@ -82,12 +82,7 @@ class Round:
 
     def fresh(self) -> Iterator[Batch]:
         """Make the batches once more, one after the other."""
-        return (on_device(batch, self.device) for batch in batches_of(self.data, self.window, self.number))
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Return a batch on a device."""
-    return Batch(*(field.to(device, non_blocking=True) for field in batch))
+        return (batch.to(self.device, non_blocking=True) for batch in batches_of(self.data, self.window, self.number))
 
 
 def measure(
@@ -96,8 +91,8 @@ def measure(
     """Return a row's milliseconds a step, with batches made beforehand and on the way, and its evaluation's seconds.
 
     Steps are those of the middle of a run.
-    A measurement is a window of batches (short and long ones), divided by their number. The evaluation makes its
-    batches on the way too, as in a run; its share of the time is that of an evaluation as often as in a run.
+    A measurement is a window of batches (short and long ones), divided by their number. The evaluation's
+    batches are made once, as in a run; its share of the time is that of an evaluation as often as in a run.
     """
     window, test = workload.window, workload.evaluation(batch_size)
     step = Step(workload.module(model, variant).to(device))
@@ -108,7 +103,7 @@ def measure(
     sides: dict[str, Callable[[], object]] = {
         "step": lambda: step.train(now.batches),
         "step_with_batch": lambda: step.train(now.fresh()),
-        "evaluation": lambda: step.evaluate(on_device(test[number], device) for number in range(len(test))),
+        "evaluation": lambda: step.evaluate(test[number].to(device, non_blocking=True) for number in range(len(test))),
         "floor": lambda: now.run_products(),
     }
     seconds = timer.interleave(sides, now.begin)

@@ -27,13 +27,14 @@ from datamodules.batch import Batch
 from datamodules.batches import WINDOW, EvaluationBatches, TrainingBatches
 from datamodules.datasets import get_dataset
 from datamodules.interactions import Interactions
-from datamodules.protocol import get_protocol
+from datamodules.protocol import OF_INTERACTIONS
 from datamodules.samples import Samples, make_samples
 from datamodules.samples_file import prepare_samples
+from datamodules.schema import Schema
 from datamodules.sources.amazon import ELECTRONICS_STEPS
 
 LEAST, TAIL = 5, 3.0  # behaviours a user, shape of the Pareto distribution
-PROTOCOL = get_protocol("arxiv-v1")
+PROTOCOL = OF_INTERACTIONS["arxiv-v1"]
 BEGINNING, DAY = 1_300_000_000, 86_400  # unix seconds, of the click log
 
 
@@ -48,15 +49,23 @@ class Sizes:
 
     @property
     def tables(self) -> dict[str, int]:
-        """Rows of the embedding tables: constructor arguments of every model."""
+        """Rows of the embedding tables, row 0 included."""
         return {"users": self.users + 1, "items": self.items + 1, "categories": self.categories + 1}
+
+    @property
+    def schema(self) -> Schema:
+        """The same as the models take it."""
+        users, items, categories = self.tables.values()
+        return Schema(user={"user": users}, behaviour={"item": items, "category": categories})
 
 
 def sizes_of(dataset: str) -> Sizes:
     """Return the sizes of a data set whose counts are known."""
-    found = get_dataset(dataset).expected
-    users, interactions = found.users or 0, found.interactions or 0
-    return Sizes(users, found.items or 0, found.categories or 0, interactions / users)
+    found = get_dataset(dataset).counts
+    users, items, categories, interactions = (
+        found[name] or 0 for name in ("users", "items", "categories", "interactions")
+    )
+    return Sizes(users, items, categories, interactions / users)
 
 
 ELECTRONICS = sizes_of("electronics")
@@ -76,7 +85,7 @@ class Workload:
     def lengths(self) -> NDArray[np.int64]:
         """(N,) lengths of the training samples' histories."""
         split = self.samples.train
-        return split.end - self.samples.starts(split)
+        return split.end - split.begin
 
     @property
     def longest(self) -> int:
@@ -102,7 +111,7 @@ class Workload:
     def module(self, model: str, variant: str) -> CTRModule:
         """Return an untrained module of a row."""
         torch.manual_seed(0)
-        return CTRModule(model=model, variant=variant, **self.sizes.tables, steps=ELECTRONICS_STEPS)
+        return CTRModule(model=model, variant=variant, schema=self.sizes.schema.as_dict(), steps=ELECTRONICS_STEPS)
 
     def describe(self) -> dict[str, float | int | str]:
         """Return what a reader must know of it, for JSON and tables."""

@@ -9,10 +9,9 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from benchmark.cli import bench, data, figures, models, run
+from benchmark.cli import bench, data, figures, models, run, serving
 from benchmark.cli import leaderboard as board
 from benchmark.cli import table as results
-from benchmark.cli import wandb_workspace as tracking
 from benchmark.records.commit import commit
 from benchmark.runs.process import make_streams_lenient, own_variables
 from datamodules.errors import UserError, blocks_writing, cannot_write, printable
@@ -33,9 +32,11 @@ for command in (
     results.table,
     figures.figure,
     results.probe,
+    serving.serve,
+    serving.load_test,
     bench.bench,
     bench.gpu_check,
-    tracking.wandb_workspace,
+    figures.wandb_workspace,
 ):
     app.command("import" if command is data.import_data else None)(command)
 app.add_typer(board.leaderboard, name="leaderboard")

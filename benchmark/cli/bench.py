@@ -8,6 +8,7 @@ import typer
 
 from benchmark.cli.options import DataDir, Json, Models, Out, ProtocolName, VariantName, completes, dataset_names
 from benchmark.cli.output import Output
+from benchmark.records import paper
 
 
 def bench(
@@ -42,14 +43,13 @@ def bench(
 
     Example: dien-bench bench kernels train --models "din dien" --dataset sports
     """
-    from baselines import MODELS
     from benchmark.bench.suite import DEFAULT_PARTS, BenchConfig
     from benchmark.bench.suite import bench as measure
     from benchmark.runs.config import RunConfig
 
     config = BenchConfig(
         parts=tuple(parts or DEFAULT_PARTS),
-        models=tuple(models.split() if models else MODELS),
+        models=tuple(models.split() if models else paper.LABELS),
         variant=variant,
         threads=threads,
         repeats=2 if quick else repeats,

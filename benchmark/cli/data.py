@@ -31,7 +31,7 @@ def prepare(
 
     Example: dien-bench prepare tafeng --protocol clean
     """
-    from datamodules.datasets import get_dataset, prepare_interactions
+    from datamodules.datasets import get_dataset, prepare_dataset
     from datamodules.files.manifest import load_manifest
     from datamodules.protocol import get_protocol
 
@@ -42,7 +42,7 @@ def prepare(
         get_protocol(protocol)
     prepared: list[dict[str, Any]] = []
     for name in datasets:
-        folder = prepare_interactions(name, data_dir, report=output.say)
+        folder = prepare_dataset(name, data_dir, report=output.say)
         prepared.append({"dataset": name, "folder": str(folder), "counts": load_manifest(folder)["counts"]})
         if protocol:
             from datamodules.samples_file import prepare_samples

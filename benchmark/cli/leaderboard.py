@@ -75,7 +75,7 @@ def add(
 
 @leaderboard.command()
 def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
-    """Recompute the AUC of every record from its ranks, or say that it has none; nothing is changed.
+    """Recompute every AUC and GAUC of the records from their ranks, or say that it has none; nothing is changed.
 
     Example: dien-bench leaderboard verify
     """
@@ -84,8 +84,8 @@ def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: J
     output = Output(as_json=as_json, quiet=quiet)
     agreeing, without = recompute(board)
     for path in without:
-        output.say(f"{path}: no predictions, its AUC cannot be recomputed")
-    output.say(f"{agreeing} runs give the AUC of their records, {len(without)} have no predictions")
+        output.say(f"{path}: no predictions, its metrics cannot be recomputed")
+    output.say(f"{agreeing} runs give the metrics of their records, {len(without)} have no predictions")
     output.result({"agreeing": agreeing, "without_predictions": without})
 
 

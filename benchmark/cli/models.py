@@ -110,9 +110,9 @@ def metrics(as_json: Json = False) -> None:
     """
     from benchmark.report import catalogue
 
-    output = Output(as_json=as_json)
-    output.show(_table("metrics", catalogue.METRICS))
-    output.result(catalogue.METRICS)
+    output, found = Output(as_json=as_json), catalogue.metrics()
+    output.show(_table("metrics", found))
+    output.result(found)
 
 
 def _table(title: str, lines: Sequence[dict[str, Any]]) -> Table:

@@ -18,8 +18,9 @@ MOST_SEEDS = 1_000
 def dataset_names() -> list[str]:
     """Names of data sets, those that were imported among them."""
     from datamodules.datasets import DATASETS, own_datasets  # here: its readers take half a second to import
+    from datamodules.sources.impression_logs import IMPRESSIONS
 
-    return [*own_datasets(Path(os.environ.get("DIEN_BENCH_DATA", "data"))), *DATASETS]
+    return [*own_datasets(Path(os.environ.get("DIEN_BENCH_DATA", "data"))), *DATASETS, *IMPRESSIONS]
 
 
 def model_names() -> list[str]:
@@ -98,15 +99,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, 
 
 
 def rows_of(models: str | None, number: str | None, more: list[str] | None = None) -> list[str]:
-    """The rows asked for: by name, or those of a table, and `more`; all of the suite where nothing is asked for."""
-    from baselines import MODELS
-
+    """The rows asked for: by name, or those of a table, and `more`; where nothing is, those of Tables 2 and 4."""
     if models is not None:
         rows = models.split()
     elif number is not None:
         rows = [row.model for row in paper.TABLES[number]]
     else:
-        rows = [] if more else list(MODELS)
+        rows = [] if more else list(paper.LABELS)
     return list(dict.fromkeys([*rows, *(more or [])]))
 
 
@@ -139,9 +138,8 @@ def command(*words: object) -> str:
 
 def check_names(datasets: list[str], protocol: str, data_dir: Path) -> None:
     """Raise `UserError` for an unknown data set or protocol."""
-    from datamodules.datasets import get_dataset
+    from datamodules.datasets import check_fits, get_dataset
     from datamodules.protocol import get_protocol
 
     for name in datasets:
-        get_dataset(name, data_dir)
-    get_protocol(protocol)
+        check_fits(get_dataset(name, data_dir), get_protocol(protocol))

@@ -115,7 +115,7 @@ def run(
     from benchmark.runs.failure import forget_failure
     from benchmark.tracking.tables import how_to_look, log_table
     from benchmark.tracking.wandb_login import settle_wandb_mode
-    from datamodules.datasets import prepare_interactions
+    from datamodules.datasets import prepare_dataset
     from datamodules.samples_file import prepare_samples
 
     configs = [
@@ -162,7 +162,7 @@ def run(
         return
     check_writable(out)
     for name in dict.fromkeys(names):
-        prepare_interactions(name, data_dir, report=output.say)
+        prepare_dataset(name, data_dir, report=output.say)
         store_probes(name, prepare_samples(name, protocol, data_dir), out)
     if fresh:
         forget_runs(configs, output.say)
@@ -224,7 +224,7 @@ def quickstart(
     from benchmark.report.probe_tables import store_probes
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
-    from datamodules.datasets import prepare_interactions
+    from datamodules.datasets import prepare_dataset
     from datamodules.samples_file import prepare_samples
 
     configs = [
@@ -250,7 +250,7 @@ def quickstart(
     count = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
     output.say(f"{len(configs)} runs by {count} workers: about {made_of.MINUTES} minutes on two cores")
     check_writable(out)
-    prepare_interactions(made_of.DATASET, data_dir, report=output.say)
+    prepare_dataset(made_of.DATASET, data_dir, report=output.say)
     for protocol in made_of.PROTOCOLS:
         store_probes(made_of.DATASET, prepare_samples(made_of.DATASET, protocol, data_dir), out)
     if fresh:

@@ -42,7 +42,7 @@ TABLE1 = "electronics books"  # whose counts the paper prints
 def table(
     number: Annotated[
         str,
-        typer.Argument(help="1, 2 or 4, as in the paper.", autocompletion=completes(lambda: ["1", *paper.TABLES])),
+        typer.Argument(help="1, 2, 3 or 4, as in the paper.", autocompletion=completes(lambda: ["1", *paper.TABLES])),
     ],
     datasets: Annotated[
         str | None,
@@ -127,12 +127,12 @@ def probe(
     check_names(names, protocol, data_dir)
     from benchmark.analysis.probes import measure
     from benchmark.report.probe_tables import probe_table, write_probes
-    from datamodules.datasets import prepare_interactions
+    from datamodules.datasets import prepare_dataset
     from datamodules.samples_file import prepare_samples
 
     results = []
     for name in names:
-        prepare_interactions(name, data_dir, report=output.say)
+        prepare_dataset(name, data_dir, report=output.say)
         measured = measure(name, prepare_samples(name, protocol, data_dir))
         output.show(probe_table(measured))
         written = list(write_probes(measured, out))
@@ -168,13 +168,13 @@ def _show_table1(datasets: list[str], data_dir: Path, out: Path, output: Output)
     from benchmark.records.paper import Statistics
     from benchmark.report.render import write_table
     from benchmark.report.tables import table1
-    from datamodules.datasets import prepare_interactions
+    from datamodules.datasets import prepare_dataset
     from datamodules.interactions import load_interactions
     from datamodules.samples_file import prepare_samples
 
     measured = {}
     for name in datasets:
-        data = load_interactions(prepare_interactions(name, data_dir, report=output.say))
+        data = load_interactions(prepare_dataset(name, data_dir, report=output.say))
         samples = prepare_samples(name, PAPER_PROTOCOL, data_dir)
         pairs = sum(len(split) for split in (samples.train, samples.validation, samples.test)) // 2
         measured[name] = Statistics(data.users, data.items, data.categories, pairs)

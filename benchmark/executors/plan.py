@@ -20,8 +20,8 @@ from benchmark.runs.config import RunConfig, lock_of
 from benchmark.runs.train import finished_record
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
-from datamodules.protocol import get_protocol
-from datamodules.sources.spec import PASSES
+from datamodules.protocol import DayProtocol, Protocol, get_protocol
+from datamodules.sources.spec import PASSES, ImpressionSpec
 
 BOARD = Path(__file__).resolve().parents[2] / "leaderboards" / "results"  # of this checkout, wherever one stands
 BYTES_A_WEIGHT = 4  # of weights.pt, next to which the other files of a run are small
@@ -125,22 +125,19 @@ def budget(config: RunConfig) -> int | None:
     spec, protocol = get_dataset(config.dataset, Path(config.data_dir)), get_protocol(config.protocol)
     if config.steps or spec.steps:
         return config.steps or spec.steps
-    users, interactions = spec.expected.users, spec.expected.interactions
-    if users is None:
+    users, interactions = spec.counts.get("users"), spec.counts.get("interactions")
+    if users is None or isinstance(protocol, DayProtocol) or isinstance(spec, ImpressionSpec):
         return None
-    targets = users - round(users * protocol.test_users) - round(users * protocol.validation_users)
-    if protocol.every_position_trains:  # but each user's first and last; more where users have one alone
-        if interactions is None or not spec.order_within_time:
-            return None
-        targets = interactions - 2 * users
-    return PASSES * -(-2 * targets // config.batch_size)  # a positive and a negative each
+    targets = protocol.targets(users, interactions if spec.order_within_time else None)
+    return targets and PASSES * -(-2 * targets // config.batch_size)  # a positive and a negative each
 
 
 def _held_out_users(data_dir: Path, dataset: str, protocol: str) -> float | None:
     """The users that an evaluation of a data set takes, None where their number is not known."""
     with suppress(UserError):  # a record may be of a data set that is not here
-        users, held_out = get_dataset(dataset, data_dir).expected.users, get_protocol(protocol)
-        return users and users * (held_out.test_users + held_out.validation_users or 1)
+        users, held_out = get_dataset(dataset, data_dir).counts.get("users"), get_protocol(protocol)
+        if isinstance(held_out, Protocol):
+            return users and users * (held_out.test_users + held_out.validation_users or 1)
     return None
 
 

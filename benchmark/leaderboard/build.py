@@ -60,8 +60,10 @@ def build(board: Path) -> list[Path]:
         stem = f"{protocol}-{variant}"
         probes = _probes(board, datasets, protocol)
         index += [f"## Protocol {escape_markdown(protocol)}, variant {variant}", ""]
-        for number, rows in paper.TABLES.items():
-            models = [row.model for row in rows if any(record.model == row.model for record in mine)] + own
+        for number in paper.tables_of(protocol):
+            models = [
+                row.model for row in paper.TABLES[number] if any(record.model == row.model for record in mine)
+            ] + own
             if len(models) < 2:
                 continue
             results = results_of(mine, number, datasets, protocol, variant, models, probes)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from baselines.spec import LEARNING_RATE
+from benchmark.analysis.metrics import METRICS
 from benchmark.analysis.probes import Probes
 from benchmark.analysis.summary import Row
 from benchmark.records import paper
@@ -23,7 +24,7 @@ from benchmark.records.curves import Curve, Curves
 from benchmark.records.record import Record
 from benchmark.records.results import curves_of
 from benchmark.report.probe_tables import overview
-from benchmark.report.ranking import METRICS, RULE, SELECTIONS, Ranking, place_of, rankings
+from benchmark.report.ranking import RANKED, RULE, SELECTIONS, Ranking, place_of, rankings
 from benchmark.report.table_sections import NOTE_INTERVAL, Result, comparison, failures, shown_probes, warning
 from benchmark.report.tables import check_comparable, fitting
 from datamodules.errors import UserError
@@ -32,8 +33,10 @@ from datamodules.protocol import BATCH_SIZE, PROTOCOLS
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
 DIRTY = "-dirty"  # behind a commit, where the code that trained differs from it
-CSV_COLUMNS = ("dataset", "protocol", "variant", "selection", "metric", "reported", "rank", "model", "seeds", "failed")
-CSV_COLUMNS += ("mean", "std", "low", "high", "parameters", "training_seconds", "values")
+CSV_COLUMNS = (
+    *("dataset", "protocol", "variant", "selection", "metric", "reported", "rank", "model", "seeds", "failed"),
+    *("mean", "std", "low", "high", "parameters", "training_seconds", "values"),
+)
 
 
 def document(records: Sequence[Record], measured: Sequence[Probes]) -> Json:
@@ -49,7 +52,7 @@ def document(records: Sequence[Record], measured: Sequence[Probes]) -> Json:
         "runs": len(ordered),
         "first": next(iter([*honest, *reported]), ""),  # the place that is shown where an address names none
         "rule": RULE,
-        "metrics": {name: {"label": metric.label, "higher": metric.higher} for name, metric in METRICS.items()},
+        "metrics": {n: {"label": METRICS[n].name, "higher": METRICS[n].better == "higher"} for n in RANKED},
         "selections": SELECTIONS,
         "places": {key: _place(of_place[key], ranking, measured) for key, ranking in reported.items()},
         "rankings": [_ranking(ranking) for ranking in made],
@@ -140,7 +143,9 @@ def _place(records: Sequence[Record], ranking: Ranking, measured: Sequence[Probe
     check_comparable(records)
     dataset, protocol, variant = place_of(records[0])
     probes = fitting({p.dataset: p for p in measured if p.protocol == protocol}, dataset, records)
-    rows = [Row(x.model, x.label, len(x.seeds), x.failed, x.mean, x.std, None, None, None, ()) for x in ranking.lines]
+    rows = [
+        Row(x.model, x.label, len(x.seeds), x.failed, x.mean, x.std, None, None, {}, None, ()) for x in ranking.lines
+    ]
     result = Result(dataset, protocol, rows, {}, probes, list(records))
     printed, columns, _ = comparison(dataset, protocol)
     batches = {record.settings["batch_size"] for record in records}
@@ -151,7 +156,7 @@ def _place(records: Sequence[Record], ranking: Ranking, measured: Sequence[Probe
         "protocol": protocol,
         "variant": variant,
         "about": about,
-        "protocol_note": _protocol(protocol) if protocol in PROTOCOLS else "",
+        "protocol_note": str(PROTOCOLS[protocol]) if protocol in PROTOCOLS else "",
         "warning": warning(result),
         "failures": failures(result),
         "printed": {model: auc.mean for model, auc in printed.items()},
@@ -189,7 +194,7 @@ def _row(records: Sequence[Record]) -> Json:
         "parameters": first.parameters,
         "training_seconds": _rounded(fmean(training), 1) if training else None,  # without evaluations
         "runs": [
-            {name: _rounded(getattr(record, name, None)) for name in (*names, *costs)}
+            {name: _rounded(getattr(record, name)) for name in (*names, *costs)}
             | {name: _rounded(getattr(record.auc, name)) for name in ("last", "validation", "test")}
             for record in records
         ],
@@ -250,14 +255,6 @@ def _curve(runs: Sequence[Curves], column: str) -> Json | None:
         steps = np.intersect1d(steps, curve.steps)
     seeds = [[_rounded(value, 4) for value in curve.values[np.isin(curve.steps, steps)]] for curve in curves]
     return {"steps": [round(step) for step in steps.tolist()], "seeds": seeds} if len(steps) else None
-
-
-def _protocol(name: str) -> str:
-    protocol = PROTOCOLS[name]
-    where = "every position trains" if protocol.every_position_trains else "one positive and one negative a user"
-    users = f"{100 * protocol.test_users:.0f} % of users test" if protocol.test_users else "all users train and test"
-    users += f", {100 * protocol.validation_users:.0f} % validate" if protocol.validation_users else ""
-    return f"Order of behaviours: {protocol.order}; {where}; negatives: {protocol.negative}; {users}."
 
 
 def _rounded(value: Any, digits: int = 8) -> Any:

@@ -13,9 +13,9 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmark.analysis.probes import file_name, read_probes
-from benchmark.analysis.verify import check_auc
+from benchmark.analysis.verify import check_metrics
 from benchmark.records.curves import CURVES
-from benchmark.records.predictions import PREDICTIONS
+from benchmark.records.predictions import PREDICTIONS, Scores
 from benchmark.records.record import RUNS, Record, read_records
 from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
 from benchmark.report.tables import check_comparable
@@ -35,7 +35,7 @@ def add_runs(runs: Path, board: Path) -> tuple[int, int]:
     """Copy the runs under `runs` to the board, with their probes; return how many were added, and how many were there.
 
     A run that failed is added as well, as the record that says so. A run that is there already without its ranks gets
-    them. Raises `UserError`, with the board as it was, where a run's predictions are missing or do not give the AUC
+    them. Raises `UserError`, with the board as it was, where a run's predictions are missing or do not give the metrics
     that it claims, its protocol is not the one of that name here, its samples are not those of the board, its row lacks
     a seed or mixes settings, tables would refuse it, or another run stands in its place.
     """
@@ -131,14 +131,14 @@ def check_run(record: Record) -> None:
     curves = curves_of(record)
     for column in ("loss", "test_auc"):
         curves.curve(column)
-    if not check_auc(record):
+    if not check_metrics(record):
         raise UserError(f"{folder} lacks {PREDICTIONS}, expected it beside the record. Train the run again.")
 
 
 def check_samples(new: Sequence[Record], there: Sequence[Record]) -> None:
     """Raise `UserError` unless all runs of a data set and protocol saw the same samples."""
     expected: dict[tuple[str, str], Record] = {}
-    users: dict[tuple[str, str], int] = {}
+    samples: dict[tuple[str, str], Scores] = {}
     for number, record in enumerate([*there, *new]):
         place = (record.dataset, record.protocol)
         first = expected.setdefault(place, record)
@@ -148,11 +148,11 @@ def check_samples(new: Sequence[Record], there: Sequence[Record]) -> None:
                 f"{first.data_sha256[:8]}...: {record.dataset} is not the same data there. Prepare it anew, or give "
                 "other data another name, and train the runs again."
             )
-        scores = scores_of(record) if number >= len(there) or place not in users else None
-        if scores and len(scores.reported) != users.setdefault(place, len(scores.reported)):
+        scores = scores_of(record) if number >= len(there) or place not in samples else None
+        if scores and not scores.reported.same_samples(known := samples.setdefault(place, scores.reported)):
             raise UserError(
-                f"{record.place} has predictions for {len(scores.reported)} test users, other runs of "
-                f"{record.dataset} for {users[place]}, expected the same. Train it again."
+                f"{record.place} has predictions for {scores.reported.counts}, other runs of {record.dataset} for "
+                f"{known.counts}, expected the same samples. Train it again."
             )
 
 
@@ -194,13 +194,14 @@ def check_tables(new: Sequence[Record], there: Sequence[Record]) -> None:
 
 
 def verify(board: Path) -> tuple[int, list[str]]:
-    """Recompute the AUC of every run on the board; return how many agree, and the places of runs without predictions.
+    """Recompute the metrics of every run on the board that follow from its ranks: every AUC, and GAUC.
 
-    Raises `UserError` for the first run whose record claims another AUC.
+    Returns how many agree, and the places of runs without predictions. Raises `UserError` for the first run whose
+    record claims another value.
     """
     settle(board)
     finished = [record for record in read_board(board) if record.status == "finished"]
-    without = [record.place for record in finished if not check_auc(record)]
+    without = [record.place for record in finished if not check_metrics(record)]
     return len(finished) - len(without), without
 
 

@@ -86,7 +86,7 @@ def gain_of(pair: Pair) -> tuple[float | None, int, Comparison | None]:
     if ours is None or theirs is None:
         return None, len(seeds), None
     first, second = reference.scores(), runs.scores()
-    same = len(first) == len(second) == len(seeds) and len(first[0]) == len(second[0])
+    same = len(first) == len(second) == len(seeds) and first[0].users == second[0].users
     return ours - theirs, len(seeds), compare(first, second) if same and len(seeds) > 1 else None
 
 

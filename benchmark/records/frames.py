@@ -18,9 +18,8 @@ FIRST = (*IDENTITY, "selection", "auc", "auc_last", "auc_validation", "auc_test"
 NESTED = ("settings", "versions")  # fields with a column for each key: settings_steps
 REST = tuple(name for name in FIELDS if name not in (*FIRST, *NESTED))
 # Columns with empty cells that are numbers all the same.
-KINDS = dict.fromkeys(("auc", "auc_last", "auc_validation", "auc_test", "validation_auc", "logloss"), "float64") | (
-    dict.fromkeys(("best_step", "sampler_version"), "Int64")
-)
+FIGURES = ("auc", "auc_last", "auc_validation", "auc_test", "validation_auc", "gauc", "logloss", "calibration")
+KINDS = dict.fromkeys(FIGURES, "float64") | dict.fromkeys(("best_step", "sampler_version"), "Int64")
 
 
 def records(root: Path | str | None = None) -> pd.DataFrame:

@@ -1,10 +1,12 @@
-"""What a run says of its test users, and the ranks of its scores, which give every AUC and every test.
+"""What a run says of its test samples, and the ranks of its scores, which give every AUC, GAUC and test.
 
-predictions.parquet of a run folder holds probabilities in float64. AUC and all that is built on it depend on which
-positives score above which negatives alone, so a board keeps ranks, which are exact and name neither users nor items.
+predictions.parquet of a run folder holds user, label and probabilities in float64, a line a test sample. AUC and all
+that is built on it depend on which positives score above which negatives alone, so a board keeps ranks, which are
+exact; its users are numbered in the order of the test split, so that it names neither users nor items.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,13 +26,43 @@ OPTIONAL = "test"
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of one checkpoint for U test users, each with one negative and one positive; only order counts."""
+    """Scores of one checkpoint for N test samples of U users, who have one or more each.
 
-    negative: NDArray[np.float64]  # (U,)
-    positive: NDArray[np.float64]  # (U,)
+    All negatives come first, then all positives; each kind in the order of users, and of a user's samples.
+    """
 
-    def __len__(self) -> int:
-        return len(self.positive)
+    user: NDArray[np.int32]  # (N,) 0..U-1
+    label: NDArray[np.int8]  # (N,) 0 or 1
+    score: NDArray[np.float64]  # (N,) probabilities of a click; on a board ranks
+
+    @cached_property
+    def users(self) -> int:
+        """U."""
+        return int(self.user.max()) + 1
+
+    @cached_property
+    def negatives(self) -> int:
+        """How many samples have the label 0."""
+        return int(np.searchsorted(self.label, 1))
+
+    @property
+    def negative(self) -> NDArray[np.float64]:
+        """Scores of the negatives."""
+        return self.score[: self.negatives]
+
+    @property
+    def positive(self) -> NDArray[np.float64]:
+        """Scores of the positives."""
+        return self.score[self.negatives :]
+
+    @property
+    def counts(self) -> str:
+        """How many samples of how many users, for messages."""
+        return f"{len(self.user):,} samples of {self.users:,} test users"
+
+    def same_samples(self, other: "Scores") -> bool:
+        """Whether both are of the same samples: as many, of the same users and labels."""
+        return np.array_equal(self.user, other.user) and np.array_equal(self.label, other.label)
 
 
 class RunScores(NamedTuple):
@@ -41,20 +73,22 @@ class RunScores(NamedTuple):
     test: Scores | None = None
 
 
-def pair_scores(label: NDArray[Any], score: NDArray[np.float64]) -> Scores:
-    """Return scores (N,) of samples in the order of a test split as scores of its N / 2 users.
+def scores_of_samples(user: NDArray[Any], label: NDArray[Any], score: NDArray[np.float64]) -> Scores:
+    """Return scores (N,) of samples in the order of a test split; users are numbered as they come in it.
 
-    Raises ValueError where the labels are not 0, 1, 0, 1, ..., as every protocol makes them.
+    Raises ValueError where a label is neither 0 nor 1, and where one of the two is not there.
+
+    >>> scores_of_samples(np.array([7, 7, 4]), np.array([1, 0, 1]), np.array([0.9, 0.2, 0.4]))
+    Scores(user=array([0, 0, 1], dtype=int32), label=array([0, 1, 1], dtype=int8), score=array([0.2, 0.9, 0.4]))
     """
-    if len(label) % 2 or np.any(label[::2] != 0) or np.any(label[1::2] != 1):
-        raise ValueError("labels are not one negative and one positive a user, side by side")
-    return Scores(score[::2].astype(np.float64), score[1::2].astype(np.float64))
+    order, user, label = _sorted(user, label)
+    return Scores(user, label, score[order].astype(np.float64))
 
 
 def read_scores(folder: Path) -> RunScores | None:
     """Return the scores of the run in `folder` from its predictions; None where it has none.
 
-    Raises UserError where the file is damaged or does not hold one negative and one positive a user.
+    Raises UserError where the file is damaged or does not hold users, labels and scores of samples.
     """
     path = folder / PREDICTIONS
     if not path.exists():
@@ -62,30 +96,40 @@ def read_scores(folder: Path) -> RunScores | None:
     try:
         columns = _numbers(path)
         kept = [column for name, column in CHECKPOINTS.items() if name != OPTIONAL or column in columns]
-        return RunScores(*(pair_scores(columns["label"], columns[column]) for column in kept))
+        order, user, label = _sorted(columns["user"], columns["label"])
+        return RunScores(*(Scores(user, label, columns[column][order]) for column in kept))
     except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException) as error:
         raise UserError(
             f"{path} does not hold the scores of a run: {error}. Restore it, or train the run again."
         ) from error
 
 
-def rank_samples(scores: Scores) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return ranks from 1 of the negatives and the positives, (U,) (U,), in the order of their scores.
+def rank_samples(scores: Scores) -> NDArray[np.int32]:
+    """Return the ranks of samples from 1, (N,), in the order of their scores.
 
     Ties share a rank, and so do neighbours of one label with none of the other between them: no positive changes its
-    place among the negatives, so that every AUC and test stays what it is to the last bit.
+    place among the negatives, so that AUC, GAUC and every test stay what they are to the last bit.
 
-    >>> rank_samples(Scores(negative=np.array([0.1, 0.2, 0.9]), positive=np.array([0.3, 0.9, 0.95])))
-    (array([1, 1, 3], dtype=int32), array([2, 3, 4], dtype=int32))
+    >>> user, label = np.array([0, 1, 2, 0, 1, 2]), np.array([0, 0, 0, 1, 1, 1])
+    >>> rank_samples(Scores(user, label, np.array([0.1, 0.2, 0.9, 0.3, 0.9, 0.95])))
+    array([1, 1, 3, 2, 3, 4], dtype=int32)
     """
-    users = len(scores)
-    dense = rankdata(np.concatenate([scores.negative, scores.positive]), method="dense") - 1
+    dense = rankdata(scores.score, method="dense") - 1
     kinds = np.zeros(dense.max() + 1, np.int8)  # of each distinct score: 1 negatives, 2 positives, 3 both
-    np.bitwise_or.at(kinds, dense[:users], 1)
-    np.bitwise_or.at(kinds, dense[users:], 2)
+    kinds[dense[: scores.negatives]] |= 1
+    kinds[dense[scores.negatives :]] |= 2
     begins = np.append(True, (kinds[1:] != kinds[:-1]) | (kinds[1:] == 3))
-    ranks = np.cumsum(begins, dtype=np.int32)[dense]
-    return ranks[:users], ranks[users:]
+    ranks: NDArray[np.int32] = np.cumsum(begins, dtype=np.int32)[dense]
+    return ranks
+
+
+def _sorted(user: NDArray[Any], label: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int8]]:
+    """Return the order (N,) in which `Scores` have samples, and their users and labels in it."""
+    if (label == 0).sum() + (label == 1).sum() < len(label) or label.min() == label.max():
+        raise ValueError("its labels are not 0 and 1, both of them")
+    number = pa.array(user).dictionary_encode().indices.to_numpy()
+    order = np.lexsort((number, label))
+    return order, number[order], label[order].astype(np.int8)
 
 
 def _numbers(path: Path) -> dict[str, NDArray[np.float64]]:

@@ -21,7 +21,8 @@ from datamodules.files.atomic import write_atomically
 
 FILE_NAME, RUNS = "record.json", "runs.jsonl"
 LAYOUT = f"<dataset>/<protocol>/<model>-<variant>/seed-<n>/{FILE_NAME} or <dataset>/<protocol>/{RUNS}"
-SCHEMA_VERSION = 2  # records without a version are of version 1, which kept no hash of the code
+SCHEMA_VERSION = 3  # records without a version are of version 1, which kept no hash of the code
+FIRST_WITH_METRICS = 3  # versions before it have neither GAUC nor calibration
 _ADVICE = "Delete that run, its folder or its line, and train it again."
 
 _UNSHOWN = UNSHOWN.pattern[1:-1].replace(r"\ud800-\udfff", "")  # halves of a character are no string to pydantic
@@ -93,7 +94,9 @@ class Record:
     selection: Literal["last", "validation", "test"]  # whose test AUC is reported
     auc: AucBySelection
     validation_auc: Auc | None = None  # on validation users, at the reported step
-    logloss: Number | None  # nats a sample; None for a failed run
+    gauc: Auc | None = None  # of the reported checkpoint on test; None: not known, or no user has both labels
+    logloss: Number | None  # of the same, nats a sample; None for a failed run
+    calibration: Number | None = None  # of the same; None: not known
     best_step: Count | None
     epochs: Number
     steps: Count
@@ -172,6 +175,8 @@ def parse_record(data: object, path: Path) -> Record:
         for name, value in (figures | {"logloss": record.logloss}).items():
             if value is None:
                 raise _wrong(path, name, None, "a number, since the run finished")
+        if record.schema_version >= FIRST_WITH_METRICS and record.calibration is None:
+            raise _wrong(path, "calibration", None, f"a number, since schema_version is {record.schema_version}")
     for name in ("code_sha256", "sampler_version"):
         if record.schema_version > 1 and getattr(record, name) is None:
             raise _wrong(path, name, None, f"a value, since schema_version is {record.schema_version}")

@@ -62,7 +62,7 @@ def curves_of(record: Record) -> Curves:
 def scores_of(record: Record) -> RunScores | None:
     """Return the scores of a run, on a board their ranks; None where it has none.
 
-    Raises UserError where the file is damaged or does not hold one negative and one positive a user.
+    Raises UserError where the file is damaged or does not hold users, labels and scores of samples.
     """
     if record.path.name != RUNS:
         return read_scores(record.path.parent)
@@ -119,18 +119,16 @@ def _curves_file(runs: Sequence[tuple[Record, Curves]]) -> bytes:
 def _ranks_file(runs: Sequence[tuple[Record, RunScores]]) -> bytes:
     groups = []
     for record, scores in runs:
-        reported: NDArray[np.int32] | None = None
-        parts: dict[str, NDArray[np.int32]] = {}
+        parts = {"reported": rank_samples(scores.reported)}
         for name, checkpoint in zip(CHECKPOINTS, scores, strict=True):
-            ranks = None if checkpoint is None else np.concatenate(rank_samples(checkpoint))
-            if ranks is not None and (reported is None or not np.array_equal(ranks, reported)):
+            ranks = None if checkpoint is None else rank_samples(checkpoint)
+            if ranks is not None and not np.array_equal(ranks, parts["reported"]):
                 parts[name] = ranks
-            reported = parts["reported"]
-        users = np.arange(len(scores.reported), dtype=np.int32)
-        group: dict[str, Any] = _of_run(record, 2 * len(users) * len(parts))
-        group["checkpoint"] = np.repeat(list(parts), 2 * len(users))
-        group["user"] = np.tile(users, 2 * len(parts))
-        group["label"] = np.tile(np.repeat(np.array([0, 1], np.int8), len(users)), len(parts))
+        samples = len(scores.reported.user)
+        group: dict[str, Any] = _of_run(record, samples * len(parts))
+        group["checkpoint"] = np.repeat(list(parts), samples)
+        group["user"] = np.tile(scores.reported.user, len(parts))
+        group["label"] = np.tile(scores.reported.label, len(parts))
         groups.append(group | {"rank": np.concatenate(list(parts.values()))})
     return _parquet(groups, RANKS, {"user": DELTA, "rank": SPLIT})
 
@@ -193,20 +191,25 @@ def _scores(table: pa.Table) -> RunScores:
         raise ValueError(f"it lacks the column {lacking[0]!r}")
     if any(table[name].null_count for name in table.column_names):
         raise ValueError("it has empty cells")
-    found = {name: _pairs(table.filter(pc.field("checkpoint") == name)) for name in CHECKPOINTS}
+    found = {name: _ranked(table.filter(pc.field("checkpoint") == name)) for name in CHECKPOINTS}
     reported, last = found["reported"], found["last"]
     if reported is None:
         raise ValueError("it has no ranks of the reported checkpoint")
+    if any(one is not None and not one.same_samples(reported) for one in found.values()):
+        raise ValueError("its checkpoints are of different samples")
     return RunScores(reported, last or reported, found["test"])
 
 
-def _pairs(table: pa.Table) -> Scores | None:
+def _ranked(table: pa.Table) -> Scores | None:
+    """Return the ranks of one checkpoint; raises ValueError where users or labels are not those of samples."""
     if not len(table):
         return None
     user, label, rank = (table[name].to_numpy() for name in ("user", "label", "rank"))
+    if not {user.dtype.kind, label.dtype.kind, rank.dtype.kind} <= {"i", "u"}:
+        raise ValueError("its users, labels or ranks are no whole numbers")
+    if user.min() < 0 or user.max() >= len(user) or not np.bincount(user).all():
+        raise ValueError("its users are not numbered from 0 on")
+    if set(np.unique(label).tolist()) != {0, 1}:
+        raise ValueError("its labels are not 0 and 1, both of them")
     order = np.lexsort((user, label))
-    user, label, rank = user[order], label[order], rank[order].astype(np.float64)
-    users = len(user) // 2
-    if label[:users].any() or (label[users:] != 1).any() or not np.array_equal(user, np.tile(np.arange(users), 2)):
-        raise ValueError("it has not one negative and one positive a user")
-    return Scores(rank[:users], rank[users:])
+    return Scores(user[order].astype(np.int32), label[order].astype(np.int8), rank[order].astype(np.float64))

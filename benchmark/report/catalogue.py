@@ -10,29 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmark.analysis.metrics import METRICS
 from benchmark.records import paper
 from datamodules.datasets import DATASETS, get_dataset, own_datasets
 from datamodules.files.manifest import MANIFEST, load_manifest
 from datamodules.protocol import PROTOCOLS
+from datamodules.sources.impression_logs import IMPRESSIONS
 from datamodules.sources.spec import PASSES
 
 Line = dict[str, Any]
-GIVEN = ("users", "items", "categories", "variant")  # what a run gives every model
+COUNTS = ("interactions", "users", "items", "categories", "impressions")
+GIVEN = ("schema", "variant")  # what a run gives every model
 NOTE_EMPTY = "An empty cell: not known before the download."
-METRICS: tuple[Line, ...] = (
-    {
-        "name": "AUC",
-        "better": "higher",
-        "meaning": "chance that a test user's clicked item scores above one not clicked; 0.5 is chance",
-        "of a run": "auc.last, auc.validation, auc.test: at the last step, best on validation users, on test users",
-    },
-    {
-        "name": "log loss",
-        "better": "lower",
-        "meaning": "mean negative log likelihood of the test samples, nats a sample",
-        "of a run": "logloss: at the reported step",
-    },
-)
 
 
 def models() -> list[Line]:
@@ -67,13 +56,13 @@ def _options(model: Callable[..., Any]) -> dict[str, Any]:
 def datasets(data_dir: Path) -> list[Line]:
     """Return the data sets by name, imported ones first; None stands for what is not known before the download."""
     lines = []
-    for name in (*own_datasets(data_dir), *DATASETS):
+    for name in (*own_datasets(data_dir), *DATASETS, *IMPRESSIONS):
         spec, folder = get_dataset(name, data_dir), data_dir / name
         prepared = (folder / MANIFEST).is_file()
-        counts, size = asdict(spec.expected), spec.download_bytes
+        counts, size = dict.fromkeys(COUNTS) | spec.counts, spec.download_bytes
         if prepared:
             manifest = load_manifest(folder)
-            counts |= manifest["counts"]
+            counts |= {name: manifest["counts"].get(name) for name in COUNTS}
             size = sum(entry.get("bytes", 0) for entry in manifest["inputs"])
         lines.append(
             {
@@ -93,3 +82,17 @@ def datasets(data_dir: Path) -> list[Line]:
 def protocols() -> list[Line]:
     """Return the protocols by name, with every field and the hash of the fields."""
     return [asdict(protocol) | {"hash": protocol.hash} for protocol in PROTOCOLS.values()]
+
+
+def metrics() -> list[Line]:
+    """Return the metrics: name, direction, meaning, and the fields of records that have them."""
+    selections = "auc.last, auc.validation, auc.test: at the last step, best on validation users, on test users"
+    return [
+        {
+            "name": metric.name,
+            "better": metric.better,
+            "meaning": metric.meaning,
+            "of a run": selections if name == "auc" else f"{name}: at the reported step",
+        }
+        for name, metric in METRICS.items()
+    ]

@@ -28,9 +28,9 @@ def probe_table(measured: Probes) -> Table:
         "", ("rule: the candidate is ...", "parameters", "AUC", "95 % interval"), rows, frozenset({(0, 2)})
     )
     notes = (
-        f"AUC on the {measured.test_users:,} test users of the protocol, one positive and one negative each, with its "
-        "95 % interval over test users (a rule has no seeds). 0.5 is chance; below it the reverse of the rule is "
-        "better than chance by as much.",
+        f"AUC on the samples of the {measured.test_users:,} test users of the protocol, with its 95 % interval over "
+        "test users (a rule has no seeds). 0.5 is chance; below it the reverse of the rule is better than chance by as "
+        "much.",
     )
     lines = [tuple(asdict(ordered[0]))] + [tuple(str(value) for value in asdict(probe).values()) for probe in ordered]
     return Table(f"Probes on {measured.dataset}, protocol {measured.protocol}", (section,), notes, tuple(lines))

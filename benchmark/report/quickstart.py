@@ -89,7 +89,7 @@ def _gains(records: Mapping[str, Mapping[str, Sequence[Record]]]) -> Gains:
     tests = {
         model: compare(by_time, catalogue)
         for model, (catalogue, by_time) in scores.items()
-        if min(len(catalogue), len(by_time)) > 1 and len(catalogue[0]) == len(by_time[0])
+        if min(len(catalogue), len(by_time)) > 1 and catalogue[0].users == by_time[0].users
     }
     corrected = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     found = {model: Difference(test, corrected[model]) for model, test in tests.items()}

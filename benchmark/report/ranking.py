@@ -3,14 +3,13 @@
 The leaderboard's page, its CSV and its JSON are made of rankings and of nothing else.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations, groupby
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
-import numpy as np
-
-from benchmark.analysis.comparison import compare, estimate, holm
+from benchmark.analysis.comparison import Comparison, Terms, compare, estimate, gauc_terms, holm, user_terms
+from benchmark.analysis.metrics import METRICS
 from benchmark.analysis.summary import SIGNIFICANT
 from benchmark.records import paper
 from benchmark.records.predictions import RunScores, Scores
@@ -25,47 +24,14 @@ SELECTIONS: dict[Selection, str] = {
 }
 RULE = (
     f"Rows that share a rank are not significantly different from the first of them: paired test over test users and "
-    f"seeds, p ≥ {SIGNIFICANT} after Holm's correction for all pairs of the ranking. Rows of one seed, or of a metric "
-    "that is kept without its users, are not tested and have no rank."
+    f"seeds, p ≥ {SIGNIFICANT} after Holm's correction for all pairs of the ranking. Rows of one seed, and log loss, "
+    "which is kept without its users, are not tested and have no rank."
 )
 
 
-class Metric(NamedTuple):
-    """A metric to rank by: its name on the page, whether more is better, and its value of a run's checkpoint."""
-
-    label: str
-    higher: bool
-    value: Callable[[Record, Scores | None, Selection], float | None]
-    tested: bool = False  # whether `compare` and `estimate` are about it
-
-
-def _auc(record: Record, scores: Scores | None, selection: Selection) -> float | None:
-    value: float | None = getattr(record.auc, selection)
-    return value
-
-
-def _gauc(record: Record, scores: Scores | None, selection: Selection) -> float | None:
-    """Mean of the users' AUC; with one positive and one negative each, the share of users whose positive is above."""
-    if scores is None:
-        return _recorded(record, "gauc", selection)
-    return float(np.mean((scores.positive > scores.negative) + 0.5 * (scores.positive == scores.negative)))
-
-
-def _log_loss(record: Record, scores: Scores | None, selection: Selection) -> float | None:
-    return _recorded(record, "logloss", selection)
-
-
-def _recorded(record: Record, field: str, selection: Selection) -> float | None:
-    """A field of the record, which is of the reported checkpoint; None where the record has none."""
-    value: float | None = getattr(record, field, None)
-    return value if selection == record.selection else None
-
-
-METRICS = {
-    "auc": Metric("AUC", True, _auc, tested=True),
-    "gauc": Metric("GAUC", True, _gauc),
-    "logloss": Metric("log loss", False, _log_loss),
-}
+# What each user adds to a metric, for its intervals and tests; log loss is kept of the whole run alone.
+TERMS: dict[str, Terms] = {"auc": user_terms, "gauc": gauc_terms}
+RANKED = ("auc", "gauc", "logloss")  # of METRICS; calibration has a best value between its worst ones
 
 
 class Line(NamedTuple):
@@ -127,7 +93,7 @@ def rankings(records: Iterable[Record]) -> list[Ranking]:
         runs = [(record, scores_of(record) if record.status == "finished" else None) for record in mine]
         reported = mine[0].selection
         for selection in sorted(SELECTIONS, key=lambda name: name != reported):
-            made = [_ranking(runs, selection, name) for name in METRICS]
+            made = [_ranking(runs, selection, name) for name in RANKED]
             found += [ranking for ranking in made if ranking.lines[0].mean is not None]
     return found
 
@@ -150,30 +116,41 @@ def shared_ranks(tested: Sequence[int], pairs: Iterable[Pair]) -> dict[int, int]
     return ranks
 
 
-def _ranking(runs: Sequence[tuple[Record, RunScores | None]], selection: Selection, name: str) -> Ranking:
-    metric = METRICS[name]
+def _ranking(runs: Sequence[tuple[Record, RunScores | None]], selection: Selection, metric: str) -> Ranking:
     drawn = []
     for model, group in groupby(runs, lambda run: run[0].model):
         mine = [(record, _checkpoint(record, scores, selection)) for record, scores in group]
-        values = [(record.seed, metric.value(record, scores, selection)) for record, scores in mine]
+        values = [(record.seed, _value(metric, record, scores, selection)) for record, scores in mine]
         known = [(seed, value) for seed, value in values if value is not None]
-        scores = [scores for record, scores in mine if record.status == "finished" and scores is not None]
-        whole = metric.tested and len(scores) == len(known) > 1 and len(set(map(len, scores))) == 1
+        scores = [found for _, found in mine if found is not None] if metric in TERMS else []
+        scores = scores if len(scores) == len(known) > 1 else []
         failed = sum(record.status == "failed" for record, _ in mine)
-        drawn.append((_line(model, known, failed, scores if whole else []), scores if whole else []))
-    sign = -1 if metric.higher else 1
+        drawn.append((_line(model, known, failed, estimate(scores, TERMS[metric]) if scores else None), scores))
+    sign = -1 if METRICS[metric].better == "higher" else 1
     drawn.sort(key=lambda one: (one[0].mean is None, sign * (one[0].mean or 0.0)))
     tested = [i for i, (_, scores) in enumerate(drawn) if scores]
-    pairs = _pairs({i: drawn[i][1] for i in tested})
+    pairs = _pairs({i: drawn[i][1] for i in tested}, TERMS[metric]) if tested else []
     ranks = shared_ranks(tested, pairs)
     lines = tuple(line._replace(rank=ranks.get(i)) for i, (line, _) in enumerate(drawn))
     first = runs[0][0]
-    return Ranking(*place_of(first), selection, name, selection == first.selection, lines, tuple(pairs))
+    return Ranking(*place_of(first), selection, metric, selection == first.selection, lines, tuple(pairs))
 
 
-def _line(model: str, known: Sequence[tuple[int, float]], failed: int, scores: Sequence[Scores]) -> Line:
+def _value(metric: str, record: Record, scores: Scores | None, selection: Selection) -> float | None:
+    """A metric of a run at the checkpoint of a selection: as recorded, else from its scores; None: not known."""
+    value: float | None = None
+    if metric == "auc":
+        value = getattr(record.auc, selection)
+    elif selection == record.selection:
+        value = getattr(record, metric)
+    if value is None and scores is not None and METRICS[metric].by_order and record.status == "finished":
+        value = METRICS[metric].of(scores)
+    return value
+
+
+def _line(model: str, known: Sequence[tuple[int, float]], failed: int, found: Comparison | None) -> Line:
     seeds, values = tuple(seed for seed, _ in known), tuple(value for _, value in known)
-    low, high = estimate(scores).auc_interval if scores else (None, None)
+    low, high = found.auc_interval if found else (None, None)
     return Line(
         model=model,
         label=paper.LABELS.get(model, model),
@@ -188,11 +165,10 @@ def _line(model: str, known: Sequence[tuple[int, float]], failed: int, scores: S
     )
 
 
-def _pairs(scores: dict[int, Sequence[Scores]]) -> list[Pair]:
-    """Test all pairs of lines, given by their places."""
-    users = {place: len(seeds[0]) for place, seeds in scores.items()}
-    places = [(first, second) for first, second in combinations(scores, 2) if users[first] == users[second]]
-    tests = [compare(scores[second], scores[first]) for first, second in places]
+def _pairs(scores: dict[int, Sequence[Scores]], of: Terms) -> list[Pair]:
+    """Test all pairs of lines, given by their places; those of other test samples cannot be tested."""
+    places = [(a, b) for a, b in combinations(scores, 2) if scores[a][0].same_samples(scores[b][0])]
+    tests = [compare(scores[second], scores[first], of) for first, second in places]
     corrected = holm([test.p for test in tests])
     return [
         Pair(*place, test.difference, *test.interval, test.p, p)

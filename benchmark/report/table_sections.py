@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmark.analysis.comparison import Interval
-from benchmark.analysis.probes import UNKNOWN, Probe, Probes
+from benchmark.analysis.metrics import METRICS
+from benchmark.analysis.probes import ORACLE, UNKNOWN, Probe, Probes
 from benchmark.analysis.summary import (
     DIFFERENT,
     NOT_DIFFERENT,
@@ -24,6 +25,8 @@ from benchmark.report.render import Section, fixed, signed
 
 # The data set whose printed figures stand beside data sets that the paper does not have.
 REFERENCE = "electronics"
+
+FURTHER = {name: metric for name, metric in METRICS.items() if name != "auc"}  # behind the other columns
 
 OPTIONS = "options"  # in place of a table's number: one row of the paper, and that row with options
 SELECTION_WORDS = {
@@ -49,6 +52,10 @@ NOTE_INTERVAL = (
 NOTE_INFLATION = (
     "best − last: what choosing the checkpoint on test users adds to the AUC of the last step, mean over seeds."
 )
+NOTE_METRICS = (
+    "GAUC, log loss, calibration (dien-bench list metrics): means over seeds at the checkpoint whose AUC is reported; "
+    "not shown where a record lacks them."
+)
 NOTE_TESTS = (
     "Differences: mean AUC of the row minus the other's (p of a two-sided paired test that counts both test users and "
     "seeds, Holm-corrected over the differences of a data set in this table). Rows with one seed or without "
@@ -56,11 +63,23 @@ NOTE_TESTS = (
 )
 NOTE_PART = "(n of m): only n of the m seeds of this data set are finished in this row."
 NOTE_REFERENCE = "paper, Electronics: printed for another data set, a point of comparison and nothing to be met."
+NOTE_INDUSTRIAL = (
+    "paper, industrial: printed for Alibaba's private log of 0.8 billion users, a point of comparison and nothing to "
+    "be met."
+)
 NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
 NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
 NOTES = (
-    *(NOTE_MEAN, NOTE_MARKS, NOTE_PART, NOTE_INTERVAL, NOTE_INFLATION, NOTE_REFERENCE, NOTE_TESTS),  # in this order
-    *(NOTE_CODE, NOTE_NO_CODE),
+    *(
+        NOTE_MEAN,
+        NOTE_MARKS,
+        NOTE_PART,
+        NOTE_INTERVAL,
+        NOTE_INFLATION,
+        NOTE_REFERENCE,
+        NOTE_INDUSTRIAL,
+    ),  # in this order
+    *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_NO_CODE),
 )
 
 
@@ -108,6 +127,7 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
             "best − last": "" if row.inflation is None else f"{row.inflation:+.4f}",
             "difference": signed(row.mean, auc and auc.mean, 4),
         }
+        values |= {METRICS[name].name: format(value, METRICS[name].shown) for name, value in row.metrics.items()}
         cells.append(values | dict.fromkeys(compared[:1], _printed(auc)))
     notes += _mark_code(result, cells, short)
     if any(mark in line["AUC"] for line in cells for mark in MARKS.values()):
@@ -119,6 +139,9 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
         notes.append(NOTE_INTERVAL)
     if any(line["best − last"] for line in cells) and not short:
         notes.append(NOTE_INFLATION)
+    if further := [metric.name for metric in FURTHER.values() if not short and any(metric.name in c for c in cells)]:
+        columns += further
+        notes.append(NOTE_METRICS)
     places = standing(result.rows)
     bold = frozenset((i, 1) for i, row in enumerate(result.rows) if places.get(row.model) == "best")
     if result.probes:
@@ -168,14 +191,17 @@ def shown_probes(probes: Probes, short: bool) -> list[Probe]:
     shown = [probes.without_parameters]
     if not short:
         unknown = probes.named(UNKNOWN)
+        oracle = probes.named(ORACLE)
+        shown += [oracle] if oracle else []
         shown += [probes.best] + ([unknown] if unknown and not unknown.low <= 0.5 <= unknown.high else [])
     return list(dict.fromkeys(shown))
 
 
 def _probe_line(probe: Probe) -> dict[str, str]:
     interval = _interval(Interval(probe.low, probe.high))
+    name = f"probe: {probe.line}, {probe.parameters} parameters" if probe.name != ORACLE else f"oracle: {probe.label}"
     return {
-        "model": f"probe: {probe.line}, {probe.parameters} parameters",
+        "model": name,
         "AUC": f"{probe.auc:.4f}",
         "95 % interval": interval,
     }
@@ -220,6 +246,8 @@ def comparison(dataset: str, protocol: str) -> tuple[dict[str, Auc], tuple[str, 
     of_protocol = paper.AUC_OF_PROTOCOL.get(protocol, {})
     if dataset in of_protocol:
         return of_protocol[dataset], ("paper", "difference"), []
+    if paper.INDUSTRIAL in of_protocol:
+        return of_protocol[paper.INDUSTRIAL], ("paper, industrial",), [NOTE_INDUSTRIAL]
     if of_protocol:
         return of_protocol[REFERENCE], ("paper, Electronics",), [NOTE_REFERENCE]
     return {}, (), []
@@ -247,7 +275,8 @@ def csv_line(result: Result, variant: str, row: Row) -> tuple[str, ...]:
     before = (fixed(value, 6) for value in (*interval, row.inflation))
     p_values = ("" if test is None else f"{test.p:.3g}" for test in tests)
     flag = {True: "yes", False: "no", None: ""}[rule_beats_base_model(result)]
-    return *identity, *figures, difference, *before, *p_values, *(fixed(auc, 6) for auc in probes), flag
+    further = (fixed(row.metrics.get(name), 6) for name in FURTHER)
+    return *identity, *figures, difference, *before, *p_values, *(fixed(auc, 6) for auc in probes), flag, *further
 
 
 def _interval(interval: Interval | None) -> str:

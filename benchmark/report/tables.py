@@ -12,12 +12,13 @@ from benchmark.records import paper
 from benchmark.records.paper import Statistics
 from benchmark.records.record import Record
 from benchmark.report.render import Section, Table
-from benchmark.report.table_sections import NOTE_MEAN, NOTES, SELECTION_WORDS, Result, csv_line, sections_of
+from benchmark.report.table_sections import FURTHER, NOTE_MEAN, NOTES, SELECTION_WORDS, Result, csv_line, sections_of
 from datamodules.errors import UserError, unknown_name
 
 CSV_HEADER = "dataset,protocol,variant,model,seeds,auc_mean,auc_std,auc_last_mean,paper_auc,difference"
 MORE_COLUMNS = "auc_low,auc_high,best_minus_last,p_base_model,p_din,p_row_above,probe_auc,fitted_probe_auc"
 MORE_COLUMNS += ",rule_beats_base_model"  # yes, no, or empty where one of the two has not been measured
+MORE_COLUMNS += "".join(f",{name}_mean" for name in FURTHER)
 
 
 def table(
@@ -155,7 +156,7 @@ def check_comparable(records: Sequence[Record]) -> None:
             if found != expected:
                 raise _mixed(records[0], record, name, expected, found)
         first = first_of_model.setdefault(record.model, record)
-        of_row = (("batch_size", first), ("learning_rate", first), ("model_sha256", first))
+        of_row = [(name, first) for name in ("batch_size", "learning_rate", "adam_epsilon", "model_sha256")]
         for name, other in (("steps", records[0]), *of_row):
             if record.settings.get(name) != other.settings.get(name):
                 raise _mixed(other, record, name, other.settings.get(name), record.settings.get(name))

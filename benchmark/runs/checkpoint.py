@@ -1,8 +1,8 @@
 """checkpoint.pt of a run that is under way: an interrupted run continues from it, and its numbers stay the same bits.
 
-It is taken at evaluations, and holds everything that later numbers depend on: parameters and buffers, Adam with every
-row of large tables as far behind as it is, the schedule of the learning rate, the states of the random numbers of
-torch, NumPy and Python, evaluations so far and rows of metrics.csv. Batches follow from (seed, step) alone. The file is
+It is taken at evaluations, which bring every row of large tables up to date, and holds everything that later numbers
+depend on: parameters and buffers, Adam, the schedule of the learning rate, the states of the random numbers of torch,
+NumPy and Python, evaluations so far and rows of metrics.csv. Batches follow from (seed, step) alone. The file is
 removed once the record is written.
 """
 
@@ -20,7 +20,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger
 
-from baselines.lazy_adam import LazyAdam
 from baselines.lightning_module import CTRModule, Evaluation
 from benchmark.runs.identity import code_sha256
 from datamodules.errors import printable
@@ -29,7 +28,7 @@ from datamodules.files.atomic import replacing
 State = dict[str, Any]
 NAME = "checkpoint.pt"
 SHARE = 0.01  # of the time that writing may take: where one takes long, there are fewer
-FORMAT = 2
+FORMAT = 3
 EVALUATIONS = ("last", "best_test", "best_validation")
 COUNTS = ("losses", "pending", "rows", "evaluation_seconds", "best_validation_auc")
 
@@ -91,9 +90,7 @@ def restore(state: State, trainer: pl.Trainer, module: CTRModule) -> None:
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(state["tensors"][name])
-    optimizer = trainer.optimizers[0]
-    assert isinstance(optimizer, LazyAdam)
-    optimizer.restore(state["optimizer"])
+    trainer.optimizers[0].load_state_dict(state["optimizer"])
     trainer.lr_scheduler_configs[0].scheduler.load_state_dict(state["schedule"])
     for name in EVALUATIONS:
         setattr(module, name, _evaluation(state["evaluations"][name]))
@@ -102,17 +99,12 @@ def restore(state: State, trainer: pl.Trainer, module: CTRModule) -> None:
 
 
 def take(trainer: pl.Trainer, module: CTRModule) -> State:
-    """The state after an evaluation, sharing memory with what goes on training.
-
-    Tensors are taken one by one: `state_dict` would bring the rows of large tables up to date.
-    """
-    optimizer = trainer.optimizers[0]
-    assert isinstance(optimizer, LazyAdam)
+    """The state after an evaluation, sharing memory with what goes on training."""
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     return {
         "step": module.step,
         "tensors": {name: tensor.detach() for name, tensor in tensors.items()},
-        "optimizer": optimizer.snapshot(),
+        "optimizer": trainer.optimizers[0].state_dict(),
         "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
         "evaluations": {name: _plain(getattr(module, name)) for name in EVALUATIONS},
         "counts": {name: getattr(module, name) for name in COUNTS},

@@ -12,14 +12,17 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from baselines import file_hash, load, model_label
+from baselines.lazy_adam import Epsilon
 from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.runs.device import Device, check_device
 from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives
 from datamodules.datamodule import InteractionsDataModule
-from datamodules.datasets import get_dataset
+from datamodules.datasets import check_fits, get_dataset
 from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
-from datamodules.protocol import BATCH_SIZE, get_protocol
+from datamodules.protocol import BATCH_SIZE, DayProtocol, get_protocol
+from datamodules.schema import Schema
+from datamodules.vocabulary import UnknownUser
 
 EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
 LOG_EVERY = 20  # steps
@@ -51,8 +54,7 @@ class RunConfig:
 
     def check(self) -> None:
         """Raise `UserError` unless every name is known and every number possible."""
-        get_dataset(self.dataset, Path(self.data_dir))
-        get_protocol(self.protocol)
+        check_fits(get_dataset(self.dataset, Path(self.data_dir)), get_protocol(self.protocol))
         if UNSHOWN.search(self.model):  # its record could not be shown
             raise UserError(
                 f"the model's name {printable(self.model)!r} has characters that do not show: rename the file"
@@ -71,7 +73,7 @@ class RunConfig:
         self._check_training()
         if parse_spec(self.model).options_of(training=False):
             try:  # whether the options have values that the model takes, before anything is trained
-                model(users=2, items=2, categories=2, variant=self.variant)
+                model(Schema(user={"user": 2}, behaviour={"item": 2, "category": 2}), variant=self.variant)
             except (TypeError, ValueError) as error:
                 raise UserError(f"{self.model}: {error}") from error
 
@@ -82,10 +84,18 @@ class RunConfig:
             "auxiliary_negatives": [name for name in get_args(AuxiliaryNegatives) if name != "none"],
             "auxiliary_draws": get_args(AuxiliaryDraws),
             "shuffle": (True, False),
+            "pairs_together": (True, False),
+            "unknown_user": get_args(UnknownUser),
+            "adam_epsilon": get_args(Epsilon),
         }
         for name, values in known.items():
             if name in settings and settings[name] not in values:
                 raise unknown_name(name, str(settings[name]), [str(value).lower() for value in values])
+        if settings["auxiliary_negatives"] == "unclicked" and not isinstance(get_protocol(self.protocol), DayProtocol):
+            raise UserError(
+                f"auxiliary_negatives=unclicked needs impressions, protocol {self.protocol} has none: use popularity "
+                "or uniform"
+            )
         rate = settings["learning_rate"]
         if isinstance(rate, (bool, str)) or not 0 < rate < math.inf:
             raise UserError(f"learning_rate must be a positive number, got {rate}")
@@ -129,13 +139,17 @@ class RunConfig:
 
     def settings(self) -> dict[str, Any]:
         """What besides the identity decides the numbers."""
+        official, shown = self.variant == "official", isinstance(get_protocol(self.protocol), DayProtocol)
         return {
             "model": self.model,
             "steps": self.steps,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
-            "shuffle": self.variant == "paper",  # variants.md 14: the released code does not
-            "auxiliary_negatives": "popularity" if self.variant == "official" else "uniform",  # variants.md 18
+            "shuffle": self.variant == "paper" or shown,  # variants.md 14: the released code does not
+            "auxiliary_negatives": "unclicked" if shown else "popularity" if official else "uniform",  # variants.md 18
+            "pairs_together": True,  # variants.md 21
+            "unknown_user": "most-frequent" if official else "own",  # variants.md 19
+            "adam_epsilon": "tensorflow" if official else "torch",  # variants.md 22
             **parse_spec(self.model).options_of(training=True),
             **file_hash(self.model),
         }
@@ -168,6 +182,8 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
         shuffle=settings["shuffle"],
         auxiliary_negatives=settings["auxiliary_negatives"],
         auxiliary_draws=settings.get("auxiliary_draws", "fresh"),
+        pairs_together=settings["pairs_together"],
+        unknown_user=settings["unknown_user"],
         seed=config.seed,
     )
 

@@ -10,7 +10,6 @@ from benchmark.records.record import FILE_NAME, read_record, write_record
 from benchmark.runs.config import RunConfig, data_of, lock_of
 from benchmark.runs.identity import code_sha256
 from benchmark.runs.result import identity_of, origin_of
-from datamodules.batch import Batch
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import printable
 from datamodules.files.lock import Busy, take
@@ -56,8 +55,7 @@ def keep_bad_batch(data: InteractionsDataModule, error: NotFinite, folder: Path)
     kept: dict[str, Any] = {"step": error.step, "what": str(error)}
     for name, number in (("batch", error.step - 1), ("batch_before", error.step - 2)):
         if 0 <= number < len(batches):
-            batch: Batch = batches[number]
-            kept[name] = batch._asdict()
+            kept[name] = batches[number].as_dict()
     torch.save(kept, folder / BAD_BATCH)
     return folder / BAD_BATCH
 
@@ -68,7 +66,9 @@ def _failed_record(config: RunConfig, reason: str, step: int) -> dict[str, Any]:
     return {
         **identity_of(config, data),
         "auc": {"last": None, "validation": None, "test": None},
+        "gauc": None,
         "logloss": None,
+        "calibration": None,
         "best_step": None,
         "epochs": 0,
         "steps": step,

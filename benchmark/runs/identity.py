@@ -31,6 +31,7 @@ ELSEWHERE = (
     "datamodules/datasets",
     "datamodules/errors",
     "datamodules/files",
+    "datamodules/impression",
     "datamodules/interactions",
     "datamodules/sources",
 )

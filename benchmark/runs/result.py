@@ -3,6 +3,7 @@
 `failure.py` makes the record of a failed run with the same fields.
 """
 
+import math
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from baselines import model_label
-from baselines.lightning_module import CTRModule
+from baselines.lightning_module import CTRModule, Evaluation
+from benchmark.analysis.metrics import METRICS
 from benchmark.records.commit import commit
+from benchmark.records.predictions import scores_of_samples
 from benchmark.records.record import SCHEMA_VERSION
 from benchmark.runs.config import RunConfig
 from benchmark.runs.device import Device, describe, triton_version
@@ -42,6 +46,7 @@ def record_of(
     training_seconds = seconds - module.evaluation_seconds
     seen = steps * config.batch_size
     epochs = steps / -(-len(samples.train) // config.batch_size)
+    metrics = metrics_of(data, reported)
     return {
         **identity_of(config, data),
         "auc": {
@@ -50,7 +55,9 @@ def record_of(
             "test": module.best_test.auc,
         },
         "validation_auc": _validation_auc(module, reported.step),
+        "gauc": metrics["gauc"],
         "logloss": reported.logloss,
+        "calibration": metrics["calibration"],
         "best_step": reported.step,
         "epochs": round(epochs, 4),
         "steps": steps,
@@ -97,17 +104,30 @@ def origin_of(config: RunConfig, data: InteractionsDataModule, code: str) -> dic
     }
 
 
+def metrics_of(data: InteractionsDataModule, evaluation: Evaluation) -> dict[str, float | None]:
+    """Return the metrics of an evaluation's scores by name; None for what the test samples do not have."""
+    test = data.ready.test
+    scores = scores_of_samples(test.user, test.label, _in_order_of_split(data, evaluation))
+    found = {name: metric.of(scores) for name, metric in METRICS.items()}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
 def write_predictions(path: Path, data: InteractionsDataModule, module: CTRModule, selection: str) -> None:
     """Scores of the reported checkpoint, the last one and the best on test, in the order of the test split."""
-    samples = data.ready
-    order = EvaluationBatches(samples, samples.test, data.hparams["batch_size"]).order
-    columns = {"user": samples.test.user, "label": samples.test.label}
-    checkpoints = {"score": selection, "score_last": "last", "score_test": "test"}
-    for name, evaluation in ((name, module.selected(choice)) for name, choice in checkpoints.items()):
-        scores = np.empty(len(order))  # float64: in float32 sure predictions would become ties
-        scores[order] = evaluation.scores
-        columns[name] = scores
+    test = data.ready.test
+    columns = {"user": test.user, "label": test.label}
+    columns |= {name: getattr(test, name) for name in ("time", "probability") if hasattr(test, name)}
+    for name, choice in {"score": selection, "score_last": "last", "score_test": "test"}.items():
+        columns[name] = _in_order_of_split(data, module.selected(choice))
     pd.DataFrame(columns).to_parquet(path, index=False)
+
+
+def _in_order_of_split(data: InteractionsDataModule, evaluation: Evaluation) -> NDArray[np.float64]:
+    """(N,) scores of the test samples; float64: in float32 sure predictions would become ties."""
+    order = EvaluationBatches(data.ready, data.ready.test, data.hparams["batch_size"]).order
+    scores = np.empty(len(order))
+    scores[order] = evaluation.scores
+    return scores
 
 
 def versions(device: Device) -> dict[str, str]:

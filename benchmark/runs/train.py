@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from baselines.lightning_module import CTRModule, NotFinite
-from benchmark.analysis.verify import check_auc
+from benchmark.analysis.verify import check_metrics
 from benchmark.records.record import FILE_NAME, Record, read_record, write_record
 from benchmark.runs import checkpoint
 from benchmark.runs.config import EVALUATE_EVERY, LOG_EVERY, Progress, RunConfig, data_of, lock_of
@@ -69,7 +69,7 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
         )
     check_same(found, config)
     if found.status == "finished":
-        check_auc(found)
+        check_metrics(found)
         (path.parent / checkpoint.NAME).unlink(missing_ok=True)  # left where it was killed right behind its record
     record: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return record
@@ -216,9 +216,10 @@ def _trainer(
     module = CTRModule(
         model=config.model,
         variant=config.variant,
-        **data.sizes,
+        schema=data.schema.as_dict(),
         steps=steps,
         learning_rate=settings["learning_rate"],
+        adam_epsilon=settings["adam_epsilon"],
         log_every=LOG_EVERY,
         resumed_at=resumed_at,
     )

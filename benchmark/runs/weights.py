@@ -23,6 +23,7 @@ from benchmark.records.record import Record
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 from datamodules.samples import Samples
+from datamodules.vocabulary import vocabulary
 
 WEIGHTS = "weights.pt"
 
@@ -72,12 +73,7 @@ def load_model(record: Record, samples: Samples) -> nn.Module:
             f"{record.path} was trained on samples of sha256 {record.data_sha256[:8]}, here they are "
             f"{samples.sha256[:8]}: give its data with --data-dir"
         )
-    model = load(str(record.settings.get("model", record.model)))(
-        users=samples.users + 1,
-        items=samples.item_count + 1,
-        categories=samples.categories + 1,
-        variant=record.variant,
-    )
+    model = load(str(record.settings.get("model", record.model)))(vocabulary(samples).schema, variant=record.variant)
     try:
         weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(weights)

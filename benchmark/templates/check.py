@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from baselines import load
-from baselines.contract import RULES, SIZES, check_rule, make_batch
+from baselines.contract import RULES, SCHEMA, check_rule, make_batch
+from datamodules.batch import Fields
 
 MODEL = f"{Path(__file__).with_name('target_attention.py')}:TargetAttention"
 
@@ -22,18 +23,17 @@ def test_contract(rule: str, variant: str) -> None:
 
 def test_attention_is_a_softmax_of_scaled_products() -> None:
     torch.manual_seed(0)
-    model: Any = load(MODEL)(**SIZES, variant="official").eval()
+    model: Any = load(MODEL)(SCHEMA, variant="official").eval()
     batch = make_batch([4, 2, 0], 4)
     attention = model.explain(batch).attention.detach().numpy()
-    vectors = {name: getattr(model, name).weight.detach().numpy() for name in ("item", "category")}
+    vectors = {name: table.weight.detach().numpy() for name, table in model.tables.items()}
 
-    def embed(item: int, category: int) -> np.ndarray:
-        return np.concatenate([vectors["item"][item], vectors["category"][category]])
+    def embed(fields: Fields, *place: int) -> np.ndarray:
+        return np.concatenate([vectors[name][int(numbers[place])] for name, numbers in fields.items()])
 
     for b, length in enumerate(batch.lengths.tolist()):
-        target = embed(int(batch.item[b]), int(batch.category[b]))
-        pairs = zip(batch.history_items[b, :length], batch.history_categories[b, :length], strict=True)
-        scores = np.array([embed(int(item), int(category)) @ target for item, category in pairs])
+        target = embed(batch.target, b)
+        scores = np.array([embed(batch.history, b, t) @ target for t in range(length)])
         expected = np.exp(scores / np.sqrt(len(target)))
         np.testing.assert_allclose(attention[b, :length], expected / expected.sum(), rtol=1e-5)
         assert not attention[b, length:].any()

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
@@ -35,6 +36,7 @@ def fetch(
     *,
     size: int | None = None,
     sha256: str | None = None,
+    md5: str | None = None,
     timeout: float = 10.0,
     advice: str = "",
 ) -> Path:
@@ -42,14 +44,14 @@ def fetch(
 
     A mirror is an http(s) URL to which the name is appended, or a local folder (path or file:// URL), whose
     file is used in place. They are tried in order, each as long as it brings bytes, and those that brought some
-    again, until none does. `size`: bytes, `timeout`: seconds without an answer.
+    again, until none does. `size`: bytes, `md5`: as the source publishes it, `timeout`: seconds without an answer.
 
     Raises DownloadError if no mirror delivers (the message ends with `advice`), if `folder` cannot be written
     or if the file is in `folder` but not as expected; a file that has its final name is never deleted.
     """
     if Path(filename).name != filename:
         raise ValueError(f"filename must be a plain name without folders, got {filename!r}")
-    target = Target(Path(folder) / filename, size, sha256.lower() if sha256 else None)
+    target = Target(Path(folder) / filename, size, sha256.lower() if sha256 else None, md5)
     if os.path.exists(target.path):  # unlike Path.exists, without an error where a folder is closed to us
         return _present(target)
     failures: dict[str, str] = {}
@@ -70,6 +72,7 @@ def fetch(
     lines = [f"cannot get {filename} from any mirror:", *(failures.values() or ["  no mirror is given"])]
     known = [] if size is None else [f"{size:,} bytes"]
     known += [f"sha256 {sha256}"] if sha256 else []
+    known += [f"md5 {md5}"] if md5 else []
     lines.append(f"A copy can be put there by hand: {target.path}" + f" ({', '.join(known)})" * bool(known))
     raise DownloadError("\n".join(filter(None, [*lines, _kept(target), advice])))
 
@@ -102,7 +105,7 @@ def _present(target: Target) -> Path:
                 raise DownloadError(f"{note} holds no checksum. Delete it, then run the command again.")
             size = int(recorded[1]) if size is None else size
             sha256, unwanted = recorded[2], f"{unwanted} and {note.name}, written at its download"
-        _check(target.path, target.magic, size, sha256)
+        _check(replace(target, size=size, sha256=sha256), target.magic)
     except (Fault, OSError) as error:
         problem = error if isinstance(error, Fault) else f"it cannot be read ({error.strerror})"
         what = f"{target.path} is not as expected: {problem}."
@@ -110,8 +113,9 @@ def _present(target: Target) -> Path:
     return target.path
 
 
-def _check(path: Path, magic: bytes, size: int | None, sha256: str | None) -> str:
-    """Return the sha256 of a file, or raise Fault if the file is not as expected."""
+def _check(target: Target, magic: bytes) -> str:
+    """Return the sha256 of a file that begins with `magic`, or raise Fault if the file is not as expected."""
+    path, size, sha256 = target.path, target.size, target.sha256
     if (found := path.stat().st_size) != size and (size is not None or found == 0):
         raise Fault(f"it has {found:,} bytes, expected {'more' if size is None else format(size, ',')}")
     with path.open("rb") as file:
@@ -121,7 +125,16 @@ def _check(path: Path, magic: bytes, size: int | None, sha256: str | None) -> st
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 not in (None, digest):
         raise Fault(f"its sha256 is {digest}, expected {sha256}")
+    if target.md5:
+        with path.open("rb") as file:
+            if (found_md5 := hashlib.file_digest(file, _md5).hexdigest()) != target.md5:
+                raise Fault(f"its md5 is {found_md5}, expected {target.md5}")
     return digest
+
+
+def _md5() -> "hashlib._Hash":
+    """md5 where it is the checksum that a source publishes; a system under FIPS rules allows it for this."""
+    return hashlib.md5(usedforsecurity=False)
 
 
 def _from_folder(target: Target, mirror: str) -> Path:
@@ -132,7 +145,7 @@ def _from_folder(target: Target, mirror: str) -> Path:
         raise Fault("not a mirror, expected an http://, https:// or file:// URL or a folder")
     else:
         folder = Path(mirror).expanduser()
-    local = Target(folder / target.path.name, target.size, target.sha256)
+    local = replace(target, path=folder / target.path.name)
     if not os.path.exists(local.path):
         raise Fault(f"no file {local.path}")
     try:
@@ -160,7 +173,7 @@ def _say_waiting(holder: str) -> None:
 def _publish(target: Target, part: Path, url: str) -> Path:
     """Verify the finished part and give it its final name; a wrong part is removed."""
     try:
-        digest = _check(part, target.magic, target.size, target.sha256)
+        digest = _check(replace(target, path=part), target.magic)
     except Fault as fault:
         part.with_name(part.name + ".json").unlink(missing_ok=True)
         part.unlink()

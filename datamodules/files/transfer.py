@@ -45,6 +45,7 @@ class Target:
     path: Path
     size: int | None
     sha256: str | None
+    md5: str | None = None
 
     def beside(self, suffix: str) -> Path:
         """Return the path of a file that belongs to this one."""

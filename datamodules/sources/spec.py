@@ -1,12 +1,14 @@
 """What a data set is, and what its reader returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from datamodules.impressions import Impressions
 
 UNKNOWN_CATEGORY = "unknown"  # of items without metadata
 PASSES = 3  # over the training samples, where a data set names no budget of its own (released code: 3 epochs)
@@ -69,3 +71,40 @@ class DatasetSpec:
     source_version: int = 1  # raised whenever the reader finds other behaviours in the same raw files
     source: str = "your own file"  # where the raw files come from, in words
     download_bytes: int | None = None  # of the raw files; None: not known
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """What is known of its size beforehand."""
+        return asdict(self.expected)
+
+
+class ImpressionReader(Protocol):
+    """Reads a log of impressions from the data directory, whose folder raw/ holds downloads."""
+
+    def __call__(self, data_dir: Path, scratch: Path, users: float = 1.0) -> Impressions:
+        """Return what was read of a share of the users, 0 to 1; large arrays may be mapped from files in `scratch`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImpressionSpec:
+    """One log of impressions: what it is, how large it must be, and its reader."""
+
+    name: str
+    title: str
+    licence: str
+    source: str  # where the raw files come from, in words
+    expected: Mapping[str, int]  # published counts of the raw files; the reader compares them
+    read: ImpressionReader
+    download_bytes: int | None = None  # of the raw files; None: not known
+    source_version: int = 1  # raised whenever the reader makes other arrays of the same raw files
+    steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
+    least_share: float = 0.0  # of the users: results on a smaller share do not compare with others
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """What is known of its size beforehand."""
+        return {**self.expected}
+
+
+AnySpec = DatasetSpec | ImpressionSpec

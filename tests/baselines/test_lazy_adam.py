@@ -1,4 +1,4 @@
-"""Lazy Adam against torch's dense Adam, in float32 and float64, and against the equations step by step."""
+"""Lazy Adam against torch's dense Adam, in float32 and float64, and against the equations, TensorFlow's too."""
 
 import copy
 import io
@@ -11,15 +11,17 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from baselines import lightning_module
-from baselines.lazy_adam import LazyAdam
+from baselines.lazy_adam import Epsilon, LazyAdam
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
 
+Numbers = NDArray[np.float64]
 ROWS, SIZE = 400, 18
 
 
@@ -32,9 +34,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def lazy(table: nn.Embedding, **settings: float) -> LazyAdam:
+def lazy(table: nn.Embedding, **settings: float | str) -> LazyAdam:
     table.sparse = True
     return LazyAdam(table.parameters(), [table], **settings)  # type: ignore[arg-type]
+
+
+def eager(table: nn.Embedding, epsilon: Epsilon) -> LazyAdam:
+    return LazyAdam(table.parameters(), epsilon=epsilon)
 
 
 def dense(table: nn.Embedding, **settings: float) -> Adam:
@@ -116,16 +122,24 @@ def test_as_near_to_exact_adam_as_dense_adam_is() -> None:
         assert (by_lazy - exact).norm() < 1.5 * (by_dense - exact).norm()
 
 
+def movement(m: Numbers, v: Numbers, step: int, epsilon: Epsilon) -> Numbers:
+    """What is taken from weights in a step, for a rate of 1, as PyTorch's documentation has it or TensorFlow's."""
+    if epsilon == "torch":
+        return (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+    return math.sqrt(1 - 0.999**step) / (1 - 0.9**step) * m / (np.sqrt(v) + 1e-8)
+
+
+@pytest.mark.parametrize("epsilon", ["torch", "tensorflow"])
 @pytest.mark.parametrize("done", [1, 12, 150, 540, 620, 3000, 30000])
 @pytest.mark.parametrize("missed", [1, 2, 30, 263, 700])
-def test_missed_steps_against_the_equations(done: int, missed: int) -> None:
+def test_missed_steps_against_the_equations(done: int, missed: int, epsilon: Epsilon) -> None:
     rng = np.random.default_rng(done + missed)
     m = (rng.standard_normal((ROWS, SIZE)) * 1e-5).astype(np.float32)
     v = (10 ** rng.uniform(-24, 0, (ROWS, SIZE))).astype(np.float32)  # eps rules some and is nothing for others
     table = make_table()
     with torch.no_grad():
         table.weight.zero_()  # so that the weight is the movement, with its own rounding
-    optimizer = lazy(table)
+    optimizer = lazy(table, epsilon=epsilon)
     state = optimizer.state_dict()
     state["state"] = {0: {"step": torch.tensor(float(done)), "exp_avg": torch.tensor(m), "exp_avg_sq": torch.tensor(v)}}
     optimizer.load_state_dict(state)
@@ -137,8 +151,7 @@ def test_missed_steps_against_the_equations(done: int, missed: int) -> None:
         optimizer.step()
         optimizer.zero_grad()
         decayed, spread = 0.9 * decayed, 0.999 * spread
-        step = done + k
-        expected -= rate * (decayed / (1 - 0.9**step)) / (np.sqrt(spread / (1 - 0.999**step)) + 1e-8)
+        expected -= rate * movement(decayed, spread, done + k, epsilon)
     optimizer.catch_up_all()
     np.testing.assert_allclose(table.weight.detach().numpy()[1:], expected[1:], rtol=1e-6)
     state = optimizer.state_dict()["state"][0]
@@ -146,10 +159,76 @@ def test_missed_steps_against_the_equations(done: int, missed: int) -> None:
     np.testing.assert_allclose(state["exp_avg_sq"][1:], spread[1:], rtol=1e-6, atol=1e-37)
 
 
-def test_resumed_runs_are_equal_to_the_bit() -> None:
+@pytest.mark.parametrize("make", [lazy, eager])
+@pytest.mark.parametrize("done", [2, 2500])
+def test_the_epsilon_of_tensorflow(make: Callable[..., LazyAdam], done: int) -> None:
+    """Tables of which rows are not read for many steps, from near the start and from later on."""
+    exact = {epsilon: make_table(torch.float64).weight.detach().numpy().copy() for epsilon in ("torch", "tensorflow")}
+    m, v = ({epsilon: np.zeros((ROWS, SIZE)) for epsilon in exact} for _ in range(2))
+    table = make_table()
+    optimizer = make(table, epsilon="tensorflow")
+    for step, (ids, target) in enumerate(draw(done + 300), start=1):
+        train(table, optimizer, [(ids, target)])
+        for epsilon, weight in exact.items():
+            gradient = np.zeros((ROWS, SIZE))
+            np.add.at(gradient, ids.numpy(), 2e-4 * (weight[ids.numpy()] - target.numpy()))
+            m[epsilon] = 0.9 * m[epsilon] + 0.1 * gradient
+            v[epsilon] = 0.999 * v[epsilon] + 0.001 * gradient**2
+            weight -= 1e-3 * movement(m[epsilon], v[epsilon], step, epsilon)  # type: ignore[arg-type]
+        if step in (done, done + 300):
+            found = weights(table, optimizer).numpy()
+            np.testing.assert_allclose(found, exact["tensorflow"], atol=2e-6, rtol=0)
+            assert np.abs(found - exact["torch"]).max() > 1e-4
+
+
+def test_the_epsilon_of_tensorflow_where_parameters_have_taken_different_numbers_of_steps() -> None:
+    rng = np.random.default_rng(0)
+    parameters = [nn.Parameter(torch.zeros(5, dtype=dtype)) for dtype in (torch.float32, torch.float32, torch.float64)]
+    optimizer = LazyAdam(parameters, epsilon="tensorflow")
+    expected, m, v, taken = np.zeros((3, 5)), np.zeros((3, 5)), np.zeros((3, 5)), [0, 0, 0]
+    for step in range(60):
+        for i, parameter in enumerate(parameters):
+            parameter.grad = None
+            if i != 1 or step % 3 == 0:
+                gradient = rng.standard_normal(5) * 1e-7
+                parameter.grad = torch.tensor(gradient, dtype=parameter.dtype)
+                taken[i] += 1
+                m[i], v[i] = 0.9 * m[i] + 0.1 * gradient, 0.999 * v[i] + 0.001 * gradient**2
+                expected[i] -= 1e-3 * movement(m[i], v[i], taken[i], "tensorflow")
+        optimizer.step()
+        if step == 30:  # a copy, by way of a file
+            state = copy.deepcopy(optimizer.state_dict())
+            optimizer = LazyAdam(parameters, lr=0.0, epsilon="tensorflow")
+            optimizer.step()  # whatever it has counted is forgotten
+            optimizer.load_state_dict(state)
+    for parameter, wanted in zip(parameters, expected, strict=True):
+        np.testing.assert_allclose(parameter.detach().numpy(), wanted, rtol=2e-5)
+    assert [int(optimizer.state[parameter]["step"]) for parameter in parameters] == taken
+
+
+def test_parameters_that_torch_goes_on_with_count_their_steps_each() -> None:
+    results = []
+    for make in (LazyAdam, lambda parameters: Adam(parameters, fused=True)):
+        torch.manual_seed(0)
+        layer = nn.Linear(5, 3)
+        optimizer = make(layer.parameters())
+        for step in range(6):
+            if step == 3:
+                state = optimizer.state_dict()
+                optimizer = Adam(layer.parameters(), fused=True)
+                optimizer.load_state_dict(state)
+            optimizer.zero_grad()
+            layer(torch.ones(2, 5)).square().sum().backward()
+            optimizer.step()
+        results.append(layer.weight.detach())
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("epsilon", ["torch", "tensorflow"])
+def test_resumed_runs_are_equal_to_the_bit(epsilon: Epsilon) -> None:
     batches = draw(900)
     whole = make_table()
-    optimizer = lazy(whole)
+    optimizer = lazy(whole, epsilon=epsilon)
     train(whole, optimizer, batches[:700])
     file = io.BytesIO()
     torch.save({"model": whole.state_dict(), "optimizer": optimizer.state_dict()}, file)
@@ -157,7 +236,7 @@ def test_resumed_runs_are_equal_to_the_bit() -> None:
     train(whole, optimizer, batches[700:])
     saved = torch.load(file, weights_only=True)
     resumed, second = make_table(), None
-    second = lazy(resumed)
+    second = lazy(resumed, epsilon=epsilon)
     resumed.load_state_dict(saved["model"])
     second.load_state_dict(saved["optimizer"])
     train(resumed, second, batches[700:])
@@ -316,6 +395,8 @@ def test_mistakes() -> None:
     table.sparse = True
     with pytest.raises(ValueError, match="eps must be positive, got 0"):
         LazyAdam(table.parameters(), [table], eps=0.0)
+    with pytest.raises(ValueError, match="'torch' or 'tensorflow', got 'keras'"):
+        LazyAdam(table.parameters(), epsilon="keras")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="among params"):
         LazyAdam(make_table().parameters(), [table])
     with pytest.raises(ValueError, match=r"got sparse=True, torch\.float64"):
@@ -338,9 +419,10 @@ def test_a_whole_model_learns_the_same_with_large_tables_and_small_ones(
     curves, tables = [], []
 
     class Counting(LazyAdam):
-        def __init__(self, params: Iterable[Tensor], of: list[nn.Embedding], lr: float) -> None:
+        def __init__(self, params: Iterable[Tensor], of: list[nn.Embedding], lr: float, epsilon: Epsilon) -> None:
+            assert epsilon == "tensorflow"
             tables.append(len(of))
-            super().__init__(params, of, lr=lr)
+            super().__init__(params, of, lr=lr, epsilon=epsilon)
 
     monkeypatch.setattr(lightning_module, "LazyAdam", Counting)
     for size in (1, 10**12):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from benchmark.records.predictions import Scores
 from benchmark.records.record import Record, line_of, read_records
 from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
 
@@ -38,10 +40,17 @@ def export(place: Path | str, folder: Path) -> Path:
         for name, checkpoint in zip(("score", "score_last", "score_test"), scores, strict=True)
         if checkpoint is not None
     }
-    users = len(scores.reported)
+    users = scores.reported.users
     table = pd.DataFrame({"user": np.repeat(np.arange(users), 2), "label": np.tile([0, 1], users), **found})
     table.to_parquet(folder / "predictions.parquet")
     return folder
+
+
+def pairs(negative: NDArray[np.float64], positive: NDArray[np.float64]) -> Scores:
+    """Scores (U,) (U,) of users with one negative and one positive each."""
+    users = np.arange(len(negative), dtype=np.int32)
+    label = np.repeat(np.array([0, 1], np.int8), len(users))
+    return Scores(np.tile(users, 2), label, np.concatenate([negative, positive]))
 
 
 def export_row(place: Path | str, folder: Path) -> Path:

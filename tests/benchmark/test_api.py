@@ -17,12 +17,12 @@ from sklearn.metrics import roc_auc_score
 import benchmark
 from benchmark import compare, curves, load_run, records, train
 from benchmark.analysis import comparison
-from benchmark.records.predictions import Scores
 from benchmark.records.record import FIELDS
 from benchmark.runs.config import RunConfig
 from benchmark.runs.failure import record_failure
 from benchmark.templates.new_model import new_model
 from datamodules.errors import UserError
+from tests.benchmark.boards import pairs
 
 ROOT = Path(__file__).parents[2]
 ROWS = ("base-model+learning_rate=0.02", "din")
@@ -140,7 +140,7 @@ def test_two_rows_are_compared_by_the_test_of_the_suite(root: Path) -> None:
     tables = [[pd.read_parquet(folder(root, row, seed) / "predictions.parquet") for seed in SEEDS] for row in ROWS]
     means = [np.mean([roc_auc_score(table.label, table.score) for table in of_row]) for of_row in tables]
     assert found.difference == pytest.approx(means[1] - means[0], abs=1e-9)
-    scores = [[Scores(*(t.score[t.label == label].to_numpy() for label in (0, 1))) for t in row] for row in tables]
+    scores = [[pairs(*(t.score[t.label == label].to_numpy() for label in (0, 1))) for t in row] for row in tables]
     assert found.p == pytest.approx(comparison.compare(scores[0], scores[1]).p)
     assert found.interval.low < found.difference < found.interval.high
 

@@ -9,10 +9,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from baselines.layers.packing import packing_of
 from baselines.layers.recurrence import backend_of, recurrence, reference, triton_takes
 from benchmark.bench.gpu.line import Line
 from benchmark.bench.kernels import BATCH, GATES, HIDDEN, Gate
+from datamodules.packing import packing_of
 
 # Of the largest number of a tensor. The kernel and the loop of the CPU come to 8e-7 in float32; TF32 has 1e-3.
 TOLERANCE = 1e-5
@@ -78,7 +78,7 @@ def outcome(
     random = torch.Generator().manual_seed(positions)
     lengths = torch.randint(0, positions + 1, (BATCH,), generator=random)
     lengths[0] = positions
-    packing = packing_of(lengths, positions)
+    packing = packing_of(lengths.numpy(), positions)
     rows = len(packing.history)
     projected, grad = (torch.randn(rows, width, generator=random) for width in (3 * size, size))
     weight = torch.randn(size, 3 * size, generator=random) / size**0.5

@@ -4,14 +4,12 @@ The figures are those of `dien-bench bench`, and so are the functions that measu
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 
-from baselines.layers import embedding
-from baselines.layers.packing import packing_of
 from baselines.layers.recurrence import triton_takes
 from benchmark.bench.gpu.line import Line, one_line
 from benchmark.bench.kernels import GATES, HIDDEN, measure_gate
@@ -114,21 +112,19 @@ def beside_eager(
 
 @contextmanager
 def fixed_layout(batch: Batch) -> Iterator[list[object]]:
-    """Give every look-up and recurrence the layout of `batch`, so that a step reads no number back from the GPU.
+    """Give every recurrence the layout of `batch`, so that a step moves no number to the GPU.
 
     A graph that is captured inside needs the tensors that are yielded as long as it lives.
     """
-    packing = packing_of(batch.lengths, batch.history_items.shape[1])
-    tensors: list[object] = [packing]
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(embedding, "packing_of", lambda *_: packing))
-        if triton_takes(batch.lengths.device, HIDDEN):
-            from baselines.layers.recurrence import cuda
+    if not triton_takes(batch.lengths.device, HIDDEN):
+        yield [batch]
+        return
+    from baselines.layers.recurrence import cuda
 
-            rows = cuda.first_rows_and_lengths(packing.batch_sizes, batch.lengths.device)
-            tensors.append(rows)
-            stack.enter_context(patch.object(cuda, "first_rows_and_lengths", lambda *_: rows))
-        yield tensors
+    sizes = [packing.batch_sizes for packing in (batch.histories.packing, batch.targets.packing)]
+    rows = {id(each): cuda.first_rows_and_lengths(each, batch.lengths.device) for each in sizes}
+    with patch.object(cuda, "first_rows_and_lengths", lambda batch_sizes, _: rows[id(batch_sizes)]):
+        yield [batch, rows]
 
 
 def captured(step: Step, batch: Batch) -> Callable[[], object]:

@@ -57,7 +57,12 @@ class PeerProcess:
 
 def as_arrays(batch: Batch) -> Arrays:
     """Return a batch as NumPy arrays."""
-    return {name: tensor.numpy() for name, tensor in batch._asdict().items()}
+    plain = batch.per_target()
+    found = {"user": plain.user["user"], "label": plain.label, "lengths": plain.lengths}
+    for kind, fields in {"": plain.target, "history_": plain.history, "negative_": plain.negatives}.items():
+        names = ("item", "category") if not kind else (f"{kind}items", f"{kind}categories")
+        found |= dict(zip(names, (fields["item"], fields["category"]), strict=True))
+    return {name: tensor.numpy() for name, tensor in found.items()}
 
 
 def measure(
@@ -85,7 +90,7 @@ def _measure(workload: Workload, variant: str, batch_size: int, timer: Timer, py
     now = Round(workload.training(variant, batch_size, 1), workload.window, counted)
     count, samples = len(now.batches), now.samples[0]
     ways = [("fixed", "own"), ("batch", "own"), ("batch", "fused")]
-    if all(batch.history_items.shape[1] == workload.longest for batch in now.batches):
+    if all(batch.targets.packing.shape[1] == workload.longest for batch in now.batches):
         ways = [("fixed", "own"), ("fixed", "fused")]  # both paddings are the same
     sides: dict[str, Callable[[], object]] = {"ours": lambda: step.train(now.batches), "floor": now.run_products}
     started: dict[tuple[str, str, str], PeerProcess] = {}

@@ -9,6 +9,7 @@ from scipy.stats import kstest, norm
 
 from benchmark.analysis.comparison import compare, estimate, estimate_rule
 from benchmark.records.predictions import Scores
+from tests.benchmark.boards import pairs
 
 USERS, SEEDS, TRIALS = 200, 4, 400
 DISTANCE = 1.0  # of positives from negatives, whose scores have the standard deviation 1
@@ -30,7 +31,7 @@ def rows(
             own + over_both * rng.normal(size=(USERS, 2)) + [0, distance + over_seeds * rng.normal()]
             for _ in range(SEEDS)
         ]
-        made.append([Scores(*seed.T) for seed in seeds])
+        made.append([pairs(*seed.T) for seed in seeds])
     return made
 
 

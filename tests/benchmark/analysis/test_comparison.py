@@ -1,14 +1,19 @@
 """Variance, intervals and tests of AUC against slow loops, a published example, scikit-learn, SciPy and simulation."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import ttest_ind
+from scipy.stats import rankdata, ttest_ind
 from sklearn.metrics import roc_auc_score
 
-from benchmark.analysis.comparison import _t_test, compare, estimate, estimate_rule, holm, placements, user_terms
+from benchmark.analysis.comparison import compare, estimate, estimate_rule, holm, placements, t_test, user_terms
 from benchmark.analysis.metrics import auc
-from benchmark.records.predictions import Scores
+from benchmark.records.predictions import Scores, scores_of_samples
+from benchmark.records.results import scores_of
+from tests.benchmark.boards import committed, pairs
 
 Floats = NDArray[np.float64]
 
@@ -18,12 +23,12 @@ def draw(seed: int, users: int, *, distance: float = 0.8, decimals: int = 1) -> 
     rng = np.random.default_rng(seed)
     level = rng.normal(size=users)
     negative = np.round(level + rng.normal(size=users), decimals)
-    return Scores(negative, np.round(level + rng.normal(size=users) + distance, decimals))
+    return pairs(negative, np.round(level + rng.normal(size=users) + distance, decimals))
 
 
 def wins(scores: Scores) -> Floats:
     """(U, U) positive of user i against negative of user j: 1 above, 1/2 tied, 0 below, by loops."""
-    users = len(scores)
+    users = scores.users
     table = np.empty((users, users))
     for i in range(users):
         for j in range(users):
@@ -50,16 +55,21 @@ def test_fast_placements_are_those_of_the_loops(decimals: int) -> None:
     np.testing.assert_allclose(below, wins(scores).mean(axis=0), atol=1e-12)
 
 
+def patients(negative: NDArray[Any], positive: NDArray[Any]) -> Scores:
+    """Scores of users with one sample each."""
+    label = np.repeat([0, 1], [len(negative), len(positive)])
+    return scores_of_samples(np.arange(len(label)), label, np.concatenate([negative, positive]).astype(float))
+
+
 def test_delong_s_variance_of_a_published_example() -> None:
     # Subarachnoid haemorrhage, WFNS grade 1..5 against the outcome: counts of Turck et al. (2010); AUC and DeLong
-    # variance as the R package pROC prints them for this data. Users have one of each kind here and patients do
-    # not, so both kinds are repeated to a common multiple: placements do not change by that.
+    # variance as the R package pROC prints them for this data.
     good, poor = np.repeat(range(1, 6), [37, 20, 3, 8, 4]), np.repeat(range(1, 6), [2, 12, 1, 8, 18])
     assert (len(good), len(poor)) == (72, 41)
-    scores = Scores(np.tile(good, 41).astype(float), np.tile(poor, 72).astype(float))
+    scores = patients(good, poor)
     assert auc(scores) == pytest.approx(0.823678861788618, abs=1e-14)
     above, below = placements(scores)
-    variance = above[:41].var(ddof=1) / 41 + below[:72].var(ddof=1) / 72
+    variance = above.var(ddof=1) / 41 + below.var(ddof=1) / 72
     assert variance == pytest.approx(0.00146991470882363, rel=1e-12)
 
 
@@ -73,14 +83,10 @@ KREBS_GOLDBERG = "0 4 5 2 6 6 4 2 4 3 1 2 5 7 7 5 5 4 6 4 5 5 6 4 4 3 5 5 4 4 5 
 
 
 def delong_parts(values: str) -> tuple[float, Floats, Floats]:
-    """AUC, V10 (12,) and V01 (31,) of a low value standing for the first outcome.
-
-    Every user has one of each kind here and patients have not, so both are repeated to a common multiple.
-    """
+    """AUC, V10 (12,) and V01 (31,) of a low value standing for the first outcome."""
     low = -np.array(values.split(), dtype=float)
-    scores = Scores(negative=np.tile(low[12:], 12), positive=np.tile(low[:12], 31))
-    above, below = placements(scores)
-    return auc(scores), above[:12], below[:31]
+    scores = patients(low[12:], low[:12])
+    return auc(scores), *placements(scores)
 
 
 def test_delong_s_comparison_of_a_published_example() -> None:
@@ -96,11 +102,80 @@ def test_delong_s_comparison_of_a_published_example() -> None:
         assert tuple(round(value, 4) for value in found) == printed
 
 
+@pytest.mark.parametrize("place", ["sports/clean/dien-official/seed-0", "beauty/arxiv-v1/pnn-official/seed-1"])
+def test_pairs_of_the_board_have_the_terms_of_the_formula_for_pairs_to_the_bit(place: str) -> None:
+    """V10 + V01 - 2 AUC by ranks (Sun and Xu, 2014): what the committed intervals and p values were made with."""
+    run = scores_of(committed()[Path(place)])
+    assert run is not None
+    users, (negative, positive) = run.reported.users, (run.reported.negative, run.reported.positive)
+    ranks = rankdata(np.concatenate([positive, negative]))
+    above = (ranks[:users] - rankdata(positive)) / users
+    below = 1 - (ranks[users:] - rankdata(negative)) / users
+    found, terms = user_terms(run.reported)
+    assert found == above.mean()
+    np.testing.assert_array_equal(terms, above + below - 2 * above.mean())
+
+
+def draw_clustered(seed: int, distance: float = 0.8) -> Scores:
+    """Scores with ties of 25 users who have from none to several samples of each label, all moved together."""
+    rng = np.random.default_rng(0)
+    user = np.append(np.arange(25), rng.integers(25, size=55))
+    label = rng.integers(2, size=80)
+    level = rng.normal(size=25)
+    score = level[user] + np.random.default_rng(seed).normal(size=80) + distance * label
+    return scores_of_samples(user, label, np.round(score, 1))
+
+
+def obuchowski(first: Scores, second: Scores) -> float:
+    """Covariance of two AUC of the same clustered samples, by loops: Obuchowski (1997), all sums with U / (U - 1)."""
+    sums = []
+    for scores in (first, second):
+        table = [[(x > y) + 0.5 * (x == y) for y in scores.negative] for x in scores.positive]
+        above, below = np.mean(table, axis=1), np.mean(table, axis=0)
+        of_positive, of_negative = scores.user[scores.negatives :], scores.user[: scores.negatives]
+        theta = np.mean(table)
+        sums.append(
+            [
+                [sum(above[of_positive == i]) - theta * sum(of_positive == i) for i in range(scores.users)],
+                [sum(below[of_negative == i]) - theta * sum(of_negative == i) for i in range(scores.users)],
+            ]
+        )
+    (v10, v01), (w10, w01) = (np.array(each) for each in sums)
+    m, n, users = len(first.positive), first.negatives, first.users
+    factor = users / (users - 1)
+    total = v10 @ w10 / m**2 + v01 @ w01 / n**2 + (v10 @ w01 + v01 @ w10) / (m * n)
+    return float(factor * total)
+
+
+def test_variance_of_any_number_of_samples_a_user_is_that_of_obuchowski() -> None:
+    first, second = draw_clustered(1), draw_clustered(2, distance=1.2)
+    for scores in (first, second):
+        mean, terms = user_terms(scores)
+        assert mean == pytest.approx(sklearn_auc(scores.negative, scores.positive))
+        assert terms.sum() == pytest.approx(0, abs=1e-9)
+        assert terms.var(ddof=1) / 25 == pytest.approx(obuchowski(scores, scores), rel=1e-9)
+    found = compare([first, first], [second, second])
+    variance = obuchowski(first, first) + obuchowski(second, second) - 2 * obuchowski(first, second)
+    assert found.standard_error == pytest.approx(np.sqrt(variance), rel=1e-9)
+    assert found.difference == pytest.approx(auc(second) - auc(first))
+
+
+def test_samples_said_twice_are_no_more_evidence() -> None:
+    scores = draw_clustered(3)
+    twice = scores_of_samples(*(np.tile(each, 2) for each in (scores.user, scores.label, scores.score)))
+    assert estimate_rule(twice)[:2] == pytest.approx(estimate_rule(scores)[:2])
+
+
+def test_other_users_are_refused() -> None:
+    with pytest.raises(ValueError, match="of the same users, got 8 and 9"):
+        compare([draw(0, 9)] * 2, [draw(1, 8)] * 2)
+
+
 def test_variance_over_users_is_that_of_the_jackknife() -> None:
     # Leaving out one user at a time and pairing no user with itself: another estimate of the same variance.
     scores = draw(3, 300)
     table = wins(scores)
-    users = len(scores)
+    users = scores.users
     np.fill_diagonal(table, 0.0)
     whole, lost = table.sum(), table.sum(axis=0) + table.sum(axis=1)
     left_out = (whole - lost) / ((users - 1) * (users - 2))
@@ -126,7 +201,7 @@ def test_the_interval_of_a_rule_is_that_of_a_bootstrap_over_users() -> None:
 def test_without_spread_over_users_the_test_is_that_of_welch() -> None:
     first, second = [0.81, 0.84, 0.82, 0.86], [0.85, 0.88, 0.87]
     parts = [(np.var(row, ddof=1) / len(row), len(row) - 1) for row in (first, second)]
-    ours = _t_test(float(np.mean(second) - np.mean(first)), parts)
+    ours = t_test(float(np.mean(second) - np.mean(first)), parts)
     theirs = ttest_ind(second, first, equal_var=False)
     assert (ours.p, ours.degrees) == (pytest.approx(theirs.pvalue), pytest.approx(theirs.df))
     interval = theirs.confidence_interval(0.95)
@@ -148,7 +223,7 @@ def test_without_spread_over_seeds_the_test_is_that_of_delong() -> None:
 def test_a_row_does_not_differ_from_itself_and_signs_turn() -> None:
     seeds = [draw(seed, 50) for seed in range(3)]
     assert compare(seeds, seeds).p == 1.0
-    constant = [Scores(np.zeros(5), np.ones(5))] * 2
+    constant = [pairs(np.zeros(5), np.ones(5))] * 2
     assert compare(constant, constant)[:2] == (0.0, 0.0)
     others = [draw(seed, 50, distance=1.5) for seed in range(10, 13)]
     forth, back = compare(seeds, others), compare(others, seeds)
@@ -168,7 +243,7 @@ def test_equal_rows_are_told_apart_in_at_most_five_per_cent(over_users: float, o
             own = rng.normal(size=(users, 2)) * over_users
             rows.append(
                 [
-                    Scores(*(own + rng.normal(size=(users, 2)) * 0.5 + [0, 1 + over_seeds * rng.normal()]).T)
+                    pairs(*(own + rng.normal(size=(users, 2)) * 0.5 + [0, 1 + over_seeds * rng.normal()]).T)
                     for _ in range(4)
                 ]
             )

@@ -24,9 +24,9 @@ from benchmark.leaderboard.claims import (
     judge_level,
 )
 from benchmark.records import paper
-from benchmark.records.predictions import pair_scores
 from benchmark.records.record import Record, parse_record, run_folder
 from datamodules.errors import UserError
+from tests.benchmark.boards import pairs
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,11 @@ def make_run(root: Path, dataset: str, model: str, seed: int, distance: float, u
     shared = np.random.default_rng(0).normal(size=(users, 2))
     own = np.random.default_rng([seed, *model.encode()]).normal(size=(users, 2)) * 0.1
     score, label = (shared + own + [0, distance]).ravel(), np.tile([0, 1], users).astype(np.int8)
-    value = metrics.auc(pair_scores(label, score))
+    value = metrics.auc(pairs(score[::2], score[1::2]))
     path = run_folder(root, dataset, protocol, model, "official", seed) / "record.json"
     path.parent.mkdir(parents=True)
-    pd.DataFrame({"label": label, "score": score, "score_last": score}).to_parquet(path.parent / "predictions.parquet")
+    table = pd.DataFrame({"user": np.repeat(np.arange(users), 2), "label": label, "score": score, "score_last": score})
+    table.to_parquet(path.parent / "predictions.parquet")
     fields = {
         "dataset": dataset, "protocol": protocol, "protocol_hash": "ab", "model": model, "variant": "official",
         "seed": seed, "selection": "test", "auc": {"last": value, "validation": None, "test": value}, "logloss": 0.4,

@@ -1,6 +1,6 @@
 """The leaderboard's page in Chromium, on a board of four committed places: what a person sees, chooses and compares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -15,6 +15,7 @@ from benchmark.analysis.comparison import compare, holm
 from benchmark.analysis.probes import read_probes
 from benchmark.leaderboard.site import write_site
 from benchmark.leaderboard.site_data import document
+from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
 from benchmark.records.results import read_board, scores_of
 from tests.benchmark.boards import BOARD
@@ -52,6 +53,18 @@ def means(records: Sequence[Record], dataset: str, protocol: str, selection: str
     mine = [record for record in records if (record.dataset, record.protocol) == (dataset, protocol)]
     models = dict.fromkeys(record.model for record in mine)
     return {m: fmean(getattr(r.auc, selection) for r in mine if r.model == m) for m in models}
+
+
+def go(step: Callable[[], Any]) -> None:
+    """Go back or forward, and wait until the page has heard of it."""
+    step()
+    step.__self__.evaluate("new Promise((done) => setTimeout(done))")  # type: ignore[attr-defined]
+
+
+def reported(records: Sequence[Record], dataset: str, model: str) -> list[Scores]:
+    """The scores of a row on Sports or Ta Feng, a seed each."""
+    mine = [record for record in records if (record.dataset, record.model) == (dataset, model)]
+    return [found.reported for record in mine if (found := scores_of(record))]
 
 
 def rows(page: Any) -> list[str]:
@@ -123,14 +136,7 @@ def test_a_ranking_has_all_rows_best_first_with_intervals_and_seeds(
 
 def test_ties_share_a_rank_and_stand_in_one_group(visit: Any, board: Path, records: list[Record]) -> None:
     page = visit(board / "index.html", hash="#dataset=tafeng&protocol=arxiv-v1")
-    scores = {
-        model: [
-            found.reported
-            for record in records
-            if (record.dataset, record.model) == ("tafeng", model) and (found := scores_of(record))
-        ]  # fmt: skip
-        for model in rows(page)
-    }
+    scores = {model: reported(records, "tafeng", model) for model in rows(page)}
     pairs = list(combinations(scores, 2))
     corrected = holm([compare(scores[a], scores[b]).p for a, b in pairs])
     different = {pair for pair, p in zip(pairs, corrected, strict=True) if p < 0.05}
@@ -173,12 +179,15 @@ def test_metric_and_checkpoint_are_chosen_by_keyboard(visit: Any, board: Path, r
     )
     assert state(page)["selection"] == ["last"]
     page.locator("#choose-metric").select_option("gauc")
-    gauc = [
-        np.mean((found.last.positive > found.last.negative) + (found.last.positive == found.last.negative) / 2)
-        for record in records
-        if (record.dataset, record.model) == ("sports", "dien") and (found := scores_of(record))
-    ]
+    gauc = []  # one negative and one positive a user, both in the order of users
+    for record in records:
+        if (record.dataset, record.model) == ("sports", "dien") and (found := scores_of(record)):
+            negative, positive = found.last.negative, found.last.positive
+            gauc.append(np.mean((positive > negative) + (positive == negative) / 2))
     assert f"{fmean(gauc):.4f}" in row(page, "dien").inner_text()
+    assert row(page, "dien").locator("td.rank").inner_text().startswith("1")
+    low, high = (float(end) for end in row(page, "dien").locator("td.number.wide").first.inner_text().split(" to "))
+    assert low < fmean(gauc) < high
     page.locator("#choose-metric").select_option("logloss")  # kept of the reported checkpoint alone
     assert page.locator("#choose-selection").input_value() == "validation"
     losses = shown_means(page)
@@ -204,10 +213,7 @@ def test_two_ticked_rows_are_compared(visit: Any, board: Path, records: list[Rec
     for model in ("base-model", "dien"):
         row(page, model).locator("input").focus()
         page.keyboard.press("Space")
-    scores = {
-        model: [s.reported for r in records if (r.dataset, r.model) == ("sports", model) and (s := scores_of(r))]
-        for model in ("base-model", "dien")
-    }
+    scores = {model: reported(records, "sports", model) for model in ("base-model", "dien")}
     test = compare(scores["base-model"], scores["dien"])
     text = box.inner_text()
     assert f"DIEN − BaseModel +{test.difference:.4f} AUC" in text
@@ -220,7 +226,7 @@ def test_two_ticked_rows_are_compared(visit: Any, board: Path, records: list[Rec
     row(page, "din").locator("input").check()  # in place of the first
     assert box.locator("h3").inner_text() == "DIEN and DIN"
     assert "Not significantly different." in box.inner_text()
-    page.go_back()
+    go(page.go_back)
     assert box.locator("h3").inner_text() == "DIEN and BaseModel"
     box.get_by_role("button", name="Untick both").click()
     assert page.locator(".ranking input:checked").count() == 0
@@ -256,15 +262,15 @@ def test_back_and_forward_go_through_choices_rows_and_folds(visit: Any, board: P
     page.locator("#fold-scatter summary").click()
     page.locator(".point").first.wait_for()
     page.locator("#theme").click()  # is no entry
-    page.go_back()
+    go(page.go_back)
     assert page.locator("#fold-scatter[open]").count() == 0
     assert page.locator("tr.row.opened").count() == 1
-    page.go_back()
+    go(page.go_back)
     assert page.locator("tr.row.opened").count() == 0
-    page.go_back()
+    go(page.go_back)
     assert page.locator("#choose-dataset").input_value() == "sports"
     for _ in range(3):
-        page.go_forward()
+        go(page.go_forward)
     assert page.locator("#fold-scatter[open]").count() == page.locator("tr.row.opened").count() == 1
     assert page.locator("#choose-dataset").input_value() == "tafeng"
 
@@ -279,7 +285,7 @@ def test_a_search_finds_rows_of_all_rankings(visit: Any, board: Path, records: l
     assert f"on beauty, clean, official: {mean:.4f}, rank 1" in page.locator(".results").inner_text()
     link.focus()
     page.keyboard.press("Enter")
-    assert page.locator("#choose-dataset").input_value() == "beauty"
+    page.wait_for_function("document.querySelector('#choose-dataset').value === 'beauty'")
     assert page.locator("tr.row.opened").get_attribute("data-model") == "gru-attention"
     assert page.locator(".results").count() == 0
     page.locator("#search").fill("xyz")
@@ -299,7 +305,7 @@ def test_an_address_that_matches_nothing_says_so_and_leads_back(visit: Any, boar
     nothing.get_by_role("button").click()
     assert nothing.count() == 0
     assert rows(page)
-    page.go_back()
+    go(page.go_back)
     assert nothing.is_visible()
     page.locator("#choose-dataset").select_option("tafeng")  # so does any choice
     assert "tafeng" in page.locator("h2#ranking").inner_text()
@@ -468,7 +474,7 @@ def test_every_control_has_a_name(visit: Any, board: Path) -> None:
     )
     assert nameless == []
     assert page.evaluate(
-        "[...document.querySelectorAll('[id]')].length === new Set([...document.querySelectorAll('[id]')].map((one) => one.id)).size"
+        "(ids => ids.length === new Set(ids).size)([...document.querySelectorAll('[id]')].map((one) => one.id))"
     )
 
 

@@ -63,7 +63,10 @@ def test_page_json_and_csv_hold_the_same_rankings_as_the_tables() -> None:
         for line in lines
         if line["metric"] == "auc" and line["reported"] == "True"
     }
-    tables = [cells for path in BOARD.glob("table[24]-*.csv") for cells in csv.DictReader(path.open())]
+    tables = [
+        cells for path in BOARD.glob("table[24]-*.csv") for cells in csv.DictReader(path.read_text().splitlines())
+    ]
+    tables = [cells for cells in tables if cells["seeds"] != "0"]
     for cells in tables:
         line = reported[tuple(cells[name] for name in names)]
         for column, name in {"auc_mean": "mean", "auc_std": "std", "auc_low": "low", "auc_high": "high"}.items():
@@ -219,6 +222,7 @@ def test_hostile_names_are_text(visit: Any, tmp_path: Path) -> None:
     link = page.locator(".results a")
     assert link.inner_text() == "constructor"
     link.click()
+    page.locator(".results").wait_for(state="detached")
     assert page.locator("#choose-dataset").input_value() == HOSTILE
 
 

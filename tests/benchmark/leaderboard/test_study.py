@@ -21,10 +21,9 @@ from benchmark.leaderboard import study_figure
 from benchmark.leaderboard.marks import fill, marks_of
 from benchmark.leaderboard.study import PAGES, study_parts, write_study
 from benchmark.leaderboard.study_runs import Runs, difference, finder, said, verdicts
-from benchmark.records.predictions import Scores, pair_scores
 from benchmark.records.record import AucBySelection, Record, line_of, parse_record, run_folder
 from datamodules.errors import UserError
-from tests.benchmark.boards import BOARD, committed
+from tests.benchmark.boards import BOARD, committed, pairs
 
 USERS = 400
 
@@ -42,11 +41,19 @@ def make_run(
     rng = np.random.default_rng([seed, *model.encode(), *protocol.encode()])
     score = (rng.normal(size=(USERS, 2)) + np.array([0, distance])).ravel()
     label = np.tile([0, 1], USERS).astype(np.int8)
-    value = metrics.auc(pair_scores(label, score))
+    value = metrics.auc(pairs(score[::2], score[1::2]))
     selection = "validation" if protocol == "clean" else "test"
     path = run_folder(root, "sports", protocol, model, variant, seed) / "record.json"
     path.parent.mkdir(parents=True)
-    table = pd.DataFrame({"label": label, "score": score, "score_last": score, "score_test": score})
+    table = pd.DataFrame(
+        {
+            "user": np.repeat(np.arange(USERS), 2),
+            "label": label,
+            "score": score,
+            "score_last": score,
+            "score_test": score,
+        }
+    )
     table.to_parquet(path.parent / "predictions.parquet")
     (path.parent / "metrics.csv").write_text(f"step,test_auc\n400,0.5\n500,{value - 0.03}\n")
     fields = json.loads(line_of(committed()[Path("sports/arxiv-v1/dien-official/seed-0")]))
@@ -137,7 +144,7 @@ def test_a_difference_has_the_interval_of_the_paired_test(records: list[Record])
         m: [pd.read_parquet(r.path.parent / "predictions.parquet") for r in runs[m].records.values()] for m in runs
     }
     scores = {
-        m: [Scores(f.score[f.label == 0].to_numpy(), f.score[f.label == 1].to_numpy()) for f in frames[m]] for m in runs
+        m: [pairs(f.score[f.label == 0].to_numpy(), f.score[f.label == 1].to_numpy()) for f in frames[m]] for m in runs
     }
     low, high = compare(scores["augru"], scores["dien"]).interval
     assert difference(runs["dien"], runs["augru"]) == f"{(low + high) / 2:+.3f} ± {(high - low) / 2:.3f} (2)"

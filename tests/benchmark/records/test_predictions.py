@@ -1,5 +1,6 @@
 """Predictions and their ranks: the same AUC to the last bit, and clear words about a damaged file."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,39 +12,40 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmark.analysis.comparison import placements
-from benchmark.analysis.metrics import auc
+from benchmark.analysis.metrics import auc, gauc
 from benchmark.records import predictions as scores
-from benchmark.records.predictions import PREDICTIONS, Scores, pair_scores, rank_samples, read_scores
+from benchmark.records.predictions import PREDICTIONS, rank_samples, read_scores, scores_of_samples
 from datamodules.errors import UserError
+from tests.benchmark.boards import pairs
 
 
-def predictions(users: int) -> pd.DataFrame:
+def predictions(users: int, paired: bool) -> pd.DataFrame:
     """Probabilities as sure models give them: many within 1e-9 of 0 and 1, and some ties."""
     rng = np.random.default_rng(0)
-    logits = rng.normal(size=2 * users) * 12 + np.tile([-5, 5], users)
-    score = 1 / (1 + np.exp(-logits))
+    user, label = np.repeat(rng.permutation(users), 2), np.tile([0, 1], users)
+    if not paired:
+        user, label = rng.integers(users, size=2 * users), rng.integers(2, size=2 * users)
+    score = 1 / (1 + np.exp(-(rng.normal(size=2 * users) * 12 + np.where(label, 5, -5))))
     score[: users // 2] = np.round(score[: users // 2], 2)
     return pd.DataFrame(
         {
-            "user": np.repeat(rng.permutation(users), 2),
-            "label": np.tile([0, 1], users),
-            "score": score,
-            "score_last": score**2,
+            **{"user": user, "label": label, "score": score, "score_last": score**2},
             "score_test": score + (score > 0.5) * rng.normal(size=2 * users),
         }
     )
 
 
-def test_ranks_give_what_predictions_give(tmp_path: Path) -> None:
-    table = predictions(500)
+@pytest.mark.parametrize("paired", [True, False])
+def test_ranks_give_what_predictions_give(paired: bool, tmp_path: Path) -> None:
+    table = predictions(500, paired)
     table.to_parquet(tmp_path / "predictions.parquet")
     exact = read_scores(tmp_path)
     assert exact is not None
     assert auc(exact.reported) == pytest.approx(roc_auc_score(table.label, table.score), abs=1e-12)
     for before in exact:
         assert before is not None
-        after = Scores(*(rank.astype(np.float64) for rank in rank_samples(before)))
-        assert auc(after) == auc(before)
+        after = replace(before, score=rank_samples(before).astype(np.float64))
+        assert (auc(after), gauc(after)) == (auc(before), gauc(before))
         for one, other in zip(placements(before), placements(after), strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -51,8 +53,8 @@ def test_ranks_give_what_predictions_give(tmp_path: Path) -> None:
 def test_ranks_keep_every_comparison_of_a_positive_with_a_negative_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        exact = Scores(*rng.integers(0, 12, size=(2, 15)).astype(np.float64))
-        negative, positive = rank_samples(exact)
+        exact = pairs(*rng.integers(0, 12, size=(2, 15)).astype(np.float64))
+        negative, positive = rank_samples(exact).reshape(2, -1)
         for i in range(15):
             for j in range(15):
                 before = np.sign(exact.positive[i] - exact.negative[j])
@@ -77,29 +79,36 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         read_scores(tmp_path)
 
 
-def test_labels_must_be_pairs(tmp_path: Path) -> None:
-    assert pair_scores(np.array([0, 1, 0, 1], np.int8), np.arange(4.0)).positive.tolist() == [1.0, 3.0]
-    for labels in ([1, 0], [0, 1, 0], [0, 0]):
-        with pytest.raises(ValueError, match="one negative and one positive"):
-            pair_scores(np.array(labels, np.int8), np.zeros(len(labels)))
-    table = predictions(4)
-    table.iloc[::-1].to_parquet(tmp_path / "predictions.parquet")
-    with pytest.raises(UserError, match="one negative and one positive"):
+def test_samples_are_sorted_and_users_numbered_as_they_come() -> None:
+    user, label = np.array([70, 20, 70, 20, 70, 5]), np.array([1, 1, 0, 0, 1, 0])
+    found = scores_of_samples(user, label, np.arange(6.0))
+    assert found.user.tolist() == [0, 1, 2, 0, 0, 1]
+    assert (found.negative.tolist(), found.positive.tolist()) == ([2, 3, 5], [0, 4, 1])
+    assert (found.users, found.counts) == (3, "6 samples of 3 test users")
+
+
+def test_labels_must_be_of_both_kinds(tmp_path: Path) -> None:
+    for labels in ([1, 1], [0, 2], [0, 0.5, 1]):
+        with pytest.raises(ValueError, match="labels are not 0 and 1, both"):
+            scores_of_samples(np.zeros(len(labels)), np.array(labels), np.zeros(len(labels)))
+    predictions(4, True).assign(label=0).to_parquet(tmp_path / "predictions.parquet")
+    with pytest.raises(UserError, match="labels are not 0 and 1, both"):
         read_scores(tmp_path)
 
 
 def test_files_that_hold_no_scores(tmp_path: Path) -> None:
     """An empty file has no AUC, which no comparison with a claim would notice."""
     path = tmp_path / PREDICTIONS
-    columns = ("score", "score_last", "label")
-    sound: dict[str, object] = {"score": [1.0, 2.0], "score_last": [1.0, 2.0], "label": [0, 1]}
+    columns = ("score", "score_last", "label", "user")
+    sound: dict[str, object] = {"score": [1.0, 2.0], "score_last": [1.0, 2.0], "label": [0, 1], "user": [3, 3]}
     for table, reason in (
         (dict.fromkeys(columns, np.array([], np.int32)), "it has 0 rows"),
         (sound | {columns[0]: ["a", "b"]}, f"its column '{columns[0]}' has no numbers"),
         (sound | {columns[0]: [1.0, np.nan]}, "cells without a number"),
         (sound | {columns[0]: pa.array([1.0, None])}, "empty cells"),
         (sound | {"more": ["x", "y"]}, "its column 'more' has no numbers"),
-        ({columns[0]: [1.0, 2.0]}, "label"),
+        ({columns[0]: [1.0, 2.0], "score_last": [1.0, 2.0], "user": [3, 3]}, "label"),
+        ({columns[0]: [1.0, 2.0], "score_last": [1.0, 2.0], "label": [0, 1]}, "user"),
     ):
         pq.write_table(pa.table(table), path)
         with pytest.raises(UserError, match=reason):

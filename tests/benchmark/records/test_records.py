@@ -195,7 +195,7 @@ def test_messages_name_the_value_and_what_was_expected(name: str, value: object,
     assert message in str(caught.value)
 
 
-NEW = {"schema_version": 2, "code_sha256": "cd" * 32, "sampler_version": 1, "validation_auc": 0.87}
+NEW = {"schema_version": 3, "calibration": 1.02, "code_sha256": "cd" * 32, "sampler_version": 1, "validation_auc": 0.87}
 
 
 def test_a_record_of_today_has_what_decides_its_numbers(tmp_path: Path) -> None:
@@ -203,14 +203,16 @@ def test_a_record_of_today_has_what_decides_its_numbers(tmp_path: Path) -> None:
     assert next(iter(json.loads(path.read_text("utf-8")))) == "schema_version"
     (record,) = read_records(tmp_path)
     assert {name: getattr(record, name) for name in NEW} == NEW
+    with pytest.raises(UserError, match="'calibration' is null, expected a number, since schema_version is 3"):
+        parse_record(record_fields(**NEW | {"calibration": None}), path)
     for name in ("code_sha256", "sampler_version"):
-        with pytest.raises(UserError, match=f"'{name}' is null, expected a value, since schema_version is 2"):
+        with pytest.raises(UserError, match=f"'{name}' is null, expected a value, since schema_version is 3"):
             parse_record(record_fields(**NEW | {name: None}), path)
 
 
 def test_a_record_of_a_newer_version(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has schema_version 3, this dien-bench reads up to 2"):
-        parse_record(record_fields(schema_version=3), tmp_path)
+    with pytest.raises(UserError, match="has schema_version 4, this dien-bench reads up to 3"):
+        parse_record(record_fields(schema_version=4), tmp_path)
 
 
 def test_the_schema_for_programs_is_up_to_date() -> None:
@@ -254,7 +256,9 @@ WRONG: dict[str, list[Any]] = {
         {"last": float("nan"), "validation": None, "test": 0.5},
     ],
     "validation_auc": [-0.1, 1.1, "0.5", True],
+    "gauc": [-0.1, 1.1, "0.5", True],
     "logloss": [-0.1, float("inf"), "0.4"],
+    "calibration": [-0.1, float("inf"), "1"],
     "best_step": [-1, 8.5],
     "epochs": [None, -1.0],
     "steps": [None, 1.5],

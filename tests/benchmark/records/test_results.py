@@ -133,7 +133,7 @@ def test_runs_that_share_a_row_group_are_told_apart(out: Path, tmp_path: Path) -
 def test_a_run_of_the_size_of_sports_has_less_than_twenty_five_kilobytes(tmp_path: Path) -> None:
     folder, rng = make_run(tmp_path / "out"), np.random.default_rng(0)
     score = rng.normal(size=2 * 3560) + np.tile([0, 1.9], 3560)  # AUC 0.91
-    table = pd.DataFrame({"user": 0, "label": np.tile([0, 1], 3560), "score": score, "score_last": -score})
+    table = pd.DataFrame({"user": np.repeat(np.arange(3560), 2), "label": np.tile([0, 1], 3560), "score": score})
     table.assign(score_last=score + rng.normal(size=2 * 3560) * 0.1).to_parquet(folder / "predictions.parquet")
     (path,) = (written(tmp_path / "out", tmp_path / "board") / "results").rglob("predictions/dien.parquet")
     assert path.stat().st_size < 25_000
@@ -161,12 +161,14 @@ def column(name: str, values: Callable[[np.ndarray], Any]) -> Callable[[pa.Table
 
 
 RANKS: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
-    "half of the rows": (lambda table: table.slice(0, USERS), "one negative and one positive a user"),
-    "a row twice": (lambda table: pa.concat_tables([table, table.slice(0, 1)]), "one negative and one positive a user"),
-    "a label": (column("label", lambda label: label * 2), "one negative and one positive a user"),
-    "users": (column("user", lambda user: user + 1), "one negative and one positive a user"),
+    "half of the rows": (lambda table: table.slice(0, USERS), "not numbered from 0 on"),
+    "a row twice": (lambda table: pa.concat_tables([table, table.slice(0, 1)]), "checkpoints are of different samples"),
+    "a label": (column("label", lambda label: label * 2), "labels are not 0 and 1"),
+    "users": (column("user", lambda user: user + 1), "not numbered from 0 on"),
+    "far users": (column("user", lambda user: user * 1_000_000), "not numbered from 0 on"),
+    "parts of users": (column("user", lambda user: user / 2), "no whole numbers"),
     "empty cells": (column("rank", lambda rank: [None, *rank[1:].tolist()]), "empty cells"),
-    "text": (column("rank", lambda rank: rank.astype(str)), "could not convert|does not hold"),
+    "text": (column("rank", lambda rank: rank.astype(str)), "no whole numbers"),
     "checkpoint": (
         lambda table: table.filter(pa.compute.field("checkpoint") != "reported"),
         "no ranks of the reported",

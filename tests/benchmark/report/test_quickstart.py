@@ -14,11 +14,11 @@ from benchmark.analysis.comparison import Comparison, compare, holm
 from benchmark.analysis.probes import FITTED, Probe, Probes
 from benchmark.analysis.summary import Difference
 from benchmark.cli.app import app
-from benchmark.records.predictions import pair_scores
 from benchmark.records.record import run_folder, write_record
 from benchmark.report import quickstart
 from benchmark.report.probe_tables import write_probes
 from benchmark.report.quickstart import quickstart_table, sentence
+from tests.benchmark.boards import pairs
 
 USERS, SEEDS = 500, (0, 1, 2)
 LEVELS = {  # how far positives stand above negatives
@@ -46,7 +46,8 @@ def add(out: Path, protocol: str, model: str, seed: int) -> float:
         "settings": {"batch_size": 128, "learning_rate": 0.001, "steps": 900},
     }
     write_record(folder / "record.json", record)
-    table = pd.DataFrame({"label": label.astype(np.int8), "score": label.astype(float), "score_last": score})
+    columns = {"user": np.repeat(np.arange(USERS), 2), "label": label.astype(np.int8), "score": label.astype(float)}
+    table = pd.DataFrame({**columns, "score_last": score})
     table.to_parquet(folder / "predictions.parquet")
     return last
 
@@ -75,7 +76,7 @@ def test_the_table_is_of_the_last_step_and_says_what_order_adds(
     tests = []
     for model in quickstart.MODELS:
         by_time, catalogue = (
-            [pair_scores(label, scores_of(protocol, model, seed)) for seed in SEEDS]
+            [pairs(*scores_of(protocol, model, seed).reshape(-1, 2).T) for seed in SEEDS]
             for protocol in ("clean", "arxiv-v1")
         )
         tests.append(compare(by_time, catalogue))

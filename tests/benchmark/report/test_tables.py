@@ -90,14 +90,14 @@ batch 128, 900 steps
 
 ### electronics
 
-| model | AUC | last step | best − last | paper | difference |
-| --- | ---: | ---: | ---: | ---: | ---: |
-| BaseModel | 0.8520 ± 0.0028 (2) | 0.8420 | +0.0100 | 0.8538 | -0.0018 |
-| Two layer GRU attention |  |  |  | 0.8640 |  |
-| BaseModel + GRU + AIGRU |  |  |  | 0.8663 |  |
-| BaseModel + GRU + AGRU |  |  |  | 0.8666 |  |
-| BaseModel + GRU + AUGRU | 0.8540 ± 0.0014 (2) ? | 0.8440 | +0.0100 | 0.8675 | -0.0135 |
-| DIEN | 0.9000 (1 of 2, 1 failed) ? | 0.8900 | +0.0100 | 0.9030 | -0.0030 |
+| model | AUC | last step | best − last | paper | difference | log loss |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| BaseModel | 0.8520 ± 0.0028 (2) | 0.8420 | +0.0100 | 0.8538 | -0.0018 | 0.4000 |
+| Two layer GRU attention |  |  |  | 0.8640 |  |  |
+| BaseModel + GRU + AIGRU |  |  |  | 0.8663 |  |  |
+| BaseModel + GRU + AGRU |  |  |  | 0.8666 |  |  |
+| BaseModel + GRU + AUGRU | 0.8540 ± 0.0014 (2) ? | 0.8440 | +0.0100 | 0.8675 | -0.0135 | 0.4000 |
+| DIEN | 0.9000 (1 of 2, 1 failed) ? | 0.8900 | +0.0100 | 0.9030 | -0.0030 | 0.4000 |
 
 Mean test AUC ± unbiased standard deviation (seeds). In bold: the highest mean of a data set, where it is \
 significantly different from every other (p \\< 0.05, Holm-corrected over these comparisons).
@@ -108,16 +108,19 @@ seed or of predictions.
 (n of m): only n of the m seeds of this data set are finished in this row.
 
 best − last: what choosing the checkpoint on test users adds to the AUC of the last step, mean over seeds.
+
+GAUC, log loss, calibration (dien-bench list metrics): means over seeds at the checkpoint whose AUC is reported; not \
+shown where a record lacks them.
 """
 
 TINY_CSV = f"""\
 dataset,protocol,variant,model,seeds,auc_mean,auc_std,auc_last_mean,paper_auc,difference,{MORE_COLUMNS}
-electronics,arxiv-v1,official,base-model,2,0.852000,0.002828,0.842000,0.853800,-0.001800,,,0.010000,,,,,,
-electronics,arxiv-v1,official,gru-attention,0,,,,0.864000,,,,,,,,,,
-electronics,arxiv-v1,official,aigru,0,,,,0.866300,,,,,,,,,,
-electronics,arxiv-v1,official,agru,0,,,,0.866600,,,,,,,,,,
-electronics,arxiv-v1,official,augru,2,0.854000,0.001414,0.844000,0.867500,-0.013500,,,0.010000,,,,,,
-electronics,arxiv-v1,official,dien,1,0.900000,,0.890000,0.903000,-0.003000,,,0.010000,,,,,,
+electronics,arxiv-v1,official,base-model,2,0.852000,0.002828,0.842000,0.853800,-0.001800,,,0.010000,,,,,,,,0.400000,
+electronics,arxiv-v1,official,gru-attention,0,,,,0.864000,,,,,,,,,,,,,
+electronics,arxiv-v1,official,aigru,0,,,,0.866300,,,,,,,,,,,,,
+electronics,arxiv-v1,official,agru,0,,,,0.866600,,,,,,,,,,,,,
+electronics,arxiv-v1,official,augru,2,0.854000,0.001414,0.844000,0.867500,-0.013500,,,0.010000,,,,,,,,0.400000,
+electronics,arxiv-v1,official,dien,1,0.900000,,0.890000,0.903000,-0.003000,,,0.010000,,,,,,,,0.400000,
 """
 
 
@@ -210,9 +213,8 @@ def scored_runs(root: Path, **separations: list[float]) -> list[Record]:
             made = run(model, seed, auc, dataset="sports")
             folder = run_folder(root, "sports", "arxiv-v1", model, "official", seed)
             folder.mkdir(parents=True)
-            pd.DataFrame({"label": label, "score": score, "score_last": score}).to_parquet(
-                folder / "predictions.parquet"
-            )
+            columns = {"user": np.repeat(np.arange(400), 2), "label": label, "score": score, "score_last": score}
+            pd.DataFrame(columns).to_parquet(folder / "predictions.parquet")
             records.append(replace(made, path=folder / "record.json"))
     return records
 
@@ -355,7 +357,7 @@ def test_probes_stand_below_the_rows_and_warn_where_they_beat_basemodel() -> Non
         in section.note
     )
     assert section.note in made.markdown()
-    assert made.csv().splitlines()[1].endswith(",0.860000,0.880000,yes")
+    assert made.csv().splitlines()[1].endswith(",0.860000,0.880000,yes,,0.400000,")
     every = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.95))
     assert "more than every row." in every.sections[0].note
 
@@ -363,7 +365,7 @@ def test_probes_stand_below_the_rows_and_warn_where_they_beat_basemodel() -> Non
 def test_probes_below_basemodel_do_not_warn_and_those_of_other_samples_are_not_shown() -> None:
     below = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.6))
     assert below.sections[0].note == ""
-    assert below.csv().splitlines()[1].endswith(",0.600000,0.620000,no")
+    assert below.csv().splitlines()[1].endswith(",0.600000,0.620000,no,,0.400000,")
     assert below.sections[0].rows[-1][0].startswith("probe")
     fitted = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.84))
     assert "a rule with 8 parameters (all rules)" in fitted.sections[0].note
@@ -411,7 +413,7 @@ def test_no_runs_give_blank_cells() -> None:
     assert made.title.endswith("protocol arxiv-v1, variant official, no runs yet")
     assert set(cells(made).values()) == {""}
     assert "**" not in made.markdown()
-    assert made.csv().splitlines()[1] == "electronics,arxiv-v1,official,base-model,0,,,,0.853800,,,,,,,,,,"
+    assert made.csv().splitlines()[1] == "electronics,arxiv-v1,official,base-model,0,,,,0.853800,,,,,,,,,,,,,"
 
 
 def test_other_protocols_variants_and_data_sets_are_left_out() -> None:
@@ -438,18 +440,21 @@ def test_rows_that_the_paper_lacks_come_last() -> None:
 
 def test_the_paper_s_electronics_stand_beside_subsets_in_a_column_of_their_own() -> None:
     made = table([run("dien", 0, 0.89, dataset="sports")], "2", ["sports"], "arxiv-v1", "official")
-    assert made.sections[0].header == ("model", "AUC", "last step", "best − last", "paper, Electronics")
-    assert made.sections[0].rows[-1] == ("DIEN", "0.8900 (1)", "0.8800", "+0.0100", "0.9030")
+    assert made.sections[0].header == ("model", "AUC", "last step", "best − last", "paper, Electronics", "log loss")
+    assert made.sections[0].rows[-1] == ("DIEN", "0.8900 (1)", "0.8800", "+0.0100", "0.9030", "0.4000")
     assert "a point of comparison" in made.markdown()
-    assert made.csv().splitlines()[-1] == "sports,arxiv-v1,official,dien,1,0.890000,,0.880000,,,,,0.010000,,,,,,"
+    line = made.csv().splitlines()[-1]
+    assert line == "sports,arxiv-v1,official,dien,1,0.890000,,0.880000,,,,,0.010000,,,,,,,,0.400000,"
 
 
 def test_no_printed_figures_under_other_protocols() -> None:
     records = [run("dien", 0, 0.6, protocol="clean", selection="validation")]
     made = table(records, "4", ["electronics", "sports"], "clean", "official")
-    assert [section.header for section in made.sections] == [("model", "AUC", "last step", "best − last")] * 2
+    header = ("model", "AUC", "last step", "best − last")
+    assert [section.header for section in made.sections] == [(*header, "log loss"), header]  # none without runs
     assert "AUC best on validation users" in made.title
-    assert made.csv().splitlines()[6] == "electronics,clean,official,dien,1,0.600000,,0.590000,,,,,0.010000,,,,,,"
+    line = made.csv().splitlines()[6]
+    assert line == "electronics,clean,official,dien,1,0.600000,,0.590000,,,,,0.010000,,,,,,,,0.400000,"
 
 
 def test_aaai_figures_stand_with_their_spread() -> None:
@@ -472,7 +477,7 @@ HOSTILE = "a|b\n**c** `d` [e](f) <g> $h$ &amp; \\"
 def test_hostile_names_are_escaped_everywhere() -> None:
     made = electronics([run("dien", 0, 0.8)], ["dien", HOSTILE])
     text = made.markdown()
-    row = r"| a\|b \*\*c\*\* \`d\` \[e\](f) \<g\> \$h\$ \&amp; \\ |  |  |  |  |  |"
+    row = r"| a\|b \*\*c\*\* \`d\` \[e\](f) \<g\> \$h\$ \&amp; \\ |  |  |  |  |  |  |"
     assert text.splitlines()[7] == row
     assert list(csv.reader(io.StringIO(made.csv())))[2][3] == HOSTILE
     console = Console(width=200, record=True, file=io.StringIO())

@@ -108,6 +108,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> RunConf
     ("change", "message"),
     [
         (lambda record: record["auc"].update(test=0.99), r"predictions .* give AUC 0\.\d+, claimed is 0.99"),
+        (lambda record: record.update(gauc=0.99), r"predictions .* give GAUC 0\.\d+, claimed is 0.99"),
+        (lambda record: record.update(gauc=None), r"predictions .* give GAUC 0\.\d+, claimed is None"),
+        (lambda record: record.update(logloss=0.01), r"predictions .* give log loss 0\.\d+, claimed is 0.01"),
         (lambda record: record["auc"].update(test=1.5), r"'auc\.test' is .* expected"),
         (lambda record: record.update(seed=4), "the field 'seed' says 'seed-4', but its folder says 'seed-0'"),
         (lambda record: record["settings"].update(batch_size=64), "batch_size = 64, asked for was 128"),

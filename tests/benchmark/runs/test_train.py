@@ -37,6 +37,9 @@ def test_a_run_leaves_a_record_that_its_predictions_bear_out(tmp_path: Path, dat
     assert roc_auc_score(predictions.label, predictions.score) == pytest.approx(record["auc"]["test"], abs=1e-6)
     assert roc_auc_score(predictions.label, predictions.score_last) == pytest.approx(record["auc"]["last"], abs=1e-6)
     assert log_loss(predictions.label, predictions.score) == pytest.approx(record["logloss"], rel=1e-6)
+    assert predictions.score.sum() / predictions.label.sum() == pytest.approx(record["calibration"])
+    aucs = [roc_auc_score(mine.label, mine.score) for _, mine in predictions.groupby("user")]
+    assert sum(aucs) / len(aucs) == pytest.approx(record["gauc"])
     assert record["validation_auc"] is None  # arxiv-v1 has no such users
     metrics = pd.read_csv(folder / "metrics.csv")
     assert metrics.step.tolist() == [20, 40, 60, 80, 100, 120, 130]
@@ -86,6 +89,7 @@ def test_options_of_training_stand_in_the_settings(tmp_path: Path, data_dir: str
     assert changed.folder() != base.folder()
     assert finished_record(changed) == json.loads(json.dumps(record))
     training = (
+        "adam_epsilon=keras",
         "auxiliary_draws=never",
         "auxiliary_negatives=none",
         "learning_rate=0",
@@ -96,6 +100,25 @@ def test_options_of_training_stand_in_the_settings(tmp_path: Path, data_dir: str
     for wrong in training + model:
         with pytest.raises(UserError, match=wrong.partition("=")[0]):
             replace(base, model=f"dien+{wrong}").check()
+
+
+def test_the_epsilon_of_adam_is_the_variants_and_old_runs_of_official_are_not_taken_for_new(
+    tmp_path: Path, data_dir: str
+) -> None:
+    losses = []
+    for model in ("base-model", "base-model+adam_epsilon=torch", "base-model+adam_epsilon=tensorflow"):
+        run = config(tmp_path, data_dir, model, steps=20)
+        train_run(run)
+        losses.append(pd.read_csv(run.folder() / "metrics.csv").loss.iloc[-1])
+    assert losses[0] == losses[2] != losses[1]
+    assert "adam_epsilon" not in config(tmp_path, data_dir, variant="paper").settings()
+    run = config(tmp_path, data_dir, "base-model", steps=20)
+    path = run.folder() / "record.json"
+    record = json.loads(path.read_text())
+    assert record["settings"].pop("adam_epsilon") == "tensorflow"
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="adam_epsilon = None, asked for was tensorflow"):
+        finished_record(run)
 
 
 def test_a_finished_run_is_found_and_another_is_not_taken_for_it(tmp_path: Path, data_dir: str) -> None:
@@ -139,7 +162,8 @@ def test_a_damaged_record_is_neither_finished_nor_overwritten(tmp_path: Path, da
 
 
 def test_a_record_of_another_run_is_not_taken_for_this_one(tmp_path: Path, data_dir: str) -> None:
-    line = line_of(committed()[Path("tafeng/arxiv-v1/dien-official/seed-0")])
+    record = json.loads(line_of(committed()[Path("tafeng/arxiv-v1/dien-official/seed-0")]))
+    line = json.dumps(record | {"settings": record["settings"] | {"adam_epsilon": "tensorflow"}})
     done = config(tmp_path, data_dir, dataset="tafeng", steps=None)
     other = replace(done, seed=1)
     for run in (done, other):

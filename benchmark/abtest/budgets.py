@@ -1,0 +1,111 @@
+"""Advertisers with budgets, which the arms of a test share, or have split between them.
+
+Without budgets no arm can touch another's result. With a common budget an arm that spends it early takes it from the
+others, and the test is biased; with a pot of its own for each arm it is not, but each arm's market is smaller.
+Source: Basse, Soufiani and Lambert (2016).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.abtest.assignment import assign
+from benchmark.abtest.auction import COLUMNS, COST, IMPRESSIONS, RESERVE, outcomes, second_price
+from benchmark.abtest.experiment import CONTROL, Predictions
+from benchmark.abtest.statistics import Gain, metric, paired_gain
+from benchmark.abtest.workload import Workload
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+SHARE = 0.5  # of what each advertiser would spend without a budget
+SPLITS = 40
+ADVERTISERS = 50
+
+
+def run_with_budgets(
+    scores: Floats,
+    bids: Floats,
+    truth: Floats,
+    *,
+    advertiser: Ints,
+    arm: Ints,
+    pot: Ints,
+    budgets: Floats,
+    reserve: float = RESERVE,
+) -> Floats:
+    """Run requests in the order of time, P times side by side; return totals of each time and arm, (P, M, 5).
+
+    scores         (M, R, K), what each arm predicts
+    bids, truth    (R, K)
+    advertiser     (R, K), numbers below A
+    arm            (P, R), which arm serves a request
+    pot            (P, R), which pots it is paid from
+    budgets        (pots, A), money of each advertiser in each pot, at least 0
+
+    Clicks are expected ones. An advertiser takes part while its pot is not empty; the last click may overdraw it.
+    A request counts as an impression also where nobody has money left: eCPM is the revenue of 1,000 requests.
+    """
+    times = np.arange(len(arm))
+    left = np.repeat(budgets[None], len(arm), axis=0)
+    totals = np.zeros((len(arm), len(scores), COLUMNS))
+    for i in range(len(bids)):
+        at = (times[:, None], pot[:, i, None], advertiser[i])
+        predicted = scores[arm[:, i], i]
+        able = np.where(left[at] > 0, bids[i], 0.0)  # nothing is shown for a bid of 0
+        sales = second_price(predicted, able, reserve)
+        counts = outcomes(sales, np.broadcast_to(truth[i], able.shape), able, predicted)
+        counts[:, IMPRESSIONS] = 1.0
+        totals[times, arm[:, i]] += counts
+        left[times, pot[:, i], advertiser[i, sales.winner]] -= counts[:, COST]  # 0 where nothing is shown
+    return totals
+
+
+class BudgetRow(NamedTuple):
+    """The eCPM gain of an arm over the control where budgets bind."""
+
+    arm: str
+    alone: float  # each arm by itself on all requests, with the whole budgets: the truth
+    split: Gain  # of many tests together, with a pot for each arm
+    common: Gain  # the same with common pots
+
+
+def budget_rows(
+    predictions: Predictions,
+    workload: Workload,
+    spread: float,
+    *,
+    share: float = SHARE,
+    splits: int = SPLITS,
+    advertisers: int = ADVERTISERS,
+) -> list[BudgetRow]:
+    """Run the test many times with split and with common budgets, and each arm alone; of the first training seed.
+
+    share          each advertiser's budget over what it would spend with the control and no budget
+    advertisers    the ads are dealt out to so many, by their numbers
+    """
+    arms, requests = list(predictions), len(workload.user)
+    scores, bids = np.stack([predictions[name][0] for name in arms]), workload.bids(spread)
+    advertiser = workload.item % advertisers
+
+    def run(arm: Ints, pot: Ints, budgets: Floats) -> Floats:
+        return run_with_budgets(scores, bids, workload.truth, advertiser=advertiser, arm=arm, pot=pot, budgets=budgets)
+
+    place = arms.index(CONTROL)
+    sales = second_price(scores[place], bids)
+    spent = outcomes(sales, workload.truth, bids, scores[place])[:, COST]
+    paying = advertiser[np.arange(requests), sales.winner]
+    budgets: Floats = share * np.bincount(paying, spent, minlength=advertisers).astype(np.float64)[None]
+    each = np.repeat(np.arange(len(arms))[:, None], requests, axis=1)
+    alone = run(each, np.zeros_like(each), budgets)
+    truth = [metric(alone[None, [i], i], "ecpm") for i in range(len(arms))]
+    served = np.stack([assign(workload.user, len(arms), f"budgets {number}") for number in range(splits)])
+    designs = [
+        run(served, served, np.repeat(budgets / len(arms), len(arms), axis=0)),
+        run(served, np.zeros_like(served), budgets),
+    ]
+    rows = []
+    for i, name in enumerate(arms):
+        gains = [paired_gain(totals[None, :, i], totals[None, :, place], "ecpm") for totals in designs]
+        rows += [BudgetRow(name, truth[i] / truth[place] - 1, *gains)] if i != place else []
+    return rows

@@ -1,0 +1,123 @@
+"""The A/B test on a simulated day, the replay that only a simulation has, and whether the test tells the truth.
+
+Without budgets, what an arm does to a user does not depend on who else is in which arm. So every arm is run on all
+requests once (`replay`), and a test is made of that by taking each user from the arm that the hash gives.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from benchmark.abtest.assignment import assign
+from benchmark.abtest.auction import RESERVE, outcomes, per_user, second_price
+from benchmark.abtest.statistics import METRICS, Totals, gain, metric, seeds_together
+from benchmark.abtest.workload import Workload
+from benchmark.analysis.comparison import LEVEL, Interval
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Predictions = Mapping[str, Sequence[Floats]]  # an arm -> for each training seed the predicted click rates (R, K)
+Verdict = Literal["yes", "no", "inconclusive"]
+CONTROL, AGAIN, ORACLE, RANDOM = "base-model", "base-model-again", "oracle", "random"
+WIDEST = 0.2  # a binomial interval that is wider tells little
+
+
+class Share(NamedTuple):
+    """How often something happened, and whether it is as often as it should."""
+
+    hits: int
+    trials: int
+    expected: float
+
+    @property
+    def interval(self) -> Interval:
+        """The exact binomial 95 % interval (Clopper and Pearson)."""
+        found = binomtest(self.hits, self.trials).proportion_ci(LEVEL, method="exact")
+        return Interval(float(found.low), float(found.high))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the interval has the expected share in it; inconclusive where it is so wide that it must.
+
+        >>> Share(93, 100, 0.95).verdict, Share(80, 100, 0.95).verdict, Share(9, 10, 0.95).verdict
+        ('yes', 'no', 'inconclusive')
+        """
+        low, high = self.interval
+        if not low <= self.expected <= high:
+            return "no"
+        return "yes" if high - low <= WIDEST else "inconclusive"
+
+
+def with_checks(predictions: Predictions, truth: Floats, seed: int) -> dict[str, Sequence[Floats]]:
+    """Add the arms that check the test: the control again, the true probability, and random scores.
+
+    Random scores are the control's own, given to other candidates: as high on average, and without any knowledge.
+    """
+    control = predictions[CONTROL]
+    rng = np.random.default_rng((23, seed))  # 23: the stream's own number
+    shuffled = [rng.permutation(scores.ravel()).reshape(scores.shape) for scores in control]
+    return {**predictions, AGAIN: control, ORACLE: [truth] * len(control), RANDOM: shuffled}
+
+
+def replay(
+    predictions: Predictions,
+    workload: Workload,
+    spread: float,
+    *,
+    reserve: float = RESERVE,
+    expected: bool = False,
+) -> dict[str, Totals]:
+    """Run every arm on all requests: an arm -> totals (S, U, 5) of each user, users in the order of their numbers.
+
+    spread      of the logarithm of bids
+    expected    count expected clicks instead of drawn ones. Drawn ones are common to the arms: where two arms show
+                the same ad, both are clicked or neither
+    """
+    users, index = np.unique(workload.user, return_inverse=True)
+    bids, chance = workload.bids(spread), None if expected else workload.chance
+    made = {}
+    for arm, seeds in predictions.items():
+        totals = []
+        for predicted in seeds:
+            sales = second_price(predicted, bids, reserve)
+            totals.append(per_user(outcomes(sales, workload.truth, bids, predicted, chance), index, len(users)))
+        made[arm] = np.stack(totals)
+    return made
+
+
+def split(replayed: Mapping[str, Totals], arm_of: Ints) -> dict[str, Totals]:
+    """What a test measures: of each arm only the users assigned to it, `arm_of` (U,) in the order of the arms."""
+    return {arm: totals[:, arm_of == place] for place, (arm, totals) in enumerate(replayed.items())}
+
+
+def coverage(replayed: Mapping[str, Totals], users: Ints, arm: str, *, repetitions: int = 100) -> dict[str, Share]:
+    """Repeat the test and count, for each metric, how often its interval has the replay's gain in it.
+
+    users    numbers (U,) that are hashed, in the order of the totals
+
+    The truth is the gain over all these users, and seeds are taken as they are. The usual variance is an upper bound
+    then (Neyman 1923): it is a little too high where users differ in what they gain.
+    """
+    together = {name: seeds_together(totals) for name, totals in replayed.items()}
+    truth = {name: metric(together[arm], name) / metric(together[CONTROL], name) - 1 for name in METRICS}
+    hits = dict.fromkeys(METRICS, 0)
+    for repetition in range(repetitions):
+        tested = split(together, assign(users, len(together), f"coverage {repetition}"))
+        for name in METRICS:
+            low, high = gain(tested[arm], tested[CONTROL], name).interval
+            hits[name] += low <= truth[name] <= high
+    return {name: Share(count, repetitions, LEVEL) for name, count in hits.items()}
+
+
+def false_alarms(control: Totals, users: Ints, *, splits: int = 1000) -> dict[str, Share]:
+    """Split the control in two halves again and again, and count for each metric how often p is below 0.05."""
+    together = seeds_together(control)
+    hits = dict.fromkeys(METRICS, 0)
+    for number in range(splits):
+        half = assign(users, 2, f"a/a {number}")
+        for name in METRICS:
+            hits[name] += gain(together[:, half == 1], together[:, half == 0], name).p < 1 - LEVEL
+    return {name: Share(count, splits, 1 - LEVEL) for name, count in hits.items()}

@@ -1,0 +1,106 @@
+"""`dien-bench serve` and `dien-bench load-test`: a trained run over HTTP, and how much it bears."""
+
+import asyncio
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.options import Json, Quiet
+from benchmark.cli.output import Output
+from datamodules.errors import UserError
+
+RunFolder = Annotated[Path, typer.Option("--run", help="Folder of a finished run, with its weights.")]
+RunData = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of its data.  [default: where the run had it]"),
+]
+
+
+def serve(
+    run: RunFolder,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: reachable from outside.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one.")] = 8000,
+    window: Annotated[float, typer.Option(min=0, help="Milliseconds that a request waits for others at most.")] = 2.0,
+    batch_requests: Annotated[int, typer.Option(min=1, help="Requests in a batch at most.")] = 64,
+    batch_candidates: Annotated[int, typer.Option(min=1, help="Candidates in a batch of several requests.")] = 2_048,
+    waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; beyond it 503.")] = 256,
+    max_history: Annotated[int, typer.Option(min=1, help="Behaviours in a request at most.")] = 1_000,
+    max_candidates: Annotated[int, typer.Option(min=1, help="Candidates in a request at most.")] = 1_000,
+    threads: Annotated[int, typer.Option(min=1, help="Cores that score a batch.")] = 1,
+    data_dir: RunData = None,
+    quiet: Quiet = False,
+) -> None:
+    """Serve a run: POST /predict takes one user's history and N candidates and returns N probabilities.
+
+    Requests of different users share batches. GET /health has the fields and the limits of requests, GET /metrics
+    counters for Prometheus. Ctrl-C or SIGTERM answers what was taken, and ends.
+
+    Example: dien-bench serve --run runs/tafeng/clean/dien-official/seed-0
+    """
+    output = Output(quiet=quiet)
+    _require("starlette", "uvicorn", "prometheus_client")
+    import torch
+
+    from benchmark.api import load_run
+    from benchmark.serving.batcher import Batching
+    from benchmark.serving.request import Limits
+    from benchmark.serving.scorer import scorer_of
+    from benchmark.serving.server import create_app
+    from benchmark.serving.server import serve as listen
+
+    torch.set_num_threads(threads)
+    limits = Limits(waiting=waiting, history=max_history, candidates=max_candidates)
+    scorer = scorer_of(load_run(run, data_dir=data_dir))
+    output.say(", ".join(f"{name} {value}" for name, value in scorer.about.items()))
+    app = create_app(scorer, limits, Batching(window / 1e3, batch_requests, batch_candidates))
+    listen(app, host, port, limits, output.say)
+
+
+def load_test(
+    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second; with --p99 the highest that is tried.")] = 50,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of a test, after 2 seconds that are not counted.")] = 10.0,
+    p99: Annotated[
+        float | None,
+        typer.Option(min=0, help="Find the largest rate with a 99th percentile of at most so many milliseconds."),
+    ] = None,
+    history: Annotated[int, typer.Option(min=0, help="Behaviours in a request.")] = 50,
+    candidates: Annotated[int, typer.Option(min=1, help="Candidates in a request.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of arrivals and requests.")] = 0,
+    url: Annotated[str, typer.Option(help="Address of a server.")] = "http://127.0.0.1:8000",
+    as_json: Json = False,
+) -> None:
+    """Send requests to a server at times drawn beforehand (Poisson), and print latencies from the scheduled times.
+
+    Example: dien-bench load-test --rate 100 --candidates 200
+    """
+    output = Output(as_json=as_json)
+    _require("aiohttp")
+    from benchmark.serving.load import Load, Measured, fields_of, largest_rate, over_http, random_bodies
+
+    bodies = random_bodies(asyncio.run(fields_of(url)), history, candidates, seed=seed)
+    tests: list[dict[str, object]] = []
+
+    def measured(at: float) -> Measured:
+        found = asyncio.run(over_http(Load(at, seconds, seed=seed), url, bodies))
+        figures = {"offered": found.offered, "achieved": found.achieved, **found.latency, "late_ms": found.late_ms}
+        shown = {name: round(value, 2) for name, value in figures.items() if value == value}
+        tests.append(found.counts | shown)
+        output.say(", ".join(f"{name} {value}" for name, value in tests[-1].items()))
+        return found
+
+    if p99 is None:
+        measured(rate)
+        output.result(tests[0])
+        return
+    bound = p99
+    found = largest_rate(lambda at: measured(at).within(bound), rate / 64, rate)
+    output.say(f"largest rate with p99 <= {p99:g} ms and nothing refused: {found:.1f} requests a second")
+    output.result({"largest_rate": found, "p99_ms": p99, "tests": tests})
+
+
+def _require(*packages: str) -> None:
+    missing = [name for name in packages if not find_spec(name)]
+    if missing:
+        raise UserError(f"serving needs {', '.join(missing)}: pip install 'dien-bench[serving]'")

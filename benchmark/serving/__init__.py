@@ -1,0 +1,1 @@
+"""Trained runs at work: a server with batches across users, and a load generator that measures it."""

@@ -1,0 +1,110 @@
+"""Streams a csv table with Arrow: plain, inside .gz or inside .tar.gz, of any length in little memory."""
+
+import io
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from gzip import BadGzipFile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from isal import igzip, isal_zlib
+
+from datamodules.errors import UserError
+from datamodules.files.gzip_blocks import LONGEST_LINE, mend
+
+BLOCK = 1 << 25  # bytes of text that become one batch
+TOLERATED = 1000  # one malformed line among so many is counted and left out, more stop the preparation
+NULLS = ["", "NULL", "null"]
+
+
+@dataclass
+class CsvTable:
+    """One table: the wanted columns with their types, and once it was read its rows and malformed lines.
+
+    Names in the header are taken without spaces around them. `aliases`: other name in a header -> name. `member`:
+    pattern of the file's name in a .tar.gz. A cell that is empty or NULL is null.
+    """
+
+    path: Path
+    columns: Mapping[str, pa.DataType]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    member: str = "*.csv"
+    rows: int = 0
+    malformed: int = 0  # lines with another number of cells, left out
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in order, in batches of about `BLOCK` bytes of text.
+
+        Raises `UserError` where the file is damaged, lacks a column or holds something else than its type says.
+        """
+        self.rows = self.malformed = 0
+        try:
+            with ExitStack() as stack:
+                for batch in self._reader(self._open(stack)):
+                    self.rows += batch.num_rows
+                    yield batch
+        except (EOFError, tarfile.TarError) as error:
+            raise UserError(f"{self.path} is cut short or no archive: {error}. {mend(self.path)}") from None
+        except (BadGzipFile, isal_zlib.error, pa.ArrowInvalid, UnicodeDecodeError) as error:  # type: ignore[misc]
+            raise UserError(f"{self.path} cannot be read as csv: {error}. {mend(self.path)}") from None
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read: {error.strerror or error}. {mend(self.path)}") from None
+        if self.malformed * TOLERATED > self.rows:
+            raise UserError(
+                f"{self.path}: {self.malformed:,} of {self.rows + self.malformed:,} lines have another number of cells "
+                f"than the header, more than 1 in {TOLERATED:,}. {mend(self.path)}"
+            )
+
+    def read(self) -> pa.Table:
+        """Return all rows; raises `UserError` as `batches` does."""
+        batches = list(self.batches())
+        return pa.Table.from_batches(batches, pa.schema(list(self.columns.items())))
+
+    def _reader(self, file: IO[bytes]) -> pa_csv.CSVStreamingReader:
+        head = file.readline(LONGEST_LINE)
+        names = [name.strip().strip('"').strip() for name in head.decode("utf-8-sig").split(",")]
+        names = [self.aliases.get(name, name) for name in names]
+        if missing := [name for name in self.columns if name not in names]:
+            raise UserError(
+                f"{self.path} lacks the columns {', '.join(missing)}: its header is {head[:200]!r}. {mend(self.path)}"
+            )
+
+        def leave_out(row: pa_csv.InvalidRow) -> str:
+            self.malformed += 1
+            return "skip"
+
+        return pa_csv.open_csv(
+            file,
+            pa_csv.ReadOptions(column_names=names, block_size=BLOCK),
+            pa_csv.ParseOptions(invalid_row_handler=leave_out),
+            pa_csv.ConvertOptions(
+                column_types=dict(self.columns),
+                include_columns=list(self.columns),
+                null_values=NULLS,
+                strings_can_be_null=True,
+            ),
+        )
+
+    def _open(self, stack: ExitStack) -> IO[bytes]:
+        """Open the text; all that must be closed goes to `stack`."""
+        name = self.path.name.lower()
+        if not name.endswith((".gz", ".tgz")):
+            return stack.enter_context(self.path.open("rb"))
+        unpacked: IO[bytes] = stack.enter_context(igzip.open(self.path, "rb"))  # type: ignore[no-untyped-call]
+        if not name.endswith((".tar.gz", ".tgz")):
+            return io.BufferedReader(unpacked)  # type: ignore[type-var]
+        found = []
+        archive = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|"))  # noqa: SIM115
+        for entry in archive:  # nothing of an archive is ever written to a folder
+            plain = PurePosixPath(entry.name).name
+            found += [entry.name]
+            if entry.isfile() and fnmatch(plain, self.member) and not plain.startswith("."):
+                content = archive.extractfile(entry)
+                assert content is not None
+                return stack.enter_context(content)
+        raise UserError(f"{self.path} holds no file {self.member}, only {', '.join(found[:20])}. {mend(self.path)}")

@@ -1,0 +1,66 @@
+"""`dien-bench serve` and `load-test` as a user runs them: one after the other, ended by SIGTERM."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+from typer.testing import CliRunner
+
+from benchmark import load_run, train
+from benchmark.api import Run
+from benchmark.cli.app import app
+from datamodules.errors import UserError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("root")
+    settings = {"dataset": "generated", "protocol": "clean", "model": "base-model", "variant": "paper", "seed": 0}
+    record = train({**settings, "steps": 5, "data_dir": str(root / "data"), "out": str(root / "runs")})
+    return load_run(record.path.parent)
+
+
+def dien_bench(*words: str) -> str:
+    """What a command prints, run in this process."""
+    return CliRunner().invoke(app, words, catch_exceptions=False).stdout
+
+
+def test_a_run_is_served_loaded_and_stopped(run: Run) -> None:
+    folder = str(run.record.path.parent)
+    serve = [sys.executable, "-m", "benchmark", "serve", "--run", folder, "--port", "0"]
+    server = subprocess.Popen(serve, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        about, listening = server.stdout.readline(), server.stdout.readline()
+        auc = f"{run.record.reported_auc:.4f}"
+        assert f"auc_recorded {auc}, auc_served {auc}" in about  # the paper's variant needs no freezing
+        url = listening.split()[-1]
+        split, samples = run.data.ready.test, run.data.ready
+        history = samples.items[split.begin[0] : split.end[0]].tolist()
+        body = {
+            "history": {"item": history},
+            "target": {"item": split.item[:2].tolist()},
+            "user": {"user": int(split.user[0])},
+        }
+        found = requests.post(f"{url}/predict", json=body, timeout=30).json()["probabilities"]
+        assert found == pytest.approx(run.predict("test")[:2].tolist(), abs=1e-5)
+        figures = json.loads(dien_bench("load-test", "--url", url, "--rate", "20", "--seconds", "1", "--json"))
+        assert figures["answered"] > 0
+        assert figures["refused"] == figures["failed"] == 0
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=60)
+    assert server.returncode == 0
+
+
+def test_mistakes_are_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected the folder of a finished run"):
+        dien_bench("serve", "--run", str(tmp_path))
+    with pytest.raises(UserError, match="no server of dien-bench serve"):
+        dien_bench("load-test", "--url", "http://127.0.0.1:9")
