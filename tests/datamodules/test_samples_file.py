@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.samples import file as samples_file
 from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
 from datamodules.files.manifest import MANIFEST
 from datamodules.interactions import TABLE, load_interactions, write_interactions
 from datamodules.protocol import OF_INTERACTIONS, PROTOCOLS, get_protocol
 from datamodules.samples import Samples, arrays_of, digest, make_samples
+from datamodules.samples import file as samples_file
 from datamodules.samples.file import load_samples, prepare_samples, save_samples
 from datamodules.sources.generated import generate_interactions
 
