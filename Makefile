@@ -32,7 +32,7 @@ SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant
 	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(DEVICES),--devices $(DEVICES)) \
 	$(if $(RETRY_FAILED),--retry-failed) $(if $(DRY_RUN),--dry-run) $(if $(filter off,$(WANDB)),--no-wandb)
 
-.PHONY: help quickstart setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 leaderboard \
+.PHONY: help quickstart setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 leaderboard \
 	bench bench-peers gpu-check docs/command-line.md
 
 help:  ## this list
@@ -78,6 +78,10 @@ reproduce-table3: DATASETS = market
 reproduce-table3: PROTOCOL = next-day
 reproduce-table3: setup  ## train the rows of Table 3 on logs of impressions and print it
 	$(SWEEP) --table 3
+
+reproduce-table5: setup  ## the simulated A/B test, of runs of Table 3 that are trained where they are missing
+	$(BENCH) abtest --seeds "$(SEEDS)" --out "$(OUT)" $(if $(MODELS),--models "$(MODELS)") $(if $(STEPS),--steps $(STEPS)) \
+		$(if $(WORKERS),--workers $(WORKERS))
 
 reproduce-table4: setup  ## train the rows of Table 4 and print it: DATASETS=tafeng needs no Amazon server
 	$(SWEEP) --table 4

@@ -91,7 +91,9 @@ class CTRModule(pl.LightningModule):
         batch, share = share_of(batch)
         label = batch.label.clone()  # as it was before the model had it
         prediction: Prediction = self.model(batch)
-        loss = target = F.binary_cross_entropy_with_logits(prediction.logit, label) * prediction.target_weight
+        cross_entropy = F.binary_cross_entropy_with_logits(prediction.logit, label, reduction="sum")
+        # a process that gets no sample of a small batch adds 0
+        loss = target = cross_entropy / max(len(label), 1) * prediction.target_weight
         for weight, value in prediction.losses.values():
             loss = loss + weight * value
         loss = loss * share

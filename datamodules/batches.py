@@ -15,8 +15,8 @@ from datamodules.batch import Batch, Fields, Histories, Targets, Window
 from datamodules.packing import Int64, packing_of, spread
 from datamodules.protocol import BATCH_SIZE
 from datamodules.samples import Ints, Samples, Split, by_user_and_time
+from datamodules.samples.vocabulary import Rows, Vocabulary, vocabulary
 from datamodules.streams import Stream, generator
-from datamodules.vocabulary import Rows, Vocabulary, vocabulary
 
 WINDOW = 20  # batches; the released code sorts by length inside windows of this many (variants.md 14)
 AuxiliaryNegatives = Literal[

@@ -12,10 +12,10 @@ from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import BATCH_SIZE, get_protocol
 from datamodules.samples import Samples
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
+from datamodules.samples.vocabulary import UnknownUser, Vocabulary, vocabulary
 from datamodules.schema import Schema
 from datamodules.sources.spec import PASSES
-from datamodules.vocabulary import UnknownUser, Vocabulary, vocabulary
 
 SETTINGS = (
     "batch_size",

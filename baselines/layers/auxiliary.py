@@ -33,7 +33,8 @@ class Pairs(NamedTuple):
     @classmethod
     def make(cls, states: Tensor, behaviours: Tensor, negatives: Tensor, packing: Packing, at: Targets) -> "Pairs":
         """The pairs of states (R, H), behaviours (R, K) and negatives (R_B - first, K)."""
-        shared_by = torch.bincount(at.history_of, minlength=len(packing.counts)).to(states.dtype)
+        ones = states.new_ones(len(at))  # bincount would wait for a GPU
+        shared_by = states.new_zeros(len(packing.counts)).index_add(0, at.history_of, ones)
         return cls(
             h=states.index_select(0, packing.previous),
             clicked=behaviours[packing.first :],

@@ -23,7 +23,7 @@ from datamodules.batch import Batch, Targets, make_batch
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError, unknown_name
 from datamodules.samples import Samples
-from datamodules.vocabulary import vocabulary
+from datamodules.samples.vocabulary import vocabulary
 
 NONE = "none"
 POPULAR = 30  # categories among which an unrelated target is looked for

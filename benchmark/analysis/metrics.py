@@ -41,8 +41,8 @@ def wins(scores: Floats, others: Floats) -> Floats:
     array([1. , 1.5])
     """
     ordered = np.sort(others)
-    below_or_tied = (np.searchsorted(ordered, scores, side) for side in ("left", "right"))
-    total: Floats = sum(below_or_tied) / 2
+    below, at_most = (np.searchsorted(ordered, scores, side) for side in ("left", "right"))
+    total: Floats = (below + at_most) / 2
     return total
 
 

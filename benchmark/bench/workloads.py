@@ -29,7 +29,7 @@ from datamodules.datasets import get_dataset
 from datamodules.interactions import Interactions
 from datamodules.protocol import OF_INTERACTIONS
 from datamodules.samples import Samples, make_samples
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 from datamodules.schema import Schema
 from datamodules.sources.amazon import ELECTRONICS_STEPS
 

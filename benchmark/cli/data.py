@@ -45,7 +45,7 @@ def prepare(
         folder = prepare_dataset(name, data_dir, report=output.say)
         prepared.append({"dataset": name, "folder": str(folder), "counts": load_manifest(folder)["counts"]})
         if protocol:
-            from datamodules.samples_file import prepare_samples
+            from datamodules.samples.file import prepare_samples
 
             samples = prepare_samples(name, protocol, data_dir)
             splits = {split: len(getattr(samples, split)) for split in ("train", "validation", "test")}

@@ -129,7 +129,7 @@ def _figure3(
     from benchmark.report.figure3 import figure3, figure3_command
     from benchmark.runs.weights import load_model
     from datamodules.interactions import load_category_names
-    from datamodules.samples_file import prepare_samples
+    from datamodules.samples.file import prepare_samples
 
     if user is not None and history is not None:
         raise UserError("give --user or --history, not both: a history is a user's or made of categories")

@@ -54,6 +54,9 @@ def show(
 def add(
     runs: Annotated[Path, typer.Argument(help="Folder of runs, OUT of `dien-bench run`.")],
     board: Board = Path("leaderboards"),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Rows of the board that are among the runs give way to them, all seeds.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +70,7 @@ def add(
     from benchmark.leaderboard.store import add_runs
 
     output = Output(as_json=as_json, quiet=quiet)
-    added, kept = add_runs(runs, board)
+    added, kept = add_runs(runs, board, replace=replace)
     output.say(f"{added} runs added, {kept} were there already")
     output.advise(command("dien-bench", "leaderboard", "build", "--board", board))
     output.result({"added": added, "kept": kept})

@@ -116,7 +116,7 @@ def run(
     from benchmark.tracking.tables import how_to_look, log_table
     from benchmark.tracking.wandb_login import settle_wandb_mode
     from datamodules.datasets import prepare_dataset
-    from datamodules.samples_file import prepare_samples
+    from datamodules.samples.file import prepare_samples
 
     configs = [
         RunConfig(
@@ -225,7 +225,7 @@ def quickstart(
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from datamodules.datasets import prepare_dataset
-    from datamodules.samples_file import prepare_samples
+    from datamodules.samples.file import prepare_samples
 
     configs = [
         RunConfig(

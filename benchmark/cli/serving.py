@@ -3,7 +3,7 @@
 import asyncio
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,13 +80,13 @@ def load_test(
     from benchmark.serving.load import Load, Measured, fields_of, largest_rate, over_http, random_bodies
 
     bodies = random_bodies(asyncio.run(fields_of(url)), history, candidates, seed=seed)
-    tests: list[dict[str, object]] = []
+    tests: list[dict[Any, Any]] = []
 
     def measured(at: float) -> Measured:
         found = asyncio.run(over_http(Load(at, seconds, seed=seed), url, bodies))
         figures = {"offered": found.offered, "achieved": found.achieved, **found.latency, "late_ms": found.late_ms}
         shown = {name: round(value, 2) for name, value in figures.items() if value == value}
-        tests.append(found.counts | shown)
+        tests.append({**dict[Any, Any](found.counts), **shown})
         output.say(", ".join(f"{name} {value}" for name, value in tests[-1].items()))
         return found
 

@@ -128,7 +128,7 @@ def probe(
     from benchmark.analysis.probes import measure
     from benchmark.report.probe_tables import probe_table, write_probes
     from datamodules.datasets import prepare_dataset
-    from datamodules.samples_file import prepare_samples
+    from datamodules.samples.file import prepare_samples
 
     results = []
     for name in names:
@@ -170,7 +170,7 @@ def _show_table1(datasets: list[str], data_dir: Path, out: Path, output: Output)
     from benchmark.report.tables import table1
     from datamodules.datasets import prepare_dataset
     from datamodules.interactions import load_interactions
-    from datamodules.samples_file import prepare_samples
+    from datamodules.samples.file import prepare_samples
 
     measured = {}
     for name in datasets:

@@ -8,7 +8,7 @@ from benchmark.analysis.summary import Difference, Row, differences_of_pairs
 from benchmark.records.paper import LABELS
 from benchmark.records.record import Record
 from benchmark.report.ranking import place_of
-from benchmark.report.table_sections import OPTIONS, Shown
+from benchmark.report.table_sections import OPTIONS, OTHER_TRAINING, Shown, unlike_first
 from benchmark.report.tables import results_of
 
 
@@ -23,7 +23,7 @@ def option_tables(
     """Return a table for each row of the paper that was also trained with options.
 
     The records are those of the protocol and variant. The first line of a table is the row itself; the others are
-    compared with it, and with nothing else.
+    compared with it, and with nothing else, unless they were trained otherwise than by their options.
     """
     changed = {base_of(record.model) for record in records if record.model not in LABELS} & set(LABELS)
     tables = []
@@ -33,10 +33,11 @@ def option_tables(
         places = [name for name in datasets if any(r.dataset == name and r.model != base for r in mine)]
         results = [
             result._replace(
-                rows=[_named(row) for row in result.rows if row.model == base or row.seeds + row.failed],
-                tested=against(result.rows, base),
+                rows=[_named(row, others) for row in result.rows if row.model == base or row.seeds + row.failed],
+                tested=against([row for row in result.rows if row.model not in others], base),
             )
             for result in results_of(mine, "4", places, protocol, variant, [base, *options], probes)
+            for others in [unlike_first(result.records, [base, *options])]
         ]
         tables.append(Shown(OPTIONS, protocol, variant, results, notes=(), references=(base,)))
     return tables
@@ -48,10 +49,11 @@ def option_records(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if (place_of(record), base_of(record.model)) in changed]
 
 
-def _named(row: Row) -> Row:
-    """The row under its options alone, since the line above all names the rest."""
+def _named(row: Row, others: Mapping[str, Sequence[str]]) -> Row:
+    """The row under its options alone, since the line above all names the rest; and what else differs, untested."""
     _, *options = row.model.split("+")
-    return replace(row, label=f"with {', '.join(options)}") if options else row
+    differ = f" {OTHER_TRAINING} ({', '.join(others[row.model])})" if row.model in others else ""
+    return replace(row, label=f"with {', '.join(options)}{differ}") if options else row
 
 
 def against(rows: Sequence[Row], base: str) -> dict[tuple[str, str], Difference]:

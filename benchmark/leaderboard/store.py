@@ -27,15 +27,16 @@ from datamodules.protocol import PROTOCOLS
 STAGED, COMPLETE = ".adding", "complete"
 LOCK = ".lock"
 # Tables and figures that `build` makes; further ones of these names are of rows that are gone.
-GENERATED = ("table[24]-*.md", "table[24]-*.csv", "figure2-*.png", "figure2-*.svg", "auc-*.png", "auc-*.svg")
+GENERATED = ("table[234]-*.md", "table[234]-*.csv", "figure2-*.png", "figure2-*.svg", "auc-*.png", "auc-*.svg")
 NO_SETTINGS = {"model", "steps_by_default"}  # how a run was asked for: the path of a file, and whether steps were given
 
 
-def add_runs(runs: Path, board: Path) -> tuple[int, int]:
+def add_runs(runs: Path, board: Path, *, replace: bool = False) -> tuple[int, int]:
     """Copy the runs under `runs` to the board, with their probes; return how many were added, and how many were there.
 
     A run that failed is added as well, as the record that says so. A run that is there already without its ranks gets
-    them. Raises `UserError`, with the board as it was, where a run's predictions are missing or do not give the metrics
+    them. With `replace`, all that the board has of a row that is among the runs gives way to them. Raises `UserError`,
+    with the board as it was, where a run's predictions are missing or do not give the metrics
     that it claims, its protocol is not the one of that name here, its samples are not those of the board, its row lacks
     a seed or mixes settings, tables would refuse it, or another run stands in its place.
     """
@@ -46,6 +47,9 @@ def add_runs(runs: Path, board: Path) -> tuple[int, int]:
         check_run(record)
     with changing(board):
         there = read_board(board)
+        if replace:
+            rows = {_row(record) for record in found}
+            there = [record for record in there if _row(record) not in rows]
         new, kept, without = _sorted_out(found, there)
         check_samples(new, there)
         check_rows(new, there)

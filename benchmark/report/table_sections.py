@@ -68,6 +68,13 @@ NOTE_INDUSTRIAL = (
     "be met."
 )
 NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
+OTHER_TRAINING = "‡"
+# What the training of records is that do not say it, of before 2026-11-26 (variants.md 19, 21, 22).
+UNSAID = {"adam_epsilon": "torch", "pairs_together": False, "unknown_user": "own"}
+NOTE_TRAINING = (
+    f"{OTHER_TRAINING} Trained with other settings than the first row, which are named (docs/variants.md): a "
+    "difference may be theirs."
+)
 NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
 NOTES = (
     *(
@@ -79,7 +86,7 @@ NOTES = (
         NOTE_REFERENCE,
         NOTE_INDUSTRIAL,
     ),  # in this order
-    *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_NO_CODE),
+    *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_TRAINING, NOTE_NO_CODE),
 )
 
 
@@ -130,6 +137,7 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
         values |= {METRICS[name].name: format(value, METRICS[name].shown) for name, value in row.metrics.items()}
         cells.append(values | dict.fromkeys(compared[:1], _printed(auc)))
     notes += _mark_code(result, cells, short)
+    notes += _mark_settings(result, cells)
     if any(mark in line["AUC"] for line in cells for mark in MARKS.values()):
         notes.append(NOTE_MARKS)
     if any(" of " in line["AUC"] for line in cells):
@@ -167,6 +175,35 @@ def _mark_code(result: Result, cells: list[dict[str, str]], short: bool) -> list
         elif state == "not known" and not short:
             notes.append(NOTE_NO_CODE)
     return notes
+
+
+def _mark_settings(result: Result, cells: list[dict[str, str]]) -> list[str]:
+    """Mark the rows that were trained otherwise than the first with runs, and return the note on it."""
+    others = unlike_first(result.records, [row.model for row in result.rows])
+    for row, line in zip(result.rows, cells, strict=True):
+        if row.model in others:
+            line["model"] += f" {OTHER_TRAINING} ({', '.join(others[row.model])})"
+    return [NOTE_TRAINING] if others else []
+
+
+def unlike_first(records: Sequence[Record], models: Sequence[str]) -> dict[str, list[str]]:
+    """The rows whose training differs from that of the first row with runs: model -> the settings that differ.
+
+    What a row names as an option of its own does not count.
+    """
+    of_row = {record.model: record for record in records}
+    rows = [of_row[model] for model in models if model in of_row]
+    found: dict[str, list[str]] = {}
+    for row in rows[1:]:
+        named = row.model.split("+")[1:]
+        differ = [
+            name
+            for name, before in UNSAID.items()
+            if row.settings.get(name, before) != rows[0].settings.get(name, before)
+            and not any(option.startswith(f"{name}=") for option in named)
+        ]
+        found |= {row.model: differ} if differ else {}
+    return found
 
 
 def _differences(result: Result) -> Section:

@@ -21,8 +21,8 @@ from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import check_fits, get_dataset
 from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
 from datamodules.protocol import BATCH_SIZE, DayProtocol, get_protocol
+from datamodules.samples.vocabulary import UnknownUser
 from datamodules.schema import Schema
-from datamodules.vocabulary import UnknownUser
 
 EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
 LOG_EVERY = 20  # steps

@@ -33,6 +33,7 @@ ELSEWHERE = (
     "datamodules/files",
     "datamodules/impression",
     "datamodules/interactions",
+    "datamodules/samples/impressions",
     "datamodules/sources",
 )
 OTHER = {"protocol_hash": "protocol", "data_sha256": "samples", "code_sha256": "code"}

@@ -116,7 +116,7 @@ def write_predictions(path: Path, data: InteractionsDataModule, module: CTRModul
     """Scores of the reported checkpoint, the last one and the best on test, in the order of the test split."""
     test = data.ready.test
     columns = {"user": test.user, "label": test.label}
-    columns |= {name: getattr(test, name) for name in ("time", "probability") if hasattr(test, name)}
+    columns |= {"time": test.time} | ({} if test.probability is None else {"probability": test.probability})
     for name, choice in {"score": selection, "score_last": "last", "score_test": "test"}.items():
         columns[name] = _in_order_of_split(data, module.selected(choice))
     pd.DataFrame(columns).to_parquet(path, index=False)

@@ -33,7 +33,7 @@ from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError
 from datamodules.files.lock import take
 from datamodules.protocol import get_protocol
-from datamodules.samples_file import stored_sha256
+from datamodules.samples.file import stored_sha256
 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is made in microseconds
 warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # leftovers are removed before

@@ -23,7 +23,7 @@ from benchmark.records.record import Record
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 from datamodules.samples import Samples
-from datamodules.vocabulary import vocabulary
+from datamodules.samples.vocabulary import vocabulary
 
 WEIGHTS = "weights.pt"
 

@@ -16,7 +16,7 @@ from benchmark.serving.request import Request, RequestSchema
 from datamodules.batch import Batch, Fields, Histories, Targets
 from datamodules.batches import EvaluationBatches
 from datamodules.packing import packing_of, spread
-from datamodules.vocabulary import Rows, Vocabulary
+from datamodules.samples.vocabulary import Rows, Vocabulary
 
 Ints = NDArray[np.int64]
 WINDOWS = 4  # of 20 batches of training samples, from which a frozen model has its statistics
@@ -51,7 +51,7 @@ class Part:
     def rows(self, given: Mapping[str, Sequence[int]], count: int) -> dict[str, Ints]:
         """The row (count,) of every field; 0 for what is unknown or not given."""
         found = {name: np.zeros(count, np.int64) for name in self.of_key | self.of_code}
-        if self.key in given:
+        if self.key is not None and self.key in given:
             found |= {name: _look_up(rows, given[self.key]) for name, rows in self.of_key.items()}
         return found | {name: _look_up(self.of_code[name], given[name]) for name in given if name != self.key}
 

@@ -2,14 +2,19 @@
 
 `official` is written as the released TensorFlow code has it: GRUCell with a keep gate, a softmax over two outputs,
 means over padded places. `paper` is written as the equations are printed. Nothing is shared with the models but the
-names of their weights, `w`: state_dict as float64 arrays. A batch `b` is a dict of arrays with the fields of `Batch`.
+names of their weights, `w`: state_dict as float64 arrays. A batch `b` is `Batch.as_dict` with arrays for tensors; every
+target gets a copy of its history, and everything is computed for it alone.
 """
+
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Weights = dict[str, Floats]
+Fields = dict[str, NDArray[np.int64]]
 WITHOUT_ATTENTION = ("base-model", "wide-deep", "pnn")
 
 
@@ -118,12 +123,14 @@ def attention(row: str, w: Weights, q: Floats, ks: Floats, official: bool) -> Fl
     return softmax(np.array([k @ w["attention.weight"] @ q for k in ks]))  # eq. 9
 
 
-def embed(w: Weights, item: NDArray[np.int64], category: NDArray[np.int64]) -> Floats:
-    return np.concatenate([w["embedding.item.weight"][item], w["embedding.category.weight"][category]], axis=-1)
+def embed(w: Weights, fields: Fields, names: list[str]) -> Floats:
+    """Rows (..., numbers) of the fields `names` side by side; (..., 0) of no name."""
+    nothing = np.zeros((*next(iter(fields.values())).shape, 0))
+    return np.concatenate([nothing, *(w[f"embedding.tables.{name}.weight"][fields[name]] for name in names)], axis=-1)
 
 
 def interest(row: str, w: Weights, target: Floats, history: Floats, official: bool) -> tuple[Floats, Floats]:
-    """What one sample's behaviours (n, 2E) say of its target, and the extractor's states h_t (n, H) on the way."""
+    """What one sample's behaviours (n, K) say of its target, and the extractor's states h_t (n, H) on the way."""
     if row == "din":
         return attention(row, w, target, history, official) @ history, history
     extracted = states(w, "first" if row == "gru-attention" else "extractor", history, official)
@@ -138,41 +145,46 @@ def interest(row: str, w: Weights, target: Floats, history: Floats, official: bo
     return (evolved[-1] if len(evolved) else np.zeros(len(w["evolver.state_weight"]))), extracted
 
 
-def wide(w: Weights, b: dict[str, NDArray], target: Floats, total: Floats, official: bool) -> Floats:
+def wide(w: Weights, b: dict[str, Any], target: Floats, total: Floats, official: bool) -> Floats:
     """What Wide & Deep adds to the outputs: (B, 2), or (B, 1) from crossed categories."""
     if official:
         return linear(w, "wide", np.concatenate([target, total, target * total], axis=1))
-    categories, crosses = len(w["wide.category.weight"]), len(w["wide.cross.weight"])
+    categories, crosses = len(w["wide.linear.category.weight"]), len(w["wide.cross.weight"])
     found = np.zeros((len(target), 1))
-    for i, length in enumerate(b["lengths"]):
-        found[i] = w["wide.item.weight"][b["item"][i]] + w["wide.category.weight"][b["category"][i]]
-        for category in b["history_categories"][i, :length]:
-            found[i] += w["wide.cross.weight"][(category * categories + b["category"][i]) % crosses]
+    for i, u in enumerate(b["history_of"]):
+        for name, numbers in b["target"].items():
+            found[i] += w[f"wide.linear.{name}.weight"][numbers[i]]
+        for category in b["history"]["category"][u, : b["lengths"][u]]:
+            found[i] += w["wide.cross.weight"][(category * categories + b["target"]["category"][i]) % crosses]
     return found
 
 
-def products(target: Floats, total: Floats) -> Floats:
-    """PNN, eq. 8: the inner product of each pair of the four fields, (B, 6)."""
-    fields = [*np.split(target, 2, axis=1), *np.split(total, 2, axis=1)]
-    return np.stack([(fields[i] * fields[j]).sum(axis=1) for i in range(4) for j in range(i + 1, 4)], axis=1)
+def products(target: Floats, total: Floats, count: int) -> Floats:
+    """PNN, eq. 8: the inner product of each pair of the target's and the history's `count` fields."""
+    fields = [*np.split(target, count, axis=1), *np.split(total, count, axis=1)]
+    return np.stack([(one * other).sum(axis=1) for one, other in combinations(fields, 2)], axis=1)
 
 
-def clicked(row: str, w: Weights, b: dict[str, NDArray], official: bool) -> tuple[Floats, list[Floats]]:
-    """Probabilities (B, 2) of a click and of none, and each sample's h_t."""
-    target = embed(w, b["item"], b["category"])
-    padded = embed(w, b["history_items"], b["history_categories"])
-    histories = [h[:n] for h, n in zip(padded, b["lengths"], strict=True)]
+def clicked(row: str, w: Weights, b: dict[str, Any], official: bool) -> tuple[Floats, list[Floats]]:
+    """Probabilities (B, 2) of a click and of none, and each target's h_t."""
+    owner, names = b["history_of"], list(b["history"])
+    target = embed(w, b["target"], names)
+    padded = embed(w, b["history"], names)[owner]
+    histories = [h[:n] for h, n in zip(padded, b["lengths"][owner], strict=True)]
     total = padded.sum(axis=1) if official else np.stack([h.sum(axis=0) for h in histories])
-    inputs, extracted = [target, total], []
-    if row == "pnn":
-        inputs.append(target * total if official else products(target, total))
-    elif row not in WITHOUT_ATTENTION:
+    user = embed(w, b["user"], [name for name in b["user"] if official or name != "user"])[owner]
+    own = embed(w, b["target"], [name for name in b["target"] if name not in names])
+    moment = embed(w, b["context"], list(b["context"])) if b["context"] else target[:, :0]
+    inputs, extracted = [user, target, own, moment], []
+    if row in WITHOUT_ATTENTION:
+        inputs.append(total)
+        if row == "pnn":
+            inputs.append(target * total if official else products(target, total, len(names)))
+    else:
         found = [interest(row, w, *one, official) for one in zip(target, histories, strict=True)]
         extracted = [h for _, h in found]
-        inputs = [target, total, target * total] if official else [target]
+        inputs += [total, target * total] if official else []
         inputs.append(np.stack([of_target for of_target, _ in found]))
-    if official:
-        inputs.insert(0, w["embedding.user.weight"][b["user"]])
     outputs = top(w, np.concatenate(inputs, axis=1), official, official and row not in WITHOUT_ATTENTION)
     if row == "wide-deep":
         outputs = outputs + wide(w, b, target, total, official)
@@ -189,7 +201,7 @@ def target_loss(p: Floats, label: Floats, official: bool) -> float:
 def auxiliary_loss(
     w: Weights, hs: list[Floats], positives: list[Floats], negatives: list[Floats], head: str, mean: str, steps: int
 ) -> float:
-    """L_aux of samples' h_t (n, H) against their own next behaviours (n, 2E) and negatives, padded to `steps`."""
+    """L_aux of targets' h_t (n, H) against their next behaviours and own negatives (T, K), padded to `steps`."""
 
     def p(h: Floats, e: Floats) -> Floats:
         """Probabilities (2,) that the behaviour e comes next, and that it does not."""
@@ -211,14 +223,15 @@ def auxiliary_loss(
 
 
 def whole_loss(
-    row: str, w: Weights, b: dict[str, NDArray], official: bool, alpha: float, head: str, mean: str
+    row: str, w: Weights, b: dict[str, Any], official: bool, alpha: float, head: str, mean: str
 ) -> tuple[float, float]:
     """L = L_target + alpha L_aux (eq. 8), and L_aux; alpha 0 is a row without the auxiliary loss."""
     p, extracted = clicked(row, w, b, official)
     loss = target_loss(p, b["label"], official)
     if not alpha:
         return loss, 0.0
-    positives = embed(w, b["history_items"], b["history_categories"])
-    negatives = embed(w, b["negative_items"], b["negative_categories"])
-    auxiliary = auxiliary_loss(w, extracted, list(positives), list(negatives), head, mean, b["history_items"].shape[1])
+    names = list(b["history"])
+    positives = embed(w, b["history"], names)[b["history_of"]]
+    negatives = embed(w, b["negatives"], names)
+    auxiliary = auxiliary_loss(w, extracted, list(positives), list(negatives), head, mean, positives.shape[1])
     return loss + alpha * auxiliary, auxiliary

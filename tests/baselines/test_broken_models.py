@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from baselines.contract import RULES, check_model, check_rule
 from baselines.layers.prediction import Explanation, Prediction
 from datamodules.batch import Batch
+from datamodules.schema import Schema
 
 calls = itertools.count()
 
@@ -20,17 +21,17 @@ calls = itertools.count()
 class Sound(nn.Module):
     """Keeps every rule."""
 
-    def __init__(self, *, users: int, items: int, categories: int, variant: str) -> None:
+    def __init__(self, schema: Schema, *, variant: str) -> None:
         super().__init__()
-        self.item = nn.Embedding(items, 4, padding_idx=0)
+        self.item = nn.Embedding(schema.behaviour["item"], 4, padding_idx=0)
         self.top = nn.Linear(8, 1)
 
     def forward(self, batch: Batch) -> Prediction:
         return Prediction(self.logit(batch))
 
     def logit(self, batch: Batch) -> Tensor:
-        pooled = self.item(batch.history_items).sum(1)
-        return self.top(torch.cat([self.item(batch.item), pooled], dim=1))[:, 0]
+        pooled = self.item(batch.per_target().history["item"]).sum(1)
+        return self.top(torch.cat([self.item(batch.target["item"]), pooled], dim=1))[:, 0]
 
 
 class Column(Sound):
@@ -90,18 +91,17 @@ class Mean(Sound):
     """0 / 0 at an empty history, which the batches of other rules hold too."""
 
     def logit(self, batch: Batch) -> Tensor:
-        pooled = self.item(batch.history_items).sum(1) / batch.lengths[:, None]
-        return self.top(torch.cat([self.item(batch.item), pooled], dim=1))[:, 0]
+        return super().logit(batch) + 0 / batch.lengths
 
 
 class SingleSample(Sound):
     def logit(self, batch: Batch) -> Tensor:
-        return self.top(torch.cat([self.item(batch.item), self.item(batch.history_items).sum(1)], 1)).squeeze()
+        return super().logit(batch).squeeze()
 
 
 class Unused(Sound):
-    def __init__(self, **sizes: Any) -> None:
-        super().__init__(**sizes)
+    def __init__(self, schema: Schema, variant: str) -> None:
+        super().__init__(schema, variant=variant)
         self.extra = nn.Linear(3, 5, bias=False)
 
 
@@ -112,17 +112,29 @@ class InfiniteGradient(Sound):
 
 class CountsPadding(Sound):
     def logit(self, batch: Batch) -> Tensor:
-        return super().logit(batch) / batch.history_items.shape[1]
+        return super().logit(batch) / batch.history["item"].shape[1]
 
 
 class AttentionAtPadding(Sound):
     def explain(self, batch: Batch) -> Explanation:
-        return Explanation(torch.ones(batch.history_items.shape))
+        return Explanation(torch.ones(batch.history["item"].shape))
 
 
 class Positional(Sound):
     def logit(self, batch: Batch) -> Tensor:
-        return super().logit(batch) + torch.arange(len(batch.item))
+        return super().logit(batch) + torch.arange(len(batch))
+
+
+class OneHistoryEach(Sound):
+    def logit(self, batch: Batch) -> Tensor:
+        return super().logit(batch) + batch.lengths
+
+
+class HistoriesInTheOrderOfTargets(Sound):
+    """Fault: target b has history_of[b], not b."""
+
+    def logit(self, batch: Batch) -> Tensor:
+        return super().logit(batch) + batch.lengths.repeat(len(batch) // len(batch.lengths))
 
 
 class Peeks(Sound):
@@ -131,15 +143,15 @@ class Peeks(Sound):
 
 
 class Unseeded(Sound):
-    def __init__(self, **sizes: Any) -> None:
-        super().__init__(**sizes)
+    def __init__(self, schema: Schema, variant: str) -> None:
+        super().__init__(schema, variant=variant)
         nn.init.constant_(self.top.bias, next(calls))
 
 
 class SeedsItself(Sound):
-    def __init__(self, **sizes: Any) -> None:
+    def __init__(self, schema: Schema, variant: str) -> None:
         torch.manual_seed(0)
-        super().__init__(**sizes)
+        super().__init__(schema, variant=variant)
 
 
 class DropoutLeftOn(Sound):
@@ -148,8 +160,8 @@ class DropoutLeftOn(Sound):
 
 
 class Forgets(Sound):
-    def __init__(self, **sizes: Any) -> None:
-        super().__init__(**sizes)
+    def __init__(self, schema: Schema, variant: str) -> None:
+        super().__init__(schema, variant=variant)
         self.secret = torch.randn(8)
 
     def logit(self, batch: Batch) -> Tensor:
@@ -163,19 +175,19 @@ class ReadsTheWeight(Sound):
 
 class ReadsTheWeightInEvaluation(Sound):
     def logit(self, batch: Batch) -> Tensor:
-        return super().logit(batch) + (0 if self.training else self.item.weight[batch.item].sum(1))
+        return super().logit(batch) + (0 if self.training else self.item.weight[batch.target["item"]].sum(1))
 
 
 class ReadsTheWeightWithoutAGradient(Sound):
     """Past a second table of the same weight, which is itself no fault."""
 
-    def __init__(self, **sizes: Any) -> None:
-        super().__init__(**sizes)
-        self.second = nn.Embedding(sizes["items"], 4, padding_idx=0)
+    def __init__(self, schema: Schema, variant: str) -> None:
+        super().__init__(schema, variant=variant)
+        self.second = nn.Embedding(schema.behaviour["item"], 4, padding_idx=0)
         self.second.weight = self.item.weight
 
     def logit(self, batch: Batch) -> Tensor:
-        known = self.second(batch.item).sum(1)
+        known = self.second(batch.target["item"]).sum(1)
         return super().logit(batch) + known + (self.item.weight.detach().mean() if self.training else 0)
 
 
@@ -184,7 +196,8 @@ class LessTheUsersMean(Sound):
 
     def logit(self, batch: Batch) -> Tensor:
         logit = super().logit(batch)
-        same = (batch.user[:, None] == batch.user).float()
+        user = batch.user["user"][batch.history_of]
+        same = (user[:, None] == user).float()
         return logit if self.training else logit - same @ logit / same.sum(1)
 
 
@@ -199,12 +212,12 @@ class WritesTheLabel(Sound):
 class OwnGenerator(Sound):
     """NumPy's dropout from a generator that no checkpoint holds."""
 
-    def __init__(self, **sizes: Any) -> None:
-        super().__init__(**sizes)
+    def __init__(self, schema: Schema, variant: str) -> None:
+        super().__init__(schema, variant=variant)
         self.generator = np.random.default_rng(np.random.randint(2**31))  # noqa: NPY002
 
     def logit(self, batch: Batch) -> Tensor:
-        noise = torch.from_numpy(self.generator.standard_normal(len(batch.item))).float()
+        noise = torch.from_numpy(self.generator.standard_normal(len(batch))).float()
         return super().logit(batch) + (noise if self.training else 0)
 
 
@@ -212,13 +225,13 @@ class SharedNumpy(Sound):
     """NumPy's own stream is kept with a run."""
 
     def logit(self, batch: Batch) -> Tensor:
-        noise = torch.from_numpy(np.random.standard_normal(len(batch.item))).float()  # noqa: NPY002
+        noise = torch.from_numpy(np.random.standard_normal(len(batch))).float()  # noqa: NPY002
         return super().logit(batch) + (noise if self.training else 0)
 
 
 class Unrepeatable(Sound):
     def logit(self, batch: Batch) -> Tensor:
-        noise = torch.from_numpy(np.random.default_rng().standard_normal(len(batch.item))).float()
+        noise = torch.from_numpy(np.random.default_rng().standard_normal(len(batch))).float()
         return super().logit(batch) + (noise if self.training else 0)
 
 
@@ -233,8 +246,8 @@ class CountsInAnAttribute(Sound):
 class Spectral(Sound):
     """Its estimate of the largest singular value moves in training, and is part of state_dict."""
 
-    def __init__(self, **sizes: Any) -> None:
-        super().__init__(**sizes)
+    def __init__(self, schema: Schema, variant: str) -> None:
+        super().__init__(schema, variant=variant)
         self.top = nn.utils.parametrizations.spectral_norm(self.top)
 
 
@@ -251,22 +264,22 @@ class Probability(Sound):
 
 
 class FewPositions(Sound):
-    def __init__(self, **sizes: Any) -> None:
-        super().__init__(**sizes)
+    def __init__(self, schema: Schema, variant: str) -> None:
+        super().__init__(schema, variant=variant)
         self.position = nn.Embedding(9, 4)
 
     def logit(self, batch: Batch) -> Tensor:
-        places = torch.arange(batch.history_items.shape[1]).expand(batch.history_items.shape)
+        places = torch.arange(batch.history["item"].shape[1]).expand(batch.history["item"].shape)
         return super().logit(batch) + (self.position(places).sum(2) * batch.mask).sum(1)
 
 
 class NeedsMore(Sound):
-    def __init__(self, *, width: int, **sizes: Any) -> None:
-        super().__init__(**sizes)
+    def __init__(self, schema: Schema, *, width: int, variant: str) -> None:
+        super().__init__(schema, variant=variant)
 
 
 class NoParameters(nn.Module):
-    def __init__(self, **sizes: Any) -> None:
+    def __init__(self, schema: Schema, variant: str) -> None:
         super().__init__()
 
     def forward(self, batch: Batch) -> Prediction:
@@ -274,13 +287,13 @@ class NoParameters(nn.Module):
 
 
 class NoVariant(nn.Module):
-    def __init__(self, *, users: int, items: int, categories: int) -> None:
+    def __init__(self, schema: Schema) -> None:
         super().__init__()
 
 
 class WrongSize(Sound):
     def logit(self, batch: Batch) -> Tensor:
-        return self.top(self.item(batch.item))[:, 0]
+        return self.top(self.item(batch.target["item"]))[:, 0]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -294,7 +307,7 @@ def test_a_sound_model_keeps_every_rule(rule: str) -> None:
     [
         ("constructor", NoParameters, "no parameter to train"),
         ("constructor", NoVariant, "unexpected keyword argument 'variant'"),
-        ("constructor", lambda **sizes: print, "expected a torch.nn.Module"),
+        ("constructor", lambda schema, variant: print, "expected a torch.nn.Module"),
         ("output", Column, "logit has shape (6, 1), expected (6,)"),
         ("output", Bare, "forward returned a Tensor, expected a Prediction"),
         ("output", AuxiliaryInEvaluation, "losses in evaluation: mine; expected none"),
@@ -313,6 +326,8 @@ def test_a_sound_model_keeps_every_rule(rule: str) -> None:
         ("padding", CountsPadding, "three more positions of padding change the logits: a logit is"),
         ("padding", AttentionAtPadding, "attention is not 0 at padding"),
         ("order", Positional, "the samples in another order get other logits: a logit is"),
+        ("shared", OneHistoryEach, "a target begins with batch = batch.per_target()"),
+        ("shared", HistoriesInTheOrderOfTargets, "targets that share a history get other logits: a logit is"),
         ("label", Peeks, "other labels change the logits: a logit is"),
         ("determinism", Unseeded, "two models built with one seed differ"),
         ("determinism", SeedsItself, "seeds 0 and 1 are the same"),

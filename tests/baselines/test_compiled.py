@@ -59,5 +59,5 @@ def test_nan_stays_nan(payload: int) -> None:
     second = torch.nn.Linear(2, 2)
     shift = torch.zeros(4, 2)
     shift[1] = nan
-    scores = sigmoid_mlp(torch.zeros(4, 3), shift, torch.arange(4), torch.zeros(2, 3), second, torch.ones(2))
+    scores = sigmoid_mlp(torch.zeros(4, 3), (shift, torch.arange(4)), torch.zeros(2, 3), second, torch.ones(2))
     assert scores.isnan().tolist() == [False, True, False, False]

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from baselines import MODELS, load
-from baselines.contract import RULES, SIZES, check_rule, make_batch
-from baselines.layers.packing import pack, packing_of, unpack
+from baselines.contract import RULES, SCHEMA, check_rule, make_batch
 from baselines.layers.recurrence import cpu, recurrence, reference
 from datamodules.errors import UserError
+from datamodules.packing import pack, packing_of, unpack
 
 rows = pytest.mark.parametrize(
     ("name", "variant"), [(name, variant) for name in MODELS for variant in ("official", "paper")]
@@ -27,7 +27,7 @@ def test_rule(name: str, variant: str, rule: str) -> None:
 def test_only_dien_has_an_auxiliary_loss() -> None:
     batch = make_batch([5, 3], 5)
     for name in MODELS:
-        model = load(name)(**SIZES, variant="official")
+        model = load(name)(SCHEMA, variant="official")
         assert list(model(batch).losses) == (["auxiliary"] if name == "dien" else [])
 
 
@@ -66,7 +66,7 @@ def test_recurrence_is_the_equations(gate: str, reset_after: bool) -> None:
                 z = {"gru": u, "agru": a, "augru": a * u, "augru-keep": 1 - keep}[gate]
                 h = (1 - z) * h + z * c
                 expected[b, t] = h
-    packing = packing_of(torch.tensor(lengths), positions)
+    packing = packing_of(np.array(lengths), positions)
     outputs, gradients = [], []
     for backend in (cpu, reference):
         leaves = [torch.tensor(value, dtype=torch.float32, requires_grad=True) for value in (x, weight, attention)]

@@ -9,9 +9,7 @@ from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor
 
 from baselines import MODELS, load
-from baselines.contract import LENGTHS, SIZES, make_batch
-from baselines.layers import embedding
-from baselines.layers.packing import Packing, packing_of
+from baselines.contract import IMPRESSIONS, LENGTHS, make_batch
 from baselines.lightning_module import CTRModule
 from datamodules.batch import Batch
 
@@ -25,24 +23,21 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees 
 
 def module_for(name: str, variant: str) -> CTRModule:
     torch.manual_seed(0)
-    return CTRModule(model=name, variant=variant, **SIZES, steps=3)
+    return CTRModule(model=name, variant=variant, schema=IMPRESSIONS.as_dict(), steps=3)
 
 
-def on_meta(lengths: Tensor, positions: int) -> Packing:
-    """`packing_of`, the only reader of a tensor's numbers, with all that it gives moved to torch's device of shapes."""
-    numbers = packing_of(torch.tensor(LENGTHS), positions)
-    return Packing(*(value.to("meta") if isinstance(value, Tensor) else value for value in numbers))
+def batch_on(device: str) -> Batch:
+    """Two targets a history."""
+    batch = make_batch(LENGTHS, T, schema=IMPRESSIONS, targets_each=2)
+    moved = move_data_to_device(batch, torch.device(device))
+    assert isinstance(moved, Batch)
+    return moved
 
 
 @every_row
-def test_a_training_step_stays_on_its_device(name: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_step_stays_on_its_device(name: str, variant: str) -> None:
     """The meta device holds shapes alone: an operation with a CPU tensor, or reading a number, is an error."""
-    monkeypatch.setattr(embedding, "packing_of", on_meta)
-    module, batch = (
-        module_for(name, variant).to("meta"),
-        move_data_to_device(make_batch(LENGTHS, T), torch.device("meta")),
-    )
-    assert isinstance(batch, Batch)
+    module, batch = module_for(name, variant).to("meta"), batch_on("meta")
     loss = module.training_step(batch, 0)
     loss.backward()
     assert {value.device.type for value in (loss, *module.losses[0].values())} == {"meta"}
@@ -51,15 +46,12 @@ def test_a_training_step_stays_on_its_device(name: str, variant: str, monkeypatc
         assert parameter.grad.device.type == "meta", key
     module.eval()
     with torch.inference_mode():
-        assert module.model(batch).logit.shape == (6,)
+        assert module.model(batch).logit.shape == (12,)
 
 
 def three_steps(name: str, variant: str, device: str) -> tuple[list[Tensor], Any]:
     """Loss, first gradients and parameters after three steps; and the optimiser."""
-    module, batch = (
-        module_for(name, variant).to(device),
-        move_data_to_device(make_batch(LENGTHS, T), torch.device(device)),
-    )
+    module, batch = module_for(name, variant).to(device), batch_on(device)
     optimizer = module.configure_optimizers()["optimizer"]
     found = []
     for step in range(3):
@@ -98,10 +90,9 @@ def test_embeddings_of_a_gpu_are_dense(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_scoring_is_the_same_in_float64() -> None:
     """The loops that a device without a kernel takes, against the kernels of the CPU."""
+    batch = batch_on("cpu")
     for name in MODELS:
-        model = load(name)(**SIZES, variant="official").eval()
+        model = load(name)(IMPRESSIONS, variant="official").eval()
         with torch.inference_mode():
-            compiled = model(make_batch(LENGTHS, T)).logit
-            torch.testing.assert_close(
-                F.sigmoid(model.double()(make_batch(LENGTHS, T)).logit).float(), F.sigmoid(compiled)
-            )
+            compiled = model(batch).logit
+            torch.testing.assert_close(F.sigmoid(model.double()(batch).logit).float(), F.sigmoid(compiled))

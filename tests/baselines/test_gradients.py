@@ -13,18 +13,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from baselines.layers.attention import BilinearAttention, MLPAttention, weighted_sum
-from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, MLPAuxiliaryLoss
+from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, MLPAuxiliaryLoss, Pairs
 from baselines.layers.mlp import Dice, FrozenNormalisation, TopMLP
-from baselines.layers.packing import pack, packing_of, unpack
 from baselines.layers.recurrent import RecurrentLayer
 from baselines.layers.sigmoid_mlp import sigmoid_mlp
+from datamodules.packing import pack, packing_of, unpack
 from tests.baselines import reference
+from tests.baselines.layouts import layout
 from tests.baselines.reference import Floats, Weights, linear, sigmoid
 
 B, T, H = 4, 5, 3
 LENGTHS = [4, 1, 0, 3]
 MASK = np.arange(T) < np.array(LENGTHS)[:, None]
-PACKING = packing_of(torch.tensor(LENGTHS), T)
+PACKING = packing_of(np.array(LENGTHS), T)
+HISTORY_OF = [3, 0, 0, 1, 2, 0, 3]  # seven targets, of which several share a history
+AT = layout(LENGTHS, T, HISTORY_OF).targets
 
 
 class Case(NamedTuple):
@@ -87,7 +90,7 @@ def test_recurrent_layers(gate: str, official: bool) -> None:
         a = pack(a, PACKING)
         keep = {"p": a, "q": 1 - a} if official else {"q": a}
         terms = {"gru": {}, "agru": {"p": a, "q": torch.zeros_like(a)}, "augru": keep}[gate]
-        return unpack(layer(pack(x, PACKING), PACKING, **terms), PACKING)
+        return unpack(layer(layer.project(pack(x, PACKING)), PACKING, **terms), PACKING)
 
     def expected(w: Weights, x: Floats, a: Floats) -> Floats:
         found = np.zeros((B, T, H))
@@ -114,17 +117,18 @@ def test_attention(kind: str) -> None:
     )  # fmt: skip
 
     def expected(w: Weights, target: Floats, keys: Floats) -> Floats:
-        found = np.zeros((B, T))
-        for i, n in enumerate(LENGTHS):
-            row = "din" if kind == "unit" else "augru"
-            found[i, :n] = reference.attention(row, w, target[i], keys[i, :n], kind in ("projected", "plain"))
+        found = np.zeros((len(HISTORY_OF), T))
+        for i, u in enumerate(HISTORY_OF):
+            row, n = "din" if kind == "unit" else "augru", LENGTHS[u]
+            found[i, :n] = reference.attention(row, w, target[i], keys[u, :n], kind in ("projected", "plain"))
         return found
 
     def ours(layer: nn.Module, target: Tensor, keys: Tensor) -> Tensor:
-        return unpack(layer(target, pack(keys, PACKING), PACKING), PACKING)
+        rows = pack(keys, PACKING)
+        return unpack(layer(target, rows[AT.rows], layer.of_keys(rows), AT), AT.packing)
 
-    inputs = {"target": random(B, 2 if kind in ("projected", "bilinear") else H), "keys": random(B, T, H, seed=1)}
-    check(Case(layer, inputs, ours, expected), "attention")
+    queries = random(len(HISTORY_OF), 2 if kind in ("projected", "bilinear") else H)
+    check(Case(layer, {"target": queries, "keys": random(B, T, H, seed=1)}, ours, expected), "attention")
 
 
 def test_weighted_sums() -> None:
@@ -163,31 +167,35 @@ def test_auxiliary_losses(head: str, mean: str) -> None:
     layer = {"mlp": MLPAuxiliaryLoss, "inner-product": InnerProductAuxiliaryLoss}[head](H, H, mean)
 
     def ours(layer: nn.Module, h: Tensor, e: Tensor, n: Tensor) -> Tensor:
-        return layer(pack(h, PACKING), pack(e, PACKING), pack(n, PACKING)[PACKING.first :], PACKING)
+        negatives = pack(n, AT.packing)[AT.packing.first :]
+        return layer(Pairs.make(pack(h, PACKING), pack(e, PACKING), negatives, PACKING, AT), AT)
 
     def expected(w: Weights, h: Floats, e: Floats, n: Floats) -> Floats:
-        states = [one[:length] for one, length in zip(h, LENGTHS, strict=True)]
-        return np.array(reference.auxiliary_loss(w, states, list(e), list(n), head, mean, T))
+        states = [h[u, : LENGTHS[u]] for u in HISTORY_OF]
+        return np.array(reference.auxiliary_loss(w, states, list(e[HISTORY_OF]), list(n), head, mean, T))
 
-    inputs = {name: random(B, T, H, seed=seed) for seed, name in enumerate(("h", "e", "n"))}
+    inputs = {"h": random(B, T, H), "e": random(B, T, H, seed=1), "n": random(len(HISTORY_OF), T, H, seed=2)}
     check(Case(layer, inputs, ours, expected), "auxiliary")
 
 
-def test_sigmoid_mlp() -> None:
-    """The MLP under attention and auxiliary loss, in which several rows share a shift."""
-    owner = np.array([0, 2, 2, 1, 0])
+@pytest.mark.parametrize("further", [False, True])
+def test_sigmoid_mlp(further: bool) -> None:
+    """The MLP under attention and auxiliary loss, in which several rows share numbers of one or two kinds."""
+    owner, second_owner = np.array([0, 2, 2, 1, 0]), np.array([1, 1, 0, 1, 0])
     inputs = {
         "x": random(5, 2),
-        "shift": random(3, 4, seed=1),
+        "shared": random(3, 4, seed=1),
         "first": random(4, 2, seed=2),
         "last": random(6, seed=3),
-    }
+    } | ({"further": random(2, 4, seed=4)} if further else {})
 
-    def ours(layer: nn.Linear, x: Tensor, shift: Tensor, first: Tensor, last: Tensor) -> Tensor:
-        return sigmoid_mlp(x, shift, torch.from_numpy(owner), first, layer, last)
+    def ours(layer: nn.Linear, x: Tensor, shared: Tensor, first: Tensor, last: Tensor, *more: Tensor) -> Tensor:
+        again = [(values, torch.from_numpy(second_owner)) for values in more]
+        return sigmoid_mlp(x, (shared, torch.from_numpy(owner)), first, layer, last, *again)
 
-    def expected(w: Weights, x: Floats, shift: Floats, first: Floats, last: Floats) -> Floats:
-        return sigmoid(linear(w, "second", sigmoid(x @ first.T + shift[owner]))) @ last
+    def expected(w: Weights, x: Floats, shared: Floats, first: Floats, last: Floats, *more: Floats) -> Floats:
+        hidden = x @ first.T + shared[owner] + sum(values[second_owner] for values in more)
+        return sigmoid(linear(w, "second", sigmoid(hidden))) @ last
 
     check(Case(nn.Linear(4, 6), inputs, ours, expected), "second")
 
@@ -205,7 +213,7 @@ def test_the_papers_gru_is_torchs() -> None:
     real = [0, 1, 3]  # torch takes no empty sequence
     packed = nn.utils.rnn.pack_padded_sequence(theirs_x[real], torch.tensor(LENGTHS)[real], True, enforce_sorted=False)
     theirs, _ = nn.utils.rnn.pad_packed_sequence(oracle(packed)[0], True, total_length=T)
-    ours = unpack(layer(pack(ours_x, PACKING), PACKING), PACKING)
+    ours = unpack(layer(layer.project(pack(ours_x, PACKING)), PACKING), PACKING)
     torch.testing.assert_close(ours[real], theirs, rtol=1e-10, atol=1e-12)
     g = torch.from_numpy(random(B, T, H, seed=4))
     (ours * g).sum().backward()

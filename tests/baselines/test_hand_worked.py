@@ -2,17 +2,21 @@
 
 from math import log
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.contract import SIZES, make_batch
+from baselines.contract import SCHEMA, make_batch
 from baselines.layers.attention import BilinearAttention, MLPAttention
-from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, Mean, MLPAuxiliaryLoss
+from baselines.layers.auxiliary import InnerProductAuxiliaryLoss, Mean, MLPAuxiliaryLoss, Pairs
 from baselines.layers.mlp import Dice, FrozenNormalisation
-from baselines.layers.packing import pack, packing_of
 from baselines.layers.recurrent import RecurrentLayer
 from baselines.lightning_module import CTRModule
+from datamodules.packing import pack, packing_of
+from tests.baselines.layouts import layout
+
+TWO = packing_of(np.array([2]), 2)  # a history of two behaviours
 
 
 def terms(gate: str, a: list[float]) -> dict[str, Tensor]:
@@ -48,7 +52,7 @@ def fill(layer: nn.Module, **values: float | list[float]) -> None:
 def test_two_positions_under_every_gate(gate: str, states: list[float]) -> None:
     layer = RecurrentLayer(1, 1, reset_after=True)
     fill(layer, bias=[0.0, 0.0, log(3) / 2])  # tanh(log(3) / 2) = (3 - 1) / (3 + 1)
-    found = layer(torch.ones(2, 1), packing_of(torch.tensor([2]), 2), **terms(gate, [0.2, 0.6]))
+    found = layer(layer.project(torch.ones(2, 1)), TWO, **terms(gate, [0.2, 0.6]))
     assert found.flatten().tolist() == pytest.approx(states, abs=1e-6)
 
 
@@ -65,7 +69,7 @@ def test_gates_at_a_0_and_a_1(gate: str, at_0: float, at_1: float) -> None:
     fill(layer, bias=[0.0, 0.0, log(3) / 2])
     first = {"agru": 0.5, "augru": 1.0, "augru-keep": 0.0}[gate]  # the attention at which z = 0.5, the state 0.25
     for a, state in ((0.0, at_0), (1.0, at_1)):
-        found = layer(torch.ones(2, 1), packing_of(torch.tensor([2]), 2), **terms(gate, [first, a]))
+        found = layer(layer.project(torch.ones(2, 1)), TWO, **terms(gate, [first, a]))
         assert found.flatten().tolist() == pytest.approx([0.25, state], abs=1e-6)
 
 
@@ -84,7 +88,7 @@ def test_the_two_forms_of_the_gru(reset_after: bool) -> None:
         layer.bias[2:4] = torch.tensor([log(2), 0.0])  # r = 2/3 and 1/2
         layer.input_weight[4:] = log(3) / 2  # x = 1 gives the candidate tanh(log(3) / 2) = 0.5, x = 0 the state alone
         layer.state_weight[:, 4:] = torch.tensor([[1.0, 1.0], [2.0, 0.0]])
-    found = layer(torch.tensor([[1.0], [0.0]]), packing_of(torch.tensor([2]), 2))
+    found = layer(layer.project(torch.tensor([[1.0], [0.0]])), TWO)
     torch.testing.assert_close(found, torch.stack([torch.tensor([0.5, 0.5]), torch.tanh(expected)]), atol=1e-6, rtol=0)
 
 
@@ -92,34 +96,34 @@ def test_attention() -> None:
     """Scores log 1 and log 3 give 1/4 and 3/4; one unmasked position has all the weight, whatever its score."""
     layer = BilinearAttention(1, 1)
     fill(layer, weight=2.0)
-    packing = packing_of(torch.tensor([2, 1, 0]), 2)
-    keys = torch.tensor([[[0.0], [log(3) / 2]], [[-9.0], [99.0]], [[99.0], [99.0]]])
-    assert layer(torch.ones(3, 1), pack(keys, packing), packing).tolist() == pytest.approx([0.25, 1.0, 0.75])
-    released = MLPAttention(1, 1, project_query=True)
-    assert released(torch.ones(1, 1), torch.ones(1, 1), packing_of(torch.tensor([1]), 1)).tolist() == [1.0]
+    at = layout([2, 1, 0], 2).targets
+    keys = pack(torch.tensor([[[0.0], [log(3) / 2]], [[-9.0], [99.0]], [[99.0], [99.0]]]), at.packing)
+    assert layer(torch.ones(3, 1), keys, layer.of_keys(keys), at).tolist() == pytest.approx([0.25, 1.0, 0.75])
+    released, one = MLPAttention(1, 1, project_query=True), torch.ones(1, 1)
+    assert released(one, one, released.of_keys(one), layout([1], 1).targets).tolist() == [1.0]
 
 
 # Four users with histories of 3, 2, 0 and 1 behaviours, padded to 4: 2 + 1 next behaviours, 4 * (4 - 1) = 12 places.
-AUXILIARY = packing_of(torch.tensor([3, 2, 0, 1]), 4)
+AUXILIARY = layout([3, 2, 0, 1], 4)
 # h . e of the clicked: log 3, -log 3, 0; of the negatives: 0, log 3, -log 3. sigma(log 3) = 3/4.
 # clicked: log 4/3 + log 4 + log 2; negatives: log 2 + log 4 + log 4/3. Together 2 log(4/3 * 4 * 2) = 2 log(32/3)
 SUM = 4.734247
 COUNTS = pytest.mark.parametrize(("mean", "count"), [("places", 12), ("behaviours", 3), ("users", 4)])
 
 
-def auxiliary_inputs() -> list[Tensor]:
-    """h, behaviours and negatives (4, 4, 1); what is masked, or has no next behaviour, is far from 0."""
-    x, far = log(3), 77.0
-    states = [[1.0, 1.0, far, far], [1.0, far, far, far], [far] * 4, [far] * 4]
+def pairs() -> Pairs:
+    """Of h, behaviours and negatives (4, 4, 1); what is masked, or has no next behaviour, is far from 0."""
+    x, far, packing = log(3), 77.0, AUXILIARY.histories.packing
+    h = [[1.0, 1.0, far, far], [1.0, far, far, far], [far] * 4, [far] * 4]
     clicked = [[far, x, -x, far], [far, 0.0, far, far], [far] * 4, [far] * 4]
     negatives = [[far, 0.0, x, far], [far, -x, far, far], [far] * 4, [far] * 4]
-    return [pack(torch.tensor(rows)[..., None], AUXILIARY) for rows in (states, clicked, negatives)]
+    states, behaviours, drawn = (pack(torch.tensor(rows)[..., None], packing) for rows in (h, clicked, negatives))
+    return Pairs.make(states, behaviours, drawn[packing.first :], packing, AUXILIARY.targets)
 
 
 @COUNTS
 def test_masked_auxiliary_loss_of_equation_7(mean: Mean, count: int) -> None:
-    states, clicked, negatives = auxiliary_inputs()
-    loss = InnerProductAuxiliaryLoss(1, 1, mean)(states, clicked, negatives[AUXILIARY.first :], AUXILIARY)
+    loss = InnerProductAuxiliaryLoss(1, 1, mean)(pairs(), AUXILIARY.targets)
     assert loss.item() == pytest.approx(SUM / count, abs=1e-6)
 
 
@@ -133,8 +137,7 @@ def test_masked_auxiliary_loss_of_the_released_head(mean: Mean, count: int) -> N
     fill(layer)
     with torch.no_grad():
         layer.last.weight[0], layer.last.weight[1] = 0.02, -0.02
-    states, clicked, negatives = auxiliary_inputs()
-    loss = layer(states, clicked, negatives[AUXILIARY.first :], AUXILIARY)
+    loss = layer(pairs(), AUXILIARY.targets)
     assert loss.item() == pytest.approx(3 * 1.6265234 / count, abs=1e-6)
 
 
@@ -160,8 +163,7 @@ def test_affine_normalisation() -> None:
 @pytest.mark.parametrize(("variant", "loss"), [("official", 0.3465736), ("paper", 0.6931472)])
 def test_halved_target_loss(variant: str, loss: float) -> None:
     """A model that says 1/2 has the cross entropy log 2; the mean over both softmax columns is half of it."""
-    sizes = {"users": 9, "items": 30, "categories": 7, "steps": 9}
-    module = CTRModule(model="dien+auxiliary_weight=0.0", variant=variant, **sizes)
+    module = CTRModule(model="dien+auxiliary_weight=0.0", variant=variant, schema=SCHEMA.as_dict(), steps=9)
     fill(module.model)
     batch = make_batch([4, 1, 2, 0, 3, 4], 5)
     assert module.training_step(batch, 0).item() == pytest.approx(loss, abs=1e-6)
@@ -171,7 +173,7 @@ def test_whole_loss_adds_alpha_times_the_auxiliary_loss() -> None:
     """All weights 0: every behaviour costs log 2 twice. The batch has lengths 4, 1, 2, 0, 3, 4, so 3 + 1 + 2 + 3 = 9 of
     them, on 6 users: eq. 8 with alpha 0.5 gives log 2 + 0.5 * (9 * 2 log 2) / 6 = 2.5 log 2 = 1.7328680.
     """
-    module = CTRModule(model="dien+auxiliary_weight=0.5", variant="paper", **SIZES, steps=9)
+    module = CTRModule(model="dien+auxiliary_weight=0.5", variant="paper", schema=SCHEMA.as_dict(), steps=9)
     fill(module.model)
     batch = make_batch([4, 1, 2, 0, 3, 4], 5)
     assert module.training_step(batch, 0).item() == pytest.approx(1.732868, abs=1e-6)

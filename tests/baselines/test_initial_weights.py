@@ -11,8 +11,14 @@ from baselines.layers.attention import BilinearAttention
 from baselines.layers.mlp import Dice, FrozenNormalisation
 from baselines.layers.recurrent import RecurrentLayer
 from baselines.wide_deep import CrossedCategories
+from datamodules.schema import Schema
 
-SIZES = {"users": 400, "items": 300, "categories": 60}
+SCHEMA = Schema(
+    user={"user": 400, "age": 90},
+    behaviour={"item": 300, "category": 60},
+    target={"campaign": 80},
+    context={"hour": 70},
+)
 
 
 def assert_glorot(weight: Tensor, fans: int, name: str) -> None:
@@ -36,7 +42,7 @@ def check(module: nn.Module, name: str, official: bool) -> None:
             assert_constant(own["weight"], 0, name)
         case nn.Embedding():
             rows, size = own["weight"].shape
-            padded = name != "embedding.user" and not official
+            padded = not official
             assert own["weight"][0].any() != padded, name
             assert_glorot(own["weight"][padded:], rows + size, name)
         case nn.Linear():
@@ -70,5 +76,8 @@ def check(module: nn.Module, name: str, official: bool) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_every_parameter_starts_as_it_should(model: str, variant: str) -> None:
     torch.manual_seed(0)
-    for name, module in load(model)(**SIZES, variant=variant).named_modules():
+    made = load(model)(SCHEMA, variant=variant)
+    for name, module in made.named_modules():
         check(module, name, variant == "official")
+    tables = {name.removeprefix("embedding.tables.") for name, _ in made.named_modules() if ".tables." in name}
+    assert tables == SCHEMA.rows.keys() - ({"user"} if variant == "paper" else set())

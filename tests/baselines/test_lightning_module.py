@@ -14,10 +14,10 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
 from baselines import lightning_module
-from baselines.contract import SIZES, make_batch
+from baselines.contract import SCHEMA, make_batch
 from baselines.lazy_adam import LazyAdam
 from baselines.lightning_module import CTRModule
-from datamodules.batch import Batch
+from datamodules.batch import Window
 from datamodules.datamodule import InteractionsDataModule
 
 MODEL = """
@@ -26,14 +26,15 @@ from baselines.layers.prediction import Prediction
 
 
 class Mine(nn.Module):
-    def __init__(self, *, users, items, categories, variant):
+    def __init__(self, schema, *, variant):
         super().__init__()
+        items = schema.behaviour["item"]
         self.item, self.twin = nn.Embedding(items, 4), nn.Embedding(items, 4)
         self.twin.weight = self.item.weight
         self.top = nn.Linear(4, 1)
 
     def forward(self, batch):
-        logit = self.top(self.item(batch.item) + 2 * self.twin(batch.history_items).mean(1))[:, 0]
+        logit = self.top(self.item(batch.target["item"]) + 2 * self.twin(batch.history["item"]).mean(1))[:, 0]
         if not self.training:
             batch.label.copy_(logit > 0)
             return Prediction(logit + 10 * self.item.weight.mean())
@@ -44,7 +45,7 @@ class Mine(nn.Module):
 def mine(tmp_path: Path) -> CTRModule:
     (tmp_path / "mine.py").write_text(MODEL, encoding="utf-8")
     torch.manual_seed(0)
-    return CTRModule(model=f"{tmp_path}/mine.py:Mine", variant="official", **SIZES, steps=50)
+    return CTRModule(model=f"{tmp_path}/mine.py:Mine", variant="official", schema=SCHEMA.as_dict(), steps=50)
 
 
 def test_losses_of_a_model_are_weighed_summed_and_logged_by_name(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_labels_are_those_from_before_the_model_had_the_batch(tmp_path: Path) ->
     """This model makes them agree with its logits."""
     module, batch = mine(tmp_path).eval(), make_batch([5, 3, 1, 2, 4, 2], 5)
     with torch.inference_mode():
-        module.validation_step(Batch(*(tensor.clone() for tensor in batch)), 0)
+        module.validation_step(Window(batch.histories, (batch.targets,)), 0)
         module.on_validation_epoch_end()
     assert module.last is not None
     assert module.last.auc == pytest.approx(roc_auc_score(batch.label, module.last.scores))
@@ -95,14 +96,14 @@ def test_an_evaluation_reads_rows_that_are_up_to_date(tmp_path: Path, monkeypatc
             module.eval().on_validation_epoch_start()
             stale = not torch.equal(before, module.model.item.weight)
             assert stale == (size == 1)
-            logits.append(module.model(batch._replace(label=batch.label.clone())).logit)
+            logits.append(module.model(batch.with_label(batch.label.clone())).logit)
     torch.testing.assert_close(*logits, atol=1e-5, rtol=0)
 
 
 def test_a_table_whose_weight_is_computed_is_left_to_dense_adam(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lightning_module, "LAZY_SIZE", 1)
-    module = CTRModule(model="base-model", variant="official", **SIZES, steps=9)
-    nn.utils.parametrizations.spectral_norm(module.model.embedding.item)
+    module = CTRModule(model="base-model", variant="official", schema=SCHEMA.as_dict(), steps=9)
+    nn.utils.parametrizations.spectral_norm(module.model.embedding.tables["item"])
     trained(module, 3)
     assert module.optimizer is not None
     assert len(module.optimizer.histories) == 2  # users and categories
@@ -119,7 +120,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> InteractionsDataModule:
 def fitted(data: InteractionsDataModule, tmp_path: Path, callbacks: list[pl.Callback]) -> tuple[CTRModule, pl.Trainer]:
     """A module that Lightning alone has trained, with its check of a few batches before the first step."""
     torch.manual_seed(0)
-    module = CTRModule(model="base-model", variant="official", **data.sizes, steps=400, learning_rate=0.02)
+    module = CTRModule(
+        model="base-model", variant="official", schema=data.schema.as_dict(), steps=400, learning_rate=0.02
+    )
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=1,

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.layers.packing import packing_of
 from baselines.layers.recurrence import recurrence, reference
+from datamodules.packing import packing_of
 
 # Triton decides when it is imported whether its kernels are interpreted, so that needs a process of its own.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -36,7 +36,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def outcome(backend: ModuleType, size: int, lengths: list[int], reset_after: bool, dtype: torch.dtype) -> list[Tensor]:
     """States and all gradients under a loss that weighs every state differently."""
     device = torch.device("cpu") if dtype == torch.float64 else DEVICE
-    packing = packing_of(torch.tensor(lengths), max(*lengths, 1))
+    packing = packing_of(np.array(lengths), max(*lengths, 1))
     rows = len(packing.history)
     values = [random(rows, 3 * size), random(size, 3 * size, seed=1) / size**0.5, random(rows, seed=2), random(rows)]
     values[2:] = [value.sigmoid() for value in values[2:]]
@@ -70,7 +70,7 @@ def test_against_the_plain_loop(size: int, lengths: list[int], reset_after: bool
 def test_strided_inputs_and_saturated_gates() -> None:
     from baselines.layers.recurrence import cuda
 
-    packing = packing_of(torch.tensor(RAGGED), 7)
+    packing = packing_of(np.array(RAGGED), 7)
     rows = len(packing.history)
     projected, weight = 100 * random(15, rows).T, random(15, 5, seed=1).T
     p, q = torch.zeros(rows), torch.ones(1).expand(rows)

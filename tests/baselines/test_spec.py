@@ -3,20 +3,19 @@
 import pytest
 
 from baselines import load, model_label
+from baselines.contract import SCHEMA
 from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.leaderboard import site_data
 from datamodules.errors import UserError
 
-SIZES = {"users": 5, "items": 6, "categories": 3, "variant": "official"}
-
 
 def test_options_reach_the_model() -> None:
-    model = load("dien+auxiliary_weight=0.25+auxiliary_head=inner-product+auxiliary_mean=users")(**SIZES)
+    model = load("dien+auxiliary_weight=0.25+auxiliary_head=inner-product+auxiliary_mean=users")(SCHEMA)
     assert model.auxiliary_weight == 0.25
     assert type(model.auxiliary).__name__ == "InnerProductAuxiliaryLoss"
     assert model.auxiliary.mean == "users"
-    assert load("augru+hidden_size=8")(**SIZES).evolver.hidden_size == 8
-    assert load("dien+auxiliary_negatives=uniform")(**SIZES).auxiliary_weight == 1.0
+    assert load("augru+hidden_size=8")(SCHEMA).evolver.hidden_size == 8
+    assert load("dien+auxiliary_negatives=uniform")(SCHEMA).auxiliary_weight == 1.0
 
 
 def test_one_row_has_one_name() -> None:
@@ -30,7 +29,7 @@ def test_one_row_has_one_name() -> None:
     ("name", "message"),
     [
         ("dien+auxilary_weight=0.5", "auxiliary_weight"),
-        ("dien+users=5", "unknown option of dien 'users'"),
+        ("dien+schema=5", "unknown option of dien 'schema'"),
         ("dien+auxiliary_weight=1+auxiliary_weight=2", "stands twice"),
         ("dien+auxiliary_weight=", "cannot read the option"),
         ("dein+auxiliary_weight=1", "dien"),

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from datamodules.batches import TrainingBatches
-from datamodules.protocol import PROTOCOLS
+from datamodules.interactions import load_interactions
+from datamodules.protocol import OF_INTERACTIONS
 from datamodules.samples import SAMPLER_VERSION, Samples
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 
 SAMPLES = {
     "arxiv-v1": "dc644cf781be18bd66c35ecb610ba69abfac2e182c5d8072d9b5b294cb0eecbd",
@@ -25,17 +26,17 @@ SAMPLES = {
 # All tensors of the 68 batches of 8 of the first epoch and of the second, by (shuffle, auxiliary negatives, draws).
 BATCHES = {
     (False, "popularity", "fresh"): (
-        "859c6676a8409ed468b47e3f4643bf5c9e0c9824ecc17323ace5c82f2690cfa5",
-        "08358bd596e8f6ee3514ac3ca99eca69c4a762ef0b4426217adea8cbb692de07",
+        "b3abeb5b16d9a47855f487fe2aef45affe196193f5bd0dc381ba00fd9befdddd",
+        "2e30d6fa30f6347bb3afb7a7ec0f87324c8e59425055ad7bc7819d3cafba013f",
     ),
-    (False, "uniform", "once"): ("6262afe59f38099a7b38e66841c7924531c2e3487419b683e6ad6e46562daad9",) * 2,
+    (False, "uniform", "once"): ("262f33a38ef23a75f25e7dd9c8d1f5bd7ca6f6f4922ae1754efa0239d52bbc94",) * 2,
     (True, "uniform", "fresh"): (
-        "c17efa06820589dcfd46d7c6126c4e075eb435c59ec1eb6bec54b9c413c34b30",
-        "1ada7ee634e25b3b3ff01ab3d8b9dead1f68503565006911014735d943cb5831",
+        "151b6d0cd28ceac49b35012280081f42d6c714cf7b48ae9e07e0ff20b6f8e4e0",
+        "a85754de9afa6b3396f975e40a5e3cb136627d17394d74d1dc25d82856cb6587",
     ),
     (True, "popularity", "once"): (
-        "875eacc91639bac4b3890bb62fd04ba5ad9a25884307e7a3e6128dc4444e0f9a",
-        "680be092375d6e76fb7f91259d233436473720e4bda5e98737c2bd756b2394ef",
+        "08c466b8ae7ff5d0b3067238e8f99a0b62246363c3280edad2073f99849f6eae",
+        "6329d3144490f796e87ea4de725bc53a1548fcafcefe835b2348286bb49f1b0e",
     ),
 }
 
@@ -51,15 +52,58 @@ def samples(data_dir: Path) -> Samples:
 
 
 def test_samples_under_every_protocol(data_dir: Path) -> None:
-    found = {name: prepare_samples("generated", name, data_dir).sha256 for name in PROTOCOLS}
+    found = {name: prepare_samples("generated", name, data_dir).sha256 for name in OF_INTERACTIONS}
     assert (SAMPLER_VERSION, found) == (1, SAMPLES)
+
+
+@pytest.mark.parametrize("name", list(OF_INTERACTIONS))
+def test_samples_are_the_slow_loop(name: str, data_dir: Path) -> None:
+    """All but the negatives, which are drawn: of these, that they may be drawn."""
+    samples, protocol = prepare_samples("generated", name, data_dir), OF_INTERACTIONS[name]
+    table = load_interactions(data_dir / "generated")
+    columns = (table.user, table.time, table.catalogue_rank, table.item, table.category)
+    log = list(zip(*(column.tolist() for column in columns), strict=True))
+    number = np.random.default_rng([0, 1]).permutation(len(log)).tolist()
+    key = {"catalogue": lambda i: log[i][2:4], "time, catalogue": lambda i: log[i][1:4]}
+    order = key.get(protocol.order, lambda i: (log[i][1], number[i]))
+    of_user: dict[int, list[tuple[int, ...]]] = {}
+    for i in sorted(range(len(log)), key=lambda i: (log[i][0], order(i))):
+        of_user.setdefault(log[i][0], []).append(log[i])
+    flat = [row for rows in of_user.values() for row in rows]
+    assert samples.items.tolist() == [row[3] for row in flat]
+    assert samples.times.tolist() == [row[1] for row in flat]
+    assert all(samples.catalogue["category"][row[3]] == row[4] for row in flat)
+
+    users = np.random.default_rng([0, 2]).permutation(300).tolist()
+    tests, validates = (round(300 * share) for share in (protocol.test_users, protocol.validation_users))
+    groups = users[tests + validates :], users[tests : tests + validates], users[:tests] or users
+    pool = {row[3] for row in flat if name != "clean" or row[0] in groups[0]}
+    for split, owners in zip((samples.train, samples.validation, samples.test), groups, strict=True):
+        last_only = not (protocol.every_position_trains and split is samples.train)
+        found = zip(
+            *(column.tolist() for column in (split.user, split.begin, split.end, split.item, split.label, split.time)),
+            strict=True,
+        )
+        for user in owners:
+            mine, first = of_user[user], samples.offsets[user]
+            seen = {row[3] for row in mine}
+            for place in [len(mine) - 1] if last_only else range(1, len(mine) - 1):
+                span = (user, first + max(place - 100, 0), first + place)
+                *where, negative, label, time = next(found)
+                assert (tuple(where), label, time) == (span, 0, mine[place][1])
+                assert negative in pool or "uniform" in protocol.negative
+                assert negative not in (seen if "not seen" in protocol.negative else {mine[place][3]})
+                assert next(found) == (*span, mine[place][3], 1, mine[place][1])
+        assert next(found, None) is None
 
 
 def epoch_sha256(batches: TrainingBatches, epoch: int) -> str:
     digest = hashlib.sha256()
     for number in range(batches.batches_per_epoch):
-        for tensor in batches[epoch * batches.batches_per_epoch + number]:
-            digest.update(np.ascontiguousarray(tensor.numpy()).data)
+        batch = batches[epoch * batches.batches_per_epoch + number]
+        for value in batch.as_dict().values():
+            for tensor in value.values() if isinstance(value, dict) else [value]:
+                digest.update(np.ascontiguousarray(tensor.numpy()).data)
     return digest.hexdigest()
 
 
@@ -71,8 +115,8 @@ def test_batches_of_two_epochs(settings: tuple[bool, str, str], samples: Samples
         steps=200,
         batch_size=8,
         shuffle=shuffle,
-        auxiliary_negatives=negatives,  # type: ignore[arg-type]
-        auxiliary_draws=draws,  # type: ignore[arg-type]
+        auxiliary_negatives=negatives,
+        auxiliary_draws=draws,
         seed=0,
     )
     assert batches.batches_per_epoch == 68
@@ -81,14 +125,15 @@ def test_batches_of_two_epochs(settings: tuple[bool, str, str], samples: Samples
 
 def test_unshuffled_epochs_differ_in_their_auxiliary_negatives_alone(samples: Samples) -> None:
     batches = TrainingBatches(samples, steps=200, batch_size=8, shuffle=False, auxiliary_negatives="popularity", seed=0)
-    same, positions = 0, 0
+    same, drawn = 0, 0
     for number in range(batches.batches_per_epoch):
         first, second = batches[number], batches[number + batches.batches_per_epoch]
-        assert first.item.tolist() == second.item.tolist()
-        assert first.history_items.tolist() == second.history_items.tolist()
-        same += int((first.negative_items == second.negative_items)[first.mask].sum())
-        positions += int(first.mask.sum())
-    assert same < positions / 10  # equal by chance
+        assert first.target["item"].tolist() == second.target["item"].tolist()
+        assert first.history["item"].tolist() == second.history["item"].tolist()
+        ours, theirs = first.negatives["item"], second.negatives["item"]
+        same += int((ours == theirs)[ours > 0].sum())
+        drawn += int((ours > 0).sum())
+    assert same < drawn / 10  # equal by chance
 
 
 def test_batches_are_sorted_inside_windows_of_20(samples: Samples) -> None:

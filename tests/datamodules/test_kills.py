@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.datasets import DATASETS
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 from datamodules.sources.spec import Counts
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,7 @@ tafeng.sys = SimpleNamespace(executable=str(pip))
 prepare_interactions("tafeng", folder, lambda line: None)
 """
 SAMPLING = """
-from datamodules import samples_file
+from datamodules.samples import file as samples_file
 def slow(file, **arrays):
     file.write(b"half")
     print("begun", flush=True)

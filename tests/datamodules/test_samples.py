@@ -8,7 +8,7 @@ import pytest
 from datamodules.errors import UserError
 from datamodules.interactions import Interactions
 from datamodules.protocol import PROTOCOLS, get_protocol
-from datamodules.samples import Samples, make_samples
+from datamodules.samples import Samples, arrays_of, make_samples
 
 DAY = 86_400
 
@@ -105,21 +105,18 @@ def test_clean_does_not_know_the_catalogue() -> None:
     shuffled = np.random.default_rng(0).permutation(11)
     other = replace(data, catalogue_rank=shuffled[data.catalogue_rank].astype(np.int32))
     first, second = (make_samples(table, get_protocol("clean")) for table in (data, other))
-    for name in ("train", "validation", "test"):
-        for ours, theirs in zip(vars(getattr(first, name)).values(), vars(getattr(second, name)).values(), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(split_fields(first), split_fields(second), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(first.items, second.items)
 
 
 def test_known_is_what_training_mentions() -> None:
     data = one_user("clean")
     samples = make_samples(data, get_protocol("clean"))
-    users, items, _ = samples.known()
     mentioned = set(samples.train.item.tolist())
     for user, end in zip(samples.train.user, samples.train.end, strict=True):
         mentioned |= set(samples.items[samples.offsets[user] : end].tolist())
-    assert set(np.flatnonzero(items).tolist()) == mentioned
-    assert set(np.flatnonzero(users).tolist()) == set(samples.train.user.tolist())
+    assert set(np.flatnonzero(samples.known_items()).tolist()) == mentioned
 
 
 def test_shares_of_unknown_items() -> None:
@@ -150,7 +147,7 @@ def test_hash_changes_with_any_field() -> None:
 
 
 def split_fields(samples: Samples) -> list[np.ndarray]:
-    return [value for split in (samples.train, samples.validation, samples.test) for value in vars(split).values()]
+    return [array for name, array in arrays_of(samples).items() if "." in name]
 
 
 def test_popularity_is_of_the_pools_reviews() -> None:
@@ -200,9 +197,16 @@ def test_the_data_seed_is_the_only_source_of_chance() -> None:
 def test_histories_keep_the_newest() -> None:
     data = one_user("aaai-2019")
     samples = make_samples(data, replace(get_protocol("aaai-2019"), max_history=2))
-    starts = samples.starts(samples.train)
-    assert (samples.train.end - starts == 2).all()
-    assert (starts == samples.offsets[samples.train.user] + 2).all()  # of four behaviours the newest two
+    assert (samples.train.end - samples.train.begin == 2).all()
+    assert (samples.train.begin == samples.offsets[samples.train.user] + 2).all()  # of four behaviours the newest two
+
+
+def test_times_are_the_targets() -> None:
+    """User 0's last day is day 3; behaviours and their times stay beside one another."""
+    samples = make_samples(one_user("aaai-2019"), get_protocol("aaai-2019"))
+    split = samples.train if 0 in samples.train.user else samples.test
+    assert set(split.time[split.user == 0].tolist()) == {3 * DAY}
+    assert samples.times[:5].tolist() == [DAY, DAY, 2 * DAY, 3 * DAY, 3 * DAY]
 
 
 def test_too_few_users_to_test_on() -> None:

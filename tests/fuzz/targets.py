@@ -42,7 +42,8 @@ from datamodules.files.gzip_blocks import read_blocks
 from datamodules.interactions import MANIFEST, TABLE, load_interactions, write_interactions
 from datamodules.protocol import get_protocol
 from datamodules.samples import make_samples
-from datamodules.samples_file import load_samples, save_samples
+from datamodules.samples.file import load_samples, save_samples
+from datamodules.samples.vocabulary import vocabulary
 from datamodules.sources import tafeng
 from datamodules.sources.amazon_files import Malformed, Metadata, parse_metadata, parse_review, reviews_of
 from datamodules.sources.click_file import ClickFile, read_chunks
@@ -248,7 +249,7 @@ def check_samples(data: bytes, folder: Path) -> None:
         )
         for name in ("train", "validation", "test"):
             np.testing.assert_array_equal(getattr(loaded, name).end, getattr(sound, name).end)
-        loaded.known()
+        vocabulary(loaded)
 
 
 # Runs: what lies in a run folder, and what is made of it

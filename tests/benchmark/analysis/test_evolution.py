@@ -26,8 +26,10 @@ from benchmark.report.figure3 import caption, figure3, figure3_command, project
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError
 from datamodules.interactions import load_category_names
+from datamodules.packing import packing_of
 from datamodules.samples import Samples
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
+from datamodules.samples.vocabulary import vocabulary
 from tests.benchmark.boards import committed
 
 
@@ -48,17 +50,16 @@ def catalogue(samples: Samples, data_dir: Path) -> Catalogue:
 
 def dien(samples: Samples, **options: object) -> DIEN:
     torch.manual_seed(0)
-    sizes = {"users": samples.users + 1, "items": samples.item_count + 1, "categories": samples.categories + 1}
-    return DIEN(**sizes, **options).eval()  # type: ignore[arg-type]
+    return DIEN(vocabulary(samples).schema, **options).eval()  # type: ignore[arg-type]
 
 
 def test_attention_and_states_are_those_of_the_test_batches(samples: Samples) -> None:
     model = dien(samples)
-    batch = EvaluationBatches(samples, samples.test)[0]
+    batch = EvaluationBatches(samples, samples.test)[0].batches()[0]
     with torch.inference_mode():
         expected = model.explain(batch)
     place = EvaluationBatches(samples, samples.test).order[0]
-    items = samples.items[samples.starts(samples.test)[place] : samples.test.end[place]].tolist()
+    items = samples.items[samples.test.begin[place] : samples.test.end[place]].tolist()
     (found,) = trajectories(model, samples, items, [Target(int(samples.test.item[place]), "its own")])
     np.testing.assert_allclose(found.attention, expected.attention[0, : len(items)], atol=1e-6)
     np.testing.assert_allclose(found.states, expected.states[0, : len(items)], atol=1e-6)
@@ -75,16 +76,9 @@ def test_without_a_target_attention_is_equal(samples: Samples, variant: str, evo
     layers = model.evolver
     with torch.inference_mode():
         ids = torch.tensor(items)
-        rows = torch.cat(
-            [
-                model.embedding.item(ids),
-                model.embedding.category(torch.from_numpy(samples.item_category[ids].astype(np.int64))),
-            ],
-            1,
-        )
-        from baselines.layers.packing import packing_of
-
-        interests = model.extractor(rows, packing_of(torch.tensor([4]), 4))
+        tables, kinds = model.embedding.tables, torch.from_numpy(samples.item_category[ids].astype(np.int64))
+        rows = torch.cat([tables["item"](ids), tables["category"](kinds)], 1)
+        interests = model.extractor(model.extractor.project(rows), packing_of(np.array([4]), 4))
         h, size = torch.zeros(36), 36
         for t, interest in enumerate(interests):
             x = layers.input_weight @ (interest * 0.25 if evolution == "aigru" else interest) + layers.bias
@@ -98,7 +92,7 @@ def test_without_a_target_attention_is_equal(samples: Samples, variant: str, evo
 
 
 def test_a_model_without_states_is_refused(samples: Samples) -> None:
-    model = BaseModel(users=samples.users + 1, items=samples.item_count + 1, categories=samples.categories + 1)
+    model = BaseModel(vocabulary(samples).schema)
     with pytest.raises(UserError, match="BaseModel has no attention"):
         trajectories(model.eval(), samples, [1], [Target(2, "a")])
 
@@ -143,7 +137,7 @@ def test_lift_is_that_of_counting(catalogue: Catalogue, samples: Samples) -> Non
 def test_the_user_shown_by_default_follows_the_rule(catalogue: Catalogue, samples: Samples) -> None:
     def told(user: int) -> tuple[int, int, float]:
         (place,) = np.flatnonzero((samples.test.user == user) & (samples.test.label == 1))
-        items = samples.items[samples.starts(samples.test)[place] : samples.test.end[place]]
+        items = samples.items[samples.test.begin[place] : samples.test.end[place]]
         categories = samples.item_category[items]
         return (
             len(items),
@@ -174,7 +168,7 @@ def test_emphasis_is_that_of_a_loop(samples: Samples) -> None:
     model, rows = dien(samples), []
     test = samples.test
     for place in np.flatnonzero(test.label == 1):
-        items = samples.items[samples.starts(test)[place] : test.end[place]]
+        items = samples.items[test.begin[place] : test.end[place]]
         same = samples.item_category[items] == samples.item_category[test.item[place]]
         if same.any() and not same.all():
             (one,) = trajectories(model, samples, items.tolist(), [Target(int(test.item[place]), "")])

@@ -25,9 +25,9 @@ from benchmark.report import probe_tables
 from benchmark.report.learning_curves import figure_probes
 from benchmark.report.probe_tables import overview, probe_table, store_probes, write_probes
 from datamodules.errors import UserError
-from datamodules.protocol import PROTOCOLS
+from datamodules.protocol import OF_INTERACTIONS
 from datamodules.samples import Samples, Split
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "amazon"
 BOARD = Path(__file__).parents[3] / "leaderboards"
@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture(scope="module", params=list(PROTOCOLS))
+@pytest.fixture(scope="module", params=list(OF_INTERACTIONS))
 def samples(request: pytest.FixtureRequest, data: Path) -> Samples:
     return prepare_samples("generated", request.param, data)
 
@@ -47,7 +47,7 @@ def samples(request: pytest.FixtureRequest, data: Path) -> Samples:
 def slow_score(name: str, samples: Samples, split: Split, row: int) -> float:
     """One sample's score, in plain Python."""
     user, end, item = int(split.user[row]), int(split.end[row]), int(split.item[row])
-    begin = max(int(samples.offsets[user]), end - samples.protocol.max_history)
+    begin = max(int(samples.offsets[user]), end - 100)
     history = [int(behaviour) for behaviour in samples.items[begin:end]]
     rank, category = samples.catalogue_rank.tolist(), samples.item_category.tolist()
     distance = rank[item] - rank[history[-1]] if history else None
@@ -87,7 +87,7 @@ def test_rules_are_the_slow_loop(samples: Samples, name: str) -> None:
 
 
 def test_empty_histories_are_ordinary_input(samples: Samples) -> None:
-    empty = replace(samples.test, end=samples.offsets[samples.test.user])
+    empty = replace(samples.test, end=samples.test.begin)
     for name, rule in RULES.items():
         scores = rule.score(samples, empty)
         assert np.isfinite(scores).all()
@@ -119,15 +119,14 @@ def test_unknown_items_among_positives_alone_are_a_rule(data: Path) -> None:
     """Half of the test positives get an item of their own: 50 % of positives, and the rule's AUC is 0.75."""
     samples = prepare_samples("generated", "clean", data)
     item, label = samples.test.item.copy(), samples.test.label
-    _, known, _ = samples.known()
     positives = np.flatnonzero(label == 1)
     new = samples.item_count + 1
-    item[:] = int(np.flatnonzero(known)[0])
+    item[:] = int(samples.train.item[0])
     item[positives[: len(positives) // 2]] = new
     grown = replace(
         samples,
         test=replace(samples.test, item=item),
-        item_category=np.append(samples.item_category, samples.item_category[1]),
+        catalogue={name: np.append(codes, codes[1]) for name, codes in samples.catalogue.items()},
         catalogue_rank=np.append(samples.catalogue_rank, np.int32(samples.item_count)),
     )
     probe = measure("generated", grown).named(UNKNOWN)
@@ -244,7 +243,7 @@ def test_the_command_writes_and_draws(data: Path, tmp_path: Path) -> None:
 
 def test_committed_probes_cover_the_board() -> None:
     for dataset in ("sports", "beauty", "tafeng"):
-        for protocol in PROTOCOLS.values():
+        for protocol in OF_INTERACTIONS.values():
             found = read_probes([BOARD / "probes"], dataset, protocol.name)
             assert found is not None
             assert found.protocol_hash == protocol.hash
@@ -280,7 +279,7 @@ def test_committed_probes_and_runs_have_the_same_samples() -> None:
         assert {record.data_sha256 for record in mine} == {found.data_sha256}
         scores = scores_of(mine[0])
         assert scores is not None
-        assert len(scores.reported) == found.test_users
+        assert scores.reported.users == found.test_users
 
 
 def test_a_rule_that_beats_base_model_is_flagged_in_markdown_csv_and_page() -> None:

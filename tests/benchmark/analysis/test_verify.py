@@ -36,7 +36,7 @@ def make_run(root: Path, **claims: Any) -> Record:
     fields |= {"schema_version": 3, "auc": {"last": auc, "validation": None, "test": auc}, "gauc": float(gauc)}
     fields |= {
         "logloss": float(log_loss(table.label, table.score)),
-        "calibration": table.score.sum() / table.label.sum(),
+        "calibration": float(table.score.sum() / table.label.sum()),
     }
     fields |= dict.fromkeys(("best_step", "epochs", "steps", "parameters", "train_seconds", "evaluation_seconds"), 1)
     fields |= {"samples_per_second": 1, "peak_memory_mb": 1, "device": "cpu", "versions": {}, "commit": None}

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from baselines import MODELS
-from baselines.contract import make_batch
+from baselines.contract import SCHEMA, make_batch
+from baselines.contract.batch import tensors_of
 from baselines.layers.recurrence import reference
 from baselines.lightning_module import CTRModule
 from benchmark.bench import train, workloads
@@ -48,7 +49,7 @@ def batch_of(lengths: list[int], seed: int = 0) -> Batch:
 
 def step_of(row: str, variant: str) -> CTRModule:
     torch.manual_seed(0)
-    return CTRModule(model=row, variant=variant, users=9, items=30, categories=7, steps=10)
+    return CTRModule(model=row, variant=variant, schema=SCHEMA.as_dict(), steps=10)
 
 
 def counted(row: str, variant: str, lengths: list[int]) -> int:
@@ -76,7 +77,7 @@ def test_operations_by_hand() -> None:
 def test_operations_are_those_of_the_model_in_plain_torch_or_a_little_less(row: str, variant: str) -> None:
     """Without padding and in float64, where no compiled kernel works, torch's counter sees each of them."""
     module, batch = step_of(row, variant).double(), batch_of([12] * 6)
-    batch = batch._replace(label=batch.label.double())
+    batch = batch.with_label(batch.label.double())
     with FlopCounterMode(display=False) as counter:
         module.train().training_step(batch, 0).backward()
     plain = counter.get_total_flops()
@@ -146,12 +147,11 @@ def test_made_up_samples_have_the_stated_lengths_and_windows() -> None:
     assert set(workload.samples.items) == set(range(1, workload.sizes.items + 1))
     assert workload.samples.categories == workload.sizes.categories
     data = workload.training("official", 16, passes=7)
-    longest = [batch.history_items.shape[1] for batch in (data[step] for step in range(20))]
+    longest = [batch.history["item"].shape[1] for batch in (data[step] for step in range(20))]
     assert longest == sorted(longest, reverse=True)  # one window of 20 batches
     again = list(workloads.batches_of(data, workload.window, 1))
-    assert all(
-        a.equal(b) for x, y in zip(again, (data[3], data[4], data[5]), strict=True) for a, b in zip(x, y, strict=True)
-    )
+    for ours, theirs in zip(again, (data[3], data[4], data[5]), strict=True):
+        assert all(a.equal(b) for a, b in zip(*(tensors_of(each).values() for each in (ours, theirs)), strict=True))
     assert set(workloads.full_histories(quick=True).lengths.tolist()) == {20}
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from baselines.contract import LENGTHS, SIZES, make_batch
+from baselines.contract import LENGTHS, SCHEMA, make_batch
 from baselines.layers.recurrence import cpu, reference
 from baselines.lightning_module import CTRModule
 from benchmark.bench.gpu import parity, speed, suite
@@ -240,8 +240,8 @@ def test_a_way_that_torch_does_not_take_is_skipped_and_a_wrong_one_fails() -> No
 def test_a_step_of_fixed_layout_reads_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a CUDA graph needs it; in float64, where torch's operations compute all."""
     batch = make_batch(LENGTHS, max(LENGTHS))
-    module = CTRModule(model="dien", variant="official", **SIZES, steps=3).double()
-    batch = batch._replace(label=batch.label.double())
+    module = CTRModule(model="dien", variant="official", schema=SCHEMA.as_dict(), steps=3).double()
+    batch = batch.with_label(batch.label.double())
     expected = module.training_step(batch, 0).detach()
 
     def refuse(*_: Any, **__: Any) -> None:

@@ -12,12 +12,12 @@ from benchmark.bench.workloads import QUICK, electronics
 
 def test_ids_are_those_of_every_field_that_reads_the_table() -> None:
     batch = electronics(quick=True).training("official", 16, 1)[0]
-    history = batch.history_items.numel()
-    assert ids_of(batch, "users").equal(batch.user)
+    assert ids_of(batch, "users").equal(batch.user["user"])
     for table, field in (("items", "item"), ("categories", "category")):
         ids = ids_of(batch, table)
-        assert len(ids) == 16 + 2 * history
-        assert ids[:16].equal(getattr(batch, field))
+        rest = torch.cat([batch.history[field][batch.mask], batch.negatives[field][batch.negatives["item"] > 0]])
+        assert ids[:16].equal(batch.target[field])
+        assert ids[16:].sort().values.equal(rest.sort().values)
         assert len(ids.unique()) > 16
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import baselines
 from baselines import MODELS, installed, load, model_label
-from baselines.contract import RULES
+from baselines.contract import RULES, SCHEMA
 from benchmark.cli.app import app
 from benchmark.cli.options import rows_of
 from benchmark.runs.config import RunConfig
@@ -131,8 +131,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_row_of_an_installed_package(package: Path) -> None:
     package.write_text("[dien_bench.models]\nmy-row = their_package:MyRow\n")
     assert isinstance(installed()["my-row"], EntryPoint)
-    model = load("my-row+embedding_size=3")(users=4, items=5, categories=6, variant="paper")
-    assert model.item.weight.shape == (5, 3)
+    model = load("my-row+embedding_size=3")(SCHEMA, variant="paper")
+    assert model.tables["item"].weight.shape == (30, 3)
     assert model_label("my-row+embedding_size=3") == "my-row+embedding_size=3"
     assert model_label("file.py:MyRow") == "myrow"
     with pytest.raises(UserError, match="did you mean 'my-row'"):

@@ -16,7 +16,7 @@ from benchmark.report.probe_tables import write_probes
 from benchmark.runs.config import RunConfig
 from benchmark.runs.failure import record_failure
 from benchmark.runs.train import train_run
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 
 ROOT = Path(__file__).parents[3]
 SEED = os.environ.get("DIEN_BENCH_KILL_SEED", "0")

@@ -339,7 +339,7 @@ def test_the_commands(run: Path, tmp_path: Path) -> None:
     (board / "results" / ONE.parents[1] / "predictions" / "dien.parquet").unlink()
     said = CliRunner().invoke(app, ["leaderboard", "verify", "--board", str(board)])
     assert "no predictions, its metrics cannot be recomputed" in said.output.replace("\n", " ")
-    assert "0 runs give the AUC of their records, 1 have no predictions" in said.output
+    assert "0 runs give the metrics of their records, 1 have no predictions" in said.output
 
 
 def claiming(tmp_path: Path, **claims: object) -> Path:

@@ -26,7 +26,7 @@ from benchmark.runs.failure import forget_failure, record_failure
 from benchmark.runs.train import finished_record, train_run
 from datamodules.errors import UserError, blocks_writing
 from datamodules.files.lock import Busy
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 
 BAD = """
 import torch

@@ -18,7 +18,7 @@ from benchmark.runs.config import Progress, RunConfig
 from benchmark.runs.train import train_run
 from benchmark.runs.weights import WEIGHTS
 from datamodules.errors import UserError
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 
 TIMINGS = ("train_seconds", "evaluation_seconds", "samples_per_second", "peak_memory_mb", "commit")
 DROPOUT = """

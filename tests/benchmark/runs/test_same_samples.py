@@ -26,7 +26,7 @@ def test_committed_runs_of_a_protocol_have_the_same_samples() -> None:
     for record in read_board(BOARD):
         scores = scores_of(record)
         assert scores is not None
-        found[record.dataset, record.protocol].add((record.data_sha256, record.protocol_hash, len(scores.reported)))
+        found[record.dataset, record.protocol].add((record.data_sha256, record.protocol_hash, scores.reported.users))
     assert found
     assert {place: len(several) for place, several in found.items()} == dict.fromkeys(found, 1)
     sums = [sha256 for several in found.values() for sha256, _, _ in several]

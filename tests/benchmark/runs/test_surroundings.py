@@ -18,7 +18,7 @@ from benchmark.runs.config import RunConfig
 from benchmark.runs.memory import PeakMemory
 from benchmark.runs.process import CACHES, own_variables
 from benchmark.runs.train import train_run
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 
 ROOT = Path(__file__).parents[3]
 NOTEBOOK = "module://matplotlib_inline.backend_inline"  # what a notebook's shell has, and is not installed here

@@ -16,7 +16,7 @@ from benchmark.runs.weights import WEIGHTS, load_model
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError
 from datamodules.samples import Samples
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 
 
 def trained(out: Path, protocol: str, model: str, steps: int) -> tuple[Record, Samples]:
@@ -51,11 +51,12 @@ def first_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_weights_give_the_predictions_of_the_reported_checkpoint(tmp_path: Path, protocol: str, steps: int) -> None:
     record, samples = trained(tmp_path, protocol, "base-model+learning_rate=0.02", steps)
     assert protocol != "clean" or record.best_step == 100
-    batches = EvaluationBatches(samples, samples.test)
-    scores = np.empty(len(batches.order))
+    windows = EvaluationBatches(samples, samples.test)
+    scores = np.empty(len(windows.order))
     with torch.inference_mode():
         model = load_model(record, samples)
-        scores[batches.order] = torch.cat([torch.sigmoid(model(batch).logit.double()) for batch in batches])
+        found = (model(batch).logit for at in range(len(windows)) for batch in windows[at].batches())
+        scores[windows.order] = torch.cat([torch.sigmoid(logit.double()) for logit in found])
     predictions = pd.read_parquet(record.path.parent / "predictions.parquet")
     np.testing.assert_allclose(scores, predictions.score, rtol=0, atol=1e-12)
     assert protocol != "clean" or np.abs(scores - predictions.score_last).max() > 1e-3

@@ -14,8 +14,8 @@ from benchmark.serving.request import Request
 from benchmark.serving.scorer import RunScorer
 from datamodules.batches import EvaluationBatches
 from datamodules.samples import Samples
-from datamodules.samples_file import prepare_samples
-from datamodules.vocabulary import Vocabulary, vocabulary
+from datamodules.samples.file import prepare_samples
+from datamodules.samples.vocabulary import Vocabulary, vocabulary
 
 EVERY_MODEL = pytest.mark.parametrize(("name", "variant"), [(n, v) for n in MODELS for v in ("official", "paper")])
 

@@ -13,7 +13,7 @@ from datamodules.datasets import get_dataset, own_datasets, prepare_interactions
 from datamodules.errors import UserError
 from datamodules.files.manifest import MANIFEST, file_sha256
 from datamodules.interactions import load_interactions
-from datamodules.samples_file import prepare_samples
+from datamodules.samples.file import prepare_samples
 from datamodules.sources import clicks
 from datamodules.sources.click_file import ClickFile
 from datamodules.sources.clicks import import_clicks, read_clicks
@@ -84,7 +84,7 @@ def test_the_data_set_works_by_its_name(path: Path, tmp_path: Path) -> None:
     data = InteractionsDataModule("my-log", data_dir=str(tmp_path / "data"), batch_size=8)
     data.setup()
     assert data.steps == 17
-    assert data.sizes == {"users": 41, "items": 61, "categories": 5}
+    assert data.schema.rows == {"user": 41, "item": 61, "category": 5}
 
 
 def test_three_passes_and_ties_without_order(path: Path, tmp_path: Path) -> None:

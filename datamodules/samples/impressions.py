@@ -35,9 +35,7 @@ def make_impression_samples(log: Impressions, protocol: DayProtocol) -> Samples:
     }
     keys = by_user_and_time(behaviours.user, behaviours.time)
     offsets = np.searchsorted(behaviours.user, np.arange(log.users + 1)).astype(np.int64)
-    end = np.searchsorted(keys, by_user_and_time(shown.user, shown.time))
-    earliest = by_user_and_time(shown.user, shown.time - protocol.window_days * DAY)
-    begin = np.maximum(np.searchsorted(keys, earliest), end - protocol.max_history)
+    begin, end = spans(keys, shown.user, shown.time, protocol)
     splits: dict[str, Any] = {name: _split(shown, mask, begin, end) for name, mask in masks.items()}
     for name, split in splits.items():
         if len(np.unique(split.label)) < 2 and not (name == "validation" and not protocol.validation):
@@ -63,6 +61,13 @@ def make_impression_samples(log: Impressions, protocol: DayProtocol) -> Samples:
             unclicked=Unclicked(shown.user[unclicked], shown.item[unclicked], shown.time[unclicked]),
         )
     )
+
+
+def spans(keys: Int64, user: NDArray[Any], time: Int64, protocol: DayProtocol) -> tuple[Int64, Int64]:
+    """Where histories (N,) of users (N,) at times (N,) begin and end, among behaviours of sorted keys (M,)."""
+    end = np.searchsorted(keys, by_user_and_time(user, time))
+    earliest = by_user_and_time(user, time - protocol.window_days * DAY)
+    return np.maximum(np.searchsorted(keys, earliest), end - protocol.max_history), end
 
 
 def _split(shown: Shown, mask: NDArray[np.bool_], begin: Int64, end: Int64) -> Split:

@@ -280,7 +280,7 @@ def _pairs(
 
 def by_user_and_time(user: NDArray[Any], time: Int64) -> Int64:
     """Numbers (N,) in the order of user, then time; seconds need 33 bits until the year 2242."""
-    return np.asarray(user).astype(np.int64) << 33 | np.asarray(time)
+    return (np.asarray(user).astype(np.int64) << 33) + np.asarray(time)  # a time below 0 stays behind the user before
 
 
 def arrays_of(samples: Samples) -> dict[str, NDArray[Any]]:

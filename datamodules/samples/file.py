@@ -19,7 +19,6 @@ from datamodules.errors import UserError
 from datamodules.files.atomic import removing_when_terminated, replacing
 from datamodules.files.lock import locked
 from datamodules.files.manifest import MANIFEST, load_manifest
-from datamodules.impression_samples import make_impression_samples
 from datamodules.impressions_file import load_impressions
 from datamodules.interactions import load_interactions
 from datamodules.protocol import PROTOCOLS, AnyProtocol, DayProtocol, Protocol, get_protocol
@@ -35,6 +34,7 @@ from datamodules.samples import (
     make_samples,
     with_digest,
 )
+from datamodules.samples.impressions import make_impression_samples
 from datamodules.sources.spec import AnySpec, DatasetSpec
 
 FORMAT = 2  # of the file
