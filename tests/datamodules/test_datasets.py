@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import datasets
-from datamodules.datasets import DATASETS, check_counts, get_dataset, prepare_interactions
+from datamodules.datasets import DATASETS, check_counts, get_dataset, prepare_dataset
 from datamodules.errors import UserError
 from datamodules.interactions import MANIFEST, load_interactions
 from datamodules.sources.amazon import CATEGORIES
@@ -91,7 +91,7 @@ def test_malformed_lines_are_named_where_counts_differ() -> None:
 
 def test_the_second_preparation_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    folder = prepare_interactions("generated", tmp_path / "new" / "data", said.append)
+    folder = prepare_dataset("generated", tmp_path / "new" / "data", said.append)
     assert folder == tmp_path / "new" / "data" / "generated"
     assert len(said) == 2
     assert "exactly the known" in said[1]
@@ -99,7 +99,7 @@ def test_the_second_preparation_does_nothing(tmp_path: Path, monkeypatch: pytest
 
     before = (folder / MANIFEST).stat().st_mtime_ns
     monkeypatch.setitem(DATASETS, "generated", replace(DATASETS["generated"], read=forbidden))
-    assert prepare_interactions("generated", tmp_path / "new" / "data", said.append) == folder
+    assert prepare_dataset("generated", tmp_path / "new" / "data", said.append) == folder
     assert (len(said), (folder / MANIFEST).stat().st_mtime_ns) == (2, before)
 
 
@@ -111,7 +111,7 @@ def test_wrong_counts_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     wrong = replace(DATASETS["generated"], expected=Counts(users=1))
     monkeypatch.setitem(DATASETS, "generated", wrong)
     with pytest.raises(UserError, match=r"found .*300 users.*\n.*expected .* 1 users"):
-        prepare_interactions("generated", tmp_path, lambda line: None)
+        prepare_dataset("generated", tmp_path, lambda line: None)
     assert not (tmp_path / "generated").exists()
 
 
@@ -119,7 +119,7 @@ def test_notes_of_the_reader_are_shown(tmp_path: Path, monkeypatch: pytest.Monke
     read = lambda data_dir: replace(generate_interactions(), notes=("two lines", "left out"))  # noqa: E731
     monkeypatch.setitem(DATASETS, "generated", replace(DATASETS["generated"], read=read))
     said: list[str] = []
-    prepare_interactions("generated", tmp_path, said.append)
+    prepare_dataset("generated", tmp_path, said.append)
     assert said[1:3] == ["generated: two lines", "generated: left out"]
 
 
@@ -137,10 +137,10 @@ def test_two_processes_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             waiting.set()
 
     monkeypatch.setitem(DATASETS, "generated", replace(DATASETS["generated"], read=read))
-    first = threading.Thread(target=prepare_interactions, args=("generated", tmp_path, report))
+    first = threading.Thread(target=prepare_dataset, args=("generated", tmp_path, report))
     first.start()
     assert started.wait(20)
-    second = threading.Thread(target=prepare_interactions, args=("generated", tmp_path, report))
+    second = threading.Thread(target=prepare_dataset, args=("generated", tmp_path, report))
     second.start()
     first.join(20)
     second.join(20)
@@ -151,20 +151,20 @@ def test_two_processes_prepare_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_table_of_an_older_reader_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = prepare_interactions("generated", tmp_path, lambda line: None)
+    folder = prepare_dataset("generated", tmp_path, lambda line: None)
     other = lambda data_dir: generate_interactions(seed=1)  # noqa: E731
     newer = replace(DATASETS["generated"], source_version=2, read=other, expected=Counts())
     monkeypatch.setitem(DATASETS, "generated", newer)
     before = load_interactions(folder).manifest["sha256"]
     said: list[str] = []
-    prepare_interactions("generated", tmp_path, said.append)
+    prepare_dataset("generated", tmp_path, said.append)
     assert load_interactions(folder).manifest["sha256"] != before
     assert said[0] == "generated: version 1 of the reader made the table that is there, this is version 2: made anew"
-    prepare_interactions("generated", tmp_path, said.append)
+    prepare_dataset("generated", tmp_path, said.append)
     assert len(said) == 3
     monkeypatch.setitem(DATASETS, "generated", replace(newer, source_version=3, read=forbidden))
     with pytest.raises(AssertionError):  # what cannot be read leaves the older table
-        prepare_interactions("generated", tmp_path, said.append)
+        prepare_dataset("generated", tmp_path, said.append)
     assert load_interactions(folder).users == 300
 
 
@@ -172,16 +172,16 @@ def test_the_lock_is_released_after_a_failure(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setitem(DATASETS, "generated", replace(DATASETS["generated"], expected=Counts(users=1)))
         with pytest.raises(UserError):
-            prepare_interactions("generated", tmp_path, lambda line: None)
+            prepare_dataset("generated", tmp_path, lambda line: None)
     said: list[str] = []
-    prepare_interactions("generated", tmp_path, said.append)
+    prepare_dataset("generated", tmp_path, said.append)
     assert not any("waiting" in line for line in said)
 
 
 def test_a_data_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(UserError, match=r"cannot write to .*data: .*choose another data directory"):
-        prepare_interactions("generated", tmp_path / "data", lambda line: None)
+        prepare_dataset("generated", tmp_path / "data", lambda line: None)
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets, "write_interactions", full)
     with pytest.raises(UserError, match="No space left on device"):
-        prepare_interactions("generated", tmp_path, lambda line: None)
+        prepare_dataset("generated", tmp_path, lambda line: None)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real subsets are not here")
@@ -198,7 +198,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_real_subsets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMAZON_MIRROR", str(REAL))
     said: list[str] = []
-    table = load_interactions(prepare_interactions(name, tmp_path, said.append))
+    table = load_interactions(prepare_dataset(name, tmp_path, said.append))
     expected = DATASETS[name].expected
     assert Counts(len(table.user), table.users, table.items, table.categories) == expected
     assert said[-1] == f"{name}: {expected} - exactly the known interactions, users, items, categories"

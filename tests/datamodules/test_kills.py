@@ -116,18 +116,18 @@ def test_a_preparation_that_is_killed_again_and_again(
 
 WRITING = """
 from datamodules import interactions
-from datamodules.datasets import prepare_interactions
+from datamodules.datasets import prepare_dataset
 write = interactions.pq.write_table
 def slow(*arguments, **options):
     write(*arguments, **options)
     print("begun", flush=True)
     time.sleep(60)
 interactions.pq.write_table = slow
-prepare_interactions("generated", folder, lambda line: None)
+prepare_dataset("generated", folder, lambda line: None)
 """
 DOWNLOADING = """
 from types import SimpleNamespace
-from datamodules.datasets import prepare_interactions
+from datamodules.datasets import prepare_dataset
 from datamodules.sources import tafeng
 pip = folder.parent / "pip"
 pip.write_text("#!/bin/sh\\necho begun >&3\\nexec sleep 60\\n")
@@ -137,7 +137,7 @@ os.set_inheritable(3, True)
 run = tafeng.subprocess.run
 tafeng.subprocess = SimpleNamespace(**vars(tafeng.subprocess) | {"run": lambda *a, **o: run(*a, **o, pass_fds=[3])})
 tafeng.sys = SimpleNamespace(executable=str(pip))
-prepare_interactions("tafeng", folder, lambda line: None)
+prepare_dataset("tafeng", folder, lambda line: None)
 """
 SAMPLING = """
 from datamodules.samples import file as samples_file

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import datasets
-from datamodules.datasets import DATASETS, prepare_interactions
+from datamodules.datasets import DATASETS, prepare_dataset
 from datamodules.errors import UserError
 from datamodules.files import manifest
 from datamodules.files.manifest import MANIFEST, check_inputs, describe_input
@@ -39,10 +39,10 @@ def test_an_exchanged_file(raw: Path, tmp_path: Path, content: bytes) -> None:
     raw.write_bytes(content)
     os.utime(raw, ns=(1, 1))
     with pytest.raises(UserError, match=r"log.gz is not the file that .*generated was made of.*Delete the folder"):
-        prepare_interactions("generated", tmp_path)
+        prepare_dataset("generated", tmp_path)
     raw.write_bytes(b"original")
     os.utime(raw, ns=(2, 2))
-    assert prepare_interactions("generated", tmp_path) == tmp_path / "generated"  # the same again, at another time
+    assert prepare_dataset("generated", tmp_path) == tmp_path / "generated"  # the same again, at another time
 
 
 def test_the_data_directory_can_be_moved(raw: Path, tmp_path: Path) -> None:
@@ -67,4 +67,4 @@ def test_inputs_without_a_place_are_left_alone(raw: Path, tmp_path: Path) -> Non
     path = tmp_path / "generated" / MANIFEST
     inputs = [{"file": "log.gz", "url": "http://localhost/log.gz", "sha256": "0" * 64, "bytes": 8}]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"inputs": inputs}))
-    assert datasets.prepare_interactions("generated", tmp_path) == tmp_path / "generated"
+    assert datasets.prepare_dataset("generated", tmp_path) == tmp_path / "generated"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from datamodules.datamodule import InteractionsDataModule
-from datamodules.datasets import get_dataset, own_datasets, prepare_interactions
+from datamodules.datasets import get_dataset, own_datasets, prepare_dataset
 from datamodules.errors import UserError
 from datamodules.files.manifest import MANIFEST, file_sha256
 from datamodules.interactions import load_interactions
@@ -78,7 +78,7 @@ def test_the_data_set_works_by_its_name(path: Path, tmp_path: Path) -> None:
     assert own_datasets(tmp_path / "data") == ["my-log"]
     spec = get_dataset("my-log", tmp_path / "data")
     assert (spec.title, spec.steps, spec.expected.users, spec.order_within_time) == ("A log", 17, 40, True)
-    assert prepare_interactions("my-log", tmp_path / "data", quiet) == folder
+    assert prepare_dataset("my-log", tmp_path / "data", quiet) == folder
     for protocol in ("arxiv-v1", "aaai-2019", "clean", "din-2018"):
         assert prepare_samples("my-log", protocol, tmp_path / "data").users == 40
     data = InteractionsDataModule("my-log", data_dir=str(tmp_path / "data"), batch_size=8)
