@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.abtest.assignment import assign
 from benchmark.abtest.auction import COLUMNS, COST, IMPRESSIONS, RESERVE, outcomes, second_price
-from benchmark.abtest.experiment import CONTROL, Predictions
+from benchmark.abtest.experiment import CONTROL, Predictions, assign
 from benchmark.abtest.statistics import Gain, metric, paired_gain
 from benchmark.abtest.workload import Workload
 

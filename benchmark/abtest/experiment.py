@@ -1,17 +1,17 @@
-"""The A/B test on a simulated day, the replay that only a simulation has, and whether the test tells the truth.
+"""The A/B test on a simulated day: arms by a hash, the replay that only a simulation has, and if the test is right.
 
 Without budgets, what an arm does to a user does not depend on who else is in which arm. So every arm is run on all
 requests once (`replay`), and a test is made of that by taking each user from the arm that the hash gives.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chisquare
 
-from benchmark.abtest.assignment import assign
 from benchmark.abtest.auction import RESERVE, outcomes, per_user, second_price
 from benchmark.abtest.statistics import METRICS, Totals, gain, metric, seeds_together
 from benchmark.abtest.workload import Workload
@@ -23,6 +23,48 @@ Predictions = Mapping[str, Sequence[Floats]]  # an arm -> for each training seed
 Verdict = Literal["yes", "no", "inconclusive"]
 CONTROL, AGAIN, ORACLE, RANDOM = "base-model", "base-model-again", "oracle", "random"
 WIDEST = 0.2  # a binomial interval that is wider tells little
+STEP, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+ALARM = 0.001  # below this p the split is not the one that was planned
+
+
+def splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix 64 bits (Steele, Lea and Flood 2014): the output of SplitMix64 from each state.
+
+    >>> hex(splitmix64(np.zeros(1, np.uint64))[0])
+    '0xe220a8397b1dcdaf'
+    """
+    z = state + np.uint64(STEP)  # wraps around
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(MIX_1)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(MIX_2)
+    return z ^ (z >> np.uint64(31))
+
+
+def assign(users: Ints, arms: int, salt: str) -> Ints:
+    """Return the arm (U,) below `arms` of each user (U,), all arms equally likely.
+
+    Depends on the user's number and the salt alone: a user is in the same arm whoever else takes part.
+    """
+    key = int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little")
+    mixed = splitmix64(splitmix64(users.astype(np.uint64)) ^ np.uint64(key))
+    uniform = (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (uniform * arms).astype(np.int64)
+
+
+class SampleRatio(NamedTuple):
+    """Whether the arms have as many users as planned."""
+
+    users: tuple[int, ...]  # of each arm
+    p: float
+
+    @property
+    def as_planned(self) -> bool:
+        """False where the split must be looked into before any result is read."""
+        return self.p >= ALARM
+
+
+def sample_ratio(users: Sequence[int]) -> SampleRatio:
+    """Test users of each arm against equal shares by chi-square (Fabijan et al. 2019)."""
+    return SampleRatio(tuple(users), float(chisquare(users).pvalue))
 
 
 class Share(NamedTuple):

@@ -6,10 +6,21 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from benchmark.abtest.assignment import SampleRatio, assign, sample_ratio
 from benchmark.abtest.auction import COST, IMPRESSIONS, RESERVE, VALUE
 from benchmark.abtest.budgets import BudgetRow, budget_rows
-from benchmark.abtest.experiment import CONTROL, Predictions, Share, coverage, false_alarms, replay, split, with_checks
+from benchmark.abtest.experiment import (
+    CONTROL,
+    Predictions,
+    SampleRatio,
+    Share,
+    assign,
+    coverage,
+    false_alarms,
+    replay,
+    sample_ratio,
+    split,
+    with_checks,
+)
 from benchmark.abtest.offline import Agreement, Logged, agreement, isotonic
 from benchmark.abtest.sensitivity import CANDIDATES, SPREADS, Cell, grid
 from benchmark.abtest.statistics import (

@@ -9,7 +9,7 @@ Holm (1979), several tests at once.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from benchmark.analysis.metrics import wins
+from benchmark.analysis.metrics import user_aucs, wins
 from benchmark.records.predictions import Scores
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95  # of every interval
-_TERMS: WeakKeyDictionary[Scores, tuple[float, Floats]] = WeakKeyDictionary()  # a row is compared with several
+Terms = Callable[[Scores], tuple[float, Floats]]  # a metric, and what each user adds to its deviation, (U,)
+# A row is compared with several.
+_TERMS: WeakKeyDictionary[Scores, dict[Terms, tuple[float, Floats]]] = WeakKeyDictionary()
 
 
 class Interval(NamedTuple):
@@ -82,8 +84,25 @@ def user_terms(scores: Scores) -> tuple[float, Floats]:
     return auc, terms - weight * auc
 
 
-def compare(first: Sequence[Scores], second: Sequence[Scores]) -> Comparison:
+def gauc_terms(scores: Scores) -> tuple[float, Floats]:
+    """Return the GAUC and what each user adds to its deviation, (U,), as `user_terms`: that of a ratio of two means.
+
+    With weights w and AUCs a it is U w (a - GAUC) / sum of w; 0 for a user without an AUC.
+
+    >>> gauc_terms(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
+    (0.75, array([ 0.25, -0.25]))
+    """
+    users, aucs, samples = user_aucs(scores)
+    mean = float(np.average(aucs, weights=samples)) if len(users) else math.nan
+    terms = np.zeros(scores.users)
+    terms[users] = scores.users * samples * (aucs - mean) / samples.sum()
+    return mean, terms
+
+
+def compare(first: Sequence[Scores], second: Sequence[Scores], of: Terms = user_terms) -> Comparison:
     """Compare the mean AUC of two rows on the same test users, each given as scores of at least two seeds.
+
+    Another metric by its terms, `of`.
 
     The variance of the difference is a sum of three: that over users of the difference of seed means (paired:
     both rows are scored on the same users), and that over the seeds of each row / number of seeds. Their degrees of
@@ -102,19 +121,19 @@ def compare(first: Sequence[Scores], second: Sequence[Scores]) -> Comparison:
         raise ValueError(f"each row needs at least two seeds, got {len(first)} and {len(second)}")
     if len(users := {scores.users for scores in (*first, *second)}) > 1:
         raise ValueError(f"all scores must be of the same users, got {' and '.join(map(str, sorted(users)))} of them")
-    (terms, aucs), (other_terms, other_aucs) = _by_user_and_seed(second), _by_user_and_seed(first)
+    (terms, aucs), (other_terms, other_aucs) = _by_user_and_seed(second, of), _by_user_and_seed(first, of)
     parts = [variance_of_mean(terms - other_terms), variance_of_mean(aucs), variance_of_mean(other_aucs)]
     return t_test(float(aucs.mean() - other_aucs.mean()), parts)
 
 
-def estimate(seeds: Sequence[Scores]) -> Comparison:
+def estimate(seeds: Sequence[Scores], of: Terms = user_terms) -> Comparison:
     """Return the mean AUC of at least two seeds as its difference from 0, for its interval over users and seeds.
 
-    The variance is summed as in `compare`. Raises ValueError below two seeds.
+    Another metric by its terms, `of`. The variance is summed as in `compare`. Raises ValueError below two seeds.
     """
     if len(seeds) < 2:
         raise ValueError(f"at least two seeds are needed, got {len(seeds)}")
-    terms, aucs = _by_user_and_seed(seeds)
+    terms, aucs = _by_user_and_seed(seeds, of)
     return t_test(float(aucs.mean()), [variance_of_mean(terms), variance_of_mean(aucs)])
 
 
@@ -143,12 +162,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _by_user_and_seed(seeds: Sequence[Scores]) -> tuple[Floats, Floats]:
-    """Return what each user adds to the deviation of the seeds' mean AUC, (U,), and the AUC of each seed, (seeds,)."""
+def _by_user_and_seed(seeds: Sequence[Scores], of: Terms) -> tuple[Floats, Floats]:
+    """Return what each user adds to the deviation of the seeds' mean, (U,), and the metric of each seed, (seeds,)."""
     for scores in seeds:
-        if scores not in _TERMS:
-            _TERMS[scores] = user_terms(scores)
-    aucs, terms = zip(*(_TERMS[scores] for scores in seeds), strict=True)
+        if of not in (known := _TERMS.setdefault(scores, {})):
+            known[of] = of(scores)
+    aucs, terms = zip(*(_TERMS[scores][of] for scores in seeds), strict=True)
     return np.mean(terms, axis=0), np.array(aucs)
 
 

@@ -46,14 +46,11 @@ def wins(scores: Floats, others: Floats) -> Floats:
     return total
 
 
-def gauc(scores: Scores) -> float:
-    """Mean of the AUC of each user's samples, weighted by their number, in [0, 1]; NaN where no user has an AUC.
+def user_aucs(scores: Scores) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """Return the users who have samples of both labels, (V,), the AUC of each one's samples, and their number.
 
-    A user whose samples are all of one label has no AUC and is left out, also from the weights (Zhou et al., Deep
-    Interest Network, 2018, equation 7).
-
-    >>> gauc(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
-    0.75
+    >>> user_aucs(Scores(np.array([0, 1, 0, 2]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
+    (array([0]), array([1.]), array([2.]))
     """
     order = np.lexsort((scores.score, scores.user))
     user, score, label = scores.user[order], scores.score[order], scores.label[order]
@@ -65,10 +62,21 @@ def gauc(scores: Scores) -> float:
     length = np.diff(np.append(begins, len(user)))
     rank = np.repeat(begins + (length + 1) / 2, length) - np.repeat(np.cumsum(samples) - samples, samples)
     wins = np.bincount(user, rank * label) - positives * (positives + 1) / 2
-    both = pairs > 0
-    if not both.any():
-        return float("nan")
-    return float(np.average(wins[both] / pairs[both], weights=samples[both]))
+    both = np.flatnonzero(pairs)
+    return both, wins[both] / pairs[both], samples[both].astype(np.float64)
+
+
+def gauc(scores: Scores) -> float:
+    """Mean of the AUC of each user's samples, weighted by their number, in [0, 1]; NaN where no user has an AUC.
+
+    A user whose samples are all of one label has no AUC and is left out, also from the weights (Zhou et al., Deep
+    Interest Network, 2018, equation 7).
+
+    >>> gauc(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
+    0.75
+    """
+    users, aucs, samples = user_aucs(scores)
+    return float(np.average(aucs, weights=samples)) if len(users) else float("nan")
 
 
 def logloss(scores: Scores) -> float:

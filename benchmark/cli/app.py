@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from benchmark.cli import abtest, bench, data, figures, models, run, serving
+from benchmark.cli import bench, data, figures, models, run, serving
 from benchmark.cli import leaderboard as board
 from benchmark.cli import table as results
 from benchmark.records.commit import commit
@@ -32,7 +32,7 @@ for command in (
     results.table,
     figures.figure,
     results.probe,
-    abtest.abtest,
+    results.abtest,
     serving.serve,
     serving.load_test,
     bench.bench,

@@ -111,7 +111,7 @@ def run(
     from benchmark.report.probe_tables import store_probes
     from benchmark.report.run_tables import Place, table_of_runs
     from benchmark.runs.config import RunConfig
-    from benchmark.runs.device import new_on_gpus, visible_gpus
+    from benchmark.runs.device import visible_gpus
     from benchmark.runs.failure import forget_failure
     from benchmark.tracking.tables import how_to_look, log_table
     from benchmark.tracking.wandb_login import settle_wandb_mode
@@ -153,8 +153,6 @@ def run(
     count = choose_workers(_number(workers), len(gpus), bytes_per_run(configs, BYTES_PER_RUN))
     if workers == "auto" and not gpus:
         count = max(1, count // devices)
-    if executor == "local" and (line := new_on_gpus(device)):
-        output.say(line, style="yellow")
     if fresh:
         check_rest_of_rows(configs)
     if dry_run:

@@ -7,6 +7,7 @@ from benchmark.analysis.probes import Probes
 from benchmark.analysis.summary import Difference, Row, differences_of_pairs
 from benchmark.records.paper import LABELS
 from benchmark.records.record import Record
+from benchmark.report.ranking import place_of
 from benchmark.report.table_sections import OPTIONS, OTHER_TRAINING, Shown, unlike_first
 from benchmark.report.tables import results_of
 
@@ -40,6 +41,12 @@ def option_tables(
         ]
         tables.append(Shown(OPTIONS, protocol, variant, results, notes=(), references=(base,)))
     return tables
+
+
+def option_records(records: Sequence[Record]) -> list[Record]:
+    """Return the runs of rows with options, and those of the rows that they change, where they were trained."""
+    changed = {(place_of(record), base_of(record.model)) for record in records if record.model != base_of(record.model)}
+    return [record for record in records if (place_of(record), base_of(record.model)) in changed]
 
 
 def _named(row: Row, others: Mapping[str, Sequence[str]]) -> Row:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from benchmark.analysis.probes import CATALOGUE_RULE, Probes, file_name, read_probes
-from benchmark.leaderboard.ablations import base_of, option_tables
+from benchmark.leaderboard.ablations import base_of, option_records, option_tables
 from benchmark.leaderboard.claims import claims_page
 from benchmark.leaderboard.findings import findings
 from benchmark.leaderboard.marks import fill, marks_of
@@ -36,7 +36,7 @@ def build(board: Path) -> list[Path]:
     """Write every table and figure of the board, and its index, from its records; return their paths."""
     records = read_board(board)
     if not records:
-        page = write_site(board, document([], [], []))[0]
+        page = write_site(board, document([], []))[0]
         raise UserError(
             f"{board / RESULTS} holds no record; {page} says how to make one: dien-bench leaderboard add runs"
         )
@@ -88,7 +88,9 @@ def build(board: Path) -> list[Path]:
     _fill_pages(board, parts)
     written += write_study(records, by_place, [*shown, *options], board)
     write_atomically(board / "README.md", "\n".join(index).encode())
-    site = write_site(board, document(records, shown, measured), document(records, options, []) if options else None)
+    rows = [record for record in records if record.model == base_of(record.model)]
+    changed = option_records(records)
+    site = write_site(board, document(rows, measured), document(changed, []) if changed else None)
     return [*written, board / "claims.md", board / "README.md", *site]
 
 

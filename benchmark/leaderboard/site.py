@@ -16,11 +16,25 @@ from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 
+from benchmark.leaderboard.site_data import csv_of
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 
 ASSETS = files("benchmark.leaderboard") / "assets"
-COPIED = ("style.css", "page.js", "chart.js", "overview.js", "evolution.js", "board.js")
+SCRIPTS = (
+    *(
+        "page.js",
+        "format.js",
+        "view.js",
+        "chart.js",
+        "interval.js",
+        "detail.js",
+        "ranking.js",
+        "answer.js",
+        "curves.js",
+    ),
+    *("compare.js", "scatter.js", "search.js", "overview.js", "evolution.js", "board.js"),
+)
 VENDORED = ("uPlot.iife.min.js", "uPlot.min.css", "uPlot.LICENSE")  # assets/vendor/README.md
 OWN_PAGES = {
     "README.md": "index.html",
@@ -45,8 +59,9 @@ class Page(NamedTuple):
 def write_site(board: Path, shown: dict[str, Any], options: dict[str, Any] | None = None) -> list[Path]:
     """Write board/site from documents of `site_data` and the board's pages; return the paths, index.html first.
 
-    `options` has the tables of rows with options, which stand under board/study-details.md, where there is one. The
-    figures of figure3-*.json get a page. Without runs the first page says how to make one.
+    `options` has the rankings of rows with options, which stand under board/study-details.md, where there is one. The
+    figures of figure3-*.json get a page. Without runs the first page says how to make one. What the first page shows
+    is also written as leaderboard.json and leaderboard.csv.
     """
     claims = (board / "claims.md").read_text("utf-8") if shown["runs"] else "# Claims\n\nNo run is recorded yet.\n"
     pages = {
@@ -65,7 +80,8 @@ def write_site(board: Path, shown: dict[str, Any], options: dict[str, Any] | Non
     contents = {
         name: _html(page, links.replace(f'"{name}"', f'"{name}" aria-current="page"')) for name, page in pages.items()
     }
-    contents |= {name: (ASSETS / name).read_text("utf-8") for name in COPIED}
+    contents |= {name: (ASSETS / name).read_text("utf-8") for name in ("style.css", *SCRIPTS)}
+    contents |= {"leaderboard.json": json.dumps(shown, indent=1, allow_nan=False), "leaderboard.csv": csv_of(shown)}
     contents |= {name: (ASSETS / "vendor" / name).read_text("utf-8") for name in VENDORED}
     for name, content in contents.items():
         write_atomically(board / "site" / name, content.encode("utf-8"))
@@ -135,4 +151,5 @@ def _prose(markdown: str) -> str:
 
 def _html(page: Page, links: str) -> str:
     template = Template((ASSETS / "page.html").read_text("utf-8"))
-    return template.substitute(title=page.title, body=page.body, data=embed(page.data), links=links)
+    scripts = "\n".join(f'<script src="{name}"></script>' for name in SCRIPTS)
+    return template.substitute(title=page.title, body=page.body, data=embed(page.data), links=links, scripts=scripts)

@@ -1,68 +1,92 @@
-"""What the leaderboard's page shows, as one JSON document made of records, tables and probes.
+"""What the leaderboard's page shows, as one JSON document made of rankings, records and probes, and the same as CSV.
 
-Tables hold lines that name rows; a row holds its seeds, settings, learning curves and the command that trains it again.
+A ranking holds lines that name rows; a row holds its seeds, settings, learning curves and the command that trains it
+again.
 """
 
+import csv
+import io
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from baselines.spec import LEARNING_RATE
-from benchmark.analysis.probes import Probe, Probes
-from benchmark.analysis.summary import Row, relation_of, rows_above, standing
+from benchmark.analysis.metrics import METRICS
+from benchmark.analysis.probes import Probes
+from benchmark.analysis.summary import Row
 from benchmark.records import paper
 from benchmark.records.curves import Curve, Curves
 from benchmark.records.record import Record
 from benchmark.records.results import curves_of
 from benchmark.report.probe_tables import overview
+from benchmark.report.ranking import RANKED, RULE, SELECTIONS, Ranking, place_of, rankings
 from benchmark.report.table_sections import (
-    NOTE_METRICS,
-    NOTES,
-    OPTIONS,
-    SELECTION_WORDS,
+    NOTE_INTERVAL,
+    NOTE_TRAINING,
     Result,
-    Shown,
     comparison,
+    failures,
     shown_probes,
+    unlike_first,
     warning,
 )
+from benchmark.report.tables import check_comparable, fitting
 from datamodules.errors import UserError
 from datamodules.protocol import BATCH_SIZE, PROTOCOLS
 
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
-OPTIONS_TITLE = "One row of the paper, and that row with options"
 DIRTY = "-dirty"  # behind a commit, where the code that trained differs from it
+CSV_COLUMNS = (
+    *("dataset", "protocol", "variant", "selection", "metric", "reported", "rank", "model", "seeds", "failed"),
+    *("mean", "std", "low", "high", "parameters", "training_seconds", "values"),
+)
 
 
-def document(records: Sequence[Record], tables: Sequence[Shown], measured: Sequence[Probes]) -> Json:
-    """Return what the page shows: tables whose lines name rows, and rows with their seeds, settings and curves."""
-    runs: dict[str, list[Record]] = {}
-    for record in records:
-        runs.setdefault(_key(record.dataset, record.protocol, record.model, record.variant), []).append(record)
-    blocks = [_block(table, result) for table in tables for result in table.results]
-    named = {line["key"] for block in blocks for line in block["lines"]}
-    runs = {key: mine for key, mine in runs.items() if key in named}
-    notes = sorted({note for table in tables for note in table.notes} - {NOTE_METRICS}, key=NOTES.index)
+def document(records: Sequence[Record], measured: Sequence[Probes]) -> Json:
+    """Return what the page shows of these records, and of the probes where their samples are those of the records."""
+    ordered = sorted(records, key=lambda r: (*_order(r), r.variant, paper.order(r.model), r.model, r.seed))
+    of_place = {_key(*place): list(mine) for place, mine in groupby(ordered, place_of)}
+    of_row = {key: list(mine) for key, mine in groupby(ordered, lambda r: _key(*place_of(r), r.model))}
+    made = rankings(ordered)
+    reported = {_key(*r[:3]): r for r in made if r.reported and r.metric == "auc"}
     rules = overview(measured) if measured else None
+    honest = [key for key, mine in of_place.items() if mine[0].selection == "validation" and key in reported]
     return {
-        "runs": sum(map(len, runs.values())),
-        "blocks": blocks,
-        "standing": _standing(tables),
-        "rows": {key: _row(mine) for key, mine in runs.items()},
-        "notes": notes,
-        "protocols": {
-            name: str(PROTOCOLS[name]) for name in sorted({table.protocol for table in tables} & set(PROTOCOLS))
-        },
+        "runs": len(ordered),
+        "first": next(iter([*honest, *reported]), ""),  # the place that is shown where an address names none
+        "rule": RULE,
+        "metrics": {n: {"label": METRICS[n].name, "higher": METRICS[n].better == "higher"} for n in RANKED},
+        "selections": SELECTIONS,
+        "places": {key: _place(of_place[key], ranking, measured) for key, ranking in reported.items()},
+        "rankings": [_ranking(ranking) for ranking in made],
+        "rows": {key: _row(mine) for key, mine in of_row.items()},
+        "notes": [RULE, NOTE_INTERVAL, NOTE_TRAINING],
         "probes": [
             {"heading": part.heading, "header": part.header, "rows": part.rows, "bold": sorted(part.bold)}
             for part in (rules.sections if rules else ())
         ],
         "probes_note": rules.notes[0] if rules else "",
     }
+
+
+def csv_of(shown: Json) -> str:
+    """Return all rankings of a document as CSV, a line a row of a ranking; `values` are those of its seeds in order."""
+    out = io.StringIO()
+    lines = csv.DictWriter(out, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    lines.writeheader()
+    for ranking in shown["rankings"]:
+        for line in ranking["lines"]:
+            row = shown["rows"][line["key"]]
+            joined = {name: " ".join(map(str, line[name])) for name in ("seeds", "values")}
+            costs = {name: row[name] for name in ("parameters", "training_seconds")}
+            lines.writerow(ranking | line | joined | costs)
+    return out.getvalue()
 
 
 def thinned(curve: Curve, points: int = POINTS) -> Curve:
@@ -110,101 +134,58 @@ def command(
     return "\n".join(lines)
 
 
-def _key(dataset: str, protocol: str, model: str, variant: str) -> str:
-    return f"{dataset}/{protocol}/{model}-{variant}"
+def _key(dataset: str, protocol: str, variant: str, model: str = "") -> str:
+    """The name of a place, or of a row in it."""
+    return "/".join([dataset, protocol, variant, *([model] if model else [])])
 
 
-def _standing(tables: Sequence[Shown]) -> dict[str, str]:
-    """Return by key how a row compares with the best of its data set, protocol and variant, all tables together."""
-    places: dict[tuple[str, str, str], dict[str, Row]] = {}
-    for table in tables:
-        for result in table.results:
-            place = places.setdefault((result.dataset, table.protocol, table.variant), {})
-            place |= {row.model: row for row in result.rows if row.mean is not None}
+def _order(record: Record) -> tuple[int, str, int, str]:
+    """Data sets of the paper and protocols of the project in their order, others behind them."""
+    datasets, protocols = ("electronics", "books", "sports", "beauty"), list(PROTOCOLS)
+    first = datasets.index(record.dataset) if record.dataset in datasets else len(datasets)
+    second = protocols.index(record.protocol) if record.protocol in protocols else len(protocols)
+    return first, record.dataset, second, record.protocol
+
+
+def _place(records: Sequence[Record], ranking: Ranking, measured: Sequence[Probes]) -> Json:
+    """Return what the rankings of one data set, protocol and variant have in common."""
+    check_comparable(records)
+    dataset, protocol, variant = place_of(records[0])
+    probes = fitting({p.dataset: p for p in measured if p.protocol == protocol}, dataset, records)
+    rows = [
+        Row(x.model, x.label, len(x.seeds), x.failed, x.mean, x.std, None, None, {}, None, ()) for x in ranking.lines
+    ]
+    result = Result(dataset, protocol, rows, {}, probes, list(records))
+    printed, columns, _ = comparison(dataset, protocol)
+    batches = {record.settings["batch_size"] for record in records}
+    about = [f"batch {batches.pop()}"] if len(batches) == 1 else []
+    about += [f"{records[0].settings['steps']:,} steps"]
     return {
-        _key(dataset, protocol, model, variant): relation
-        for (dataset, protocol, variant), rows in places.items()
-        for model, relation in standing(list(rows.values())).items()
-    }
-
-
-def _block(table: Shown, result: Result) -> Json:
-    printed, columns, _ = comparison(result.dataset, result.protocol)
-    settings = [record.settings for record in result.records]
-    users = next((row.scores[0].users for row in result.rows if row.scores), None)
-    about = [f"AUC {SELECTION_WORDS[result.records[0].selection]}"] if result.records else []
-    if len(batches := {setting["batch_size"] for setting in settings}) == 1:
-        about.append(f"batch {batches.pop()}")
-    about += [f"{settings[0]['steps']:,} steps"] if settings else []
-    about += [f"{users:,} test users"] if users else []
-    places = standing(result.rows)
-    lines = []
-    above_of = (
-        rows_above(result.rows) if table.number != OPTIONS else [None, *[result.rows[0]] * (len(result.rows) - 1)]
-    )
-    for row, above in zip(result.rows, above_of, strict=True):
-        line = _line(table, result, row, above)
-        auc = printed.get(row.model)
-        line |= {"printed": auc and auc.mean, "printed_std": auc and auc.std}
-        line |= {"best": places.get(row.model) == "best"}
-        lines.append(line)
-    return {
-        "table": table.number,
-        "title": paper.TITLES.get(table.number, OPTIONS_TITLE),
-        "page": f"table{table.number}-{table.protocol}-{table.variant}" if table.number in paper.TABLES else "",
-        "references": [{"model": name, "label": paper.LABELS[name]} for name in table.references],
-        "dataset": result.dataset,
-        "protocol": table.protocol,
-        "variant": table.variant,
+        "dataset": dataset,
+        "protocol": protocol,
+        "variant": variant,
         "about": about,
+        "protocol_note": str(PROTOCOLS[protocol]) if protocol in PROTOCOLS else "",
         "warning": warning(result),
-        "seeds": result.seeds,
-        "printed": columns[0] if columns else "",
-        "of_paper": columns[1:] != (),  # the data set is the paper's own: differences mean something
-        "lines": lines,
-        "probes": [_probe(probe) for probe in shown_probes(result.probes, False)] if result.probes else [],
-    }
-
-
-def _line(table: Shown, result: Result, row: Row, above: Row | None) -> Json:
-    interval, variant = row.interval or (None, None), table.variant
-    others = dict.fromkeys([*table.references, above.model if above else ""])
-    tests = {other: test for other in others if (test := result.tested.get((row.model, other)))}
-    seeds = {record.seed for record in result.records} or range(5)
-    return {
-        "key": _key(result.dataset, result.protocol, row.model, variant),
-        "model": row.model,
-        "label": row.label,
-        "seeds": row.seeds,
-        "failed": row.failed,
-        **{name: _rounded(getattr(row, name)) for name in ("mean", "std", "last", "inflation")},
-        "low": _rounded(interval[0]),
-        "high": _rounded(interval[1]),
-        "above": above.label if above else "",
-        "relation": relation_of(tests.get(above.model)) if above is not None and row.mean is not None else "",
-        "tests": [
-            {
-                "other": other,
-                "label": above.label if above and above.model == other else paper.LABELS.get(other, other),
-                "above": above is not None and above.model == other and table.number != OPTIONS,
-                "difference": _rounded(test.comparison.difference),
-                "p": _rounded(test.p),
-            }
-            for other, test in tests.items()
+        "failures": failures(result),
+        "other_training": unlike_first(records, list(dict.fromkeys(record.model for record in records))),
+        "printed": {model: auc.mean for model, auc in printed.items()},
+        "printed_name": columns[0] if columns else "",
+        "probes": [
+            {"label": f"probe: {p.line}", "parameters": p.parameters, "mean": p.auc, "low": p.low, "high": p.high}
+            for p in (shown_probes(probes, False) if probes else [])
         ],
-        "command": ""
-        if row.seeds + row.failed
-        else command(result.dataset, result.protocol, variant, row.model, [], seeds),
     }
 
 
-def _probe(probe: Probe) -> Json:
-    return {
-        "label": f"probe: {probe.line}",
-        "parameters": probe.parameters,
-        "mean": probe.auc,
-        "low": probe.low,
-        "high": probe.high,
+def _ranking(ranking: Ranking) -> Json:
+    place = ranking[:3]
+    return ranking._asdict() | {
+        "lines": [
+            {"key": _key(*place, line.model)} | {name: _rounded(value) for name, value in line._asdict().items()}
+            for line in ranking.lines
+        ],
+        "pairs": [{name: _rounded(value) for name, value in pair._asdict().items()} for pair in ranking.pairs],
     }
 
 
@@ -212,12 +193,16 @@ def _row(records: Sequence[Record]) -> Json:
     """Return what a line opens to: its seeds, what they share, their curves, and how to train them again."""
     first = records[0]
     finished = [record for record in records if record.status == "finished"]
-    names = ("seed", "status", "logloss", "best_step", "epochs", "steps", "parameters")
+    names = ("seed", "status", "gauc", "logloss", "calibration", "best_step", "epochs", "steps", "parameters")
     costs = ("train_seconds", "evaluation_seconds", "samples_per_second", "peak_memory_mb")
     seeds = [record.seed for record in records]
+    training = [record.train_seconds - record.evaluation_seconds for record in finished]
     return {
         "model": first.model,
-        "selection": first.selection,
+        "label": paper.LABELS.get(first.model, first.model),
+        "place": _key(*place_of(first)),
+        "parameters": first.parameters,
+        "training_seconds": _rounded(fmean(training), 1) if training else None,  # without evaluations
         "runs": [
             {name: _rounded(getattr(record, name)) for name in (*names, *costs)}
             | {name: _rounded(getattr(record.auc, name)) for name in ("last", "validation", "test")}
@@ -283,7 +268,9 @@ def _curve(runs: Sequence[Curves], column: str) -> Json | None:
 
 
 def _rounded(value: Any, digits: int = 8) -> Any:
-    """Round a float, so that the last bits of a sum do not change the page; NaN, of a loss, is None."""
+    """Round floats, so that the last bits of a sum do not change the page; NaN, of a loss, is None."""
+    if isinstance(value, tuple):
+        return [_rounded(one, digits) for one in value]
     if isinstance(value, float):
         return round(float(value), digits) if np.isfinite(value) else None
     return value

@@ -95,7 +95,7 @@ def results_of(
         rows = {model: summarise(mine + others, model, label) for model, label in labels.items()}
         references = [rows.get(model) or summarise(others, model, paper.LABELS[model]) for model in REFERENCES]
         tested = differences(list(rows.values()), references)
-        found = _fitting(probes, dataset, mine + others)
+        found = fitting(probes, dataset, mine + others)
         results.append(Result(dataset, protocol, list(rows.values()), tested, found, mine))
     return results
 
@@ -179,7 +179,7 @@ def _mixed(first: Record, second: Record, name: str, first_value: object, second
     )
 
 
-def _fitting(probes: Mapping[str, Probes] | None, dataset: str, records: Sequence[Record]) -> Probes | None:
+def fitting(probes: Mapping[str, Probes] | None, dataset: str, records: Sequence[Record]) -> Probes | None:
     """Return the probes of a data set, unless they were measured on other samples than the runs."""
     found = (probes or {}).get(dataset)
     if found and records and found.data_sha256 != records[0].data_sha256:

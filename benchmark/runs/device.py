@@ -10,7 +10,6 @@ import torch
 from baselines.layers.recurrence import triton_takes
 from datamodules.errors import UserError
 
-CHECKED_ON: tuple[str, ...] = ()  # cards on which make gpu-check has passed; its figures are in docs/speed.md
 Device = Literal[
     "auto",  # a GPU where torch sees one, else the CPU
     "cpu",
@@ -39,16 +38,6 @@ def why_no_gpu() -> str | None:
     return (
         f"torch {torch.__version__}, built for CUDA {torch.version.cuda}, sees no GPU: check that nvidia-smi lists the "
         "card, that its driver is recent enough for this CUDA, and that CUDA_VISIBLE_DEVICES does not hide it"
-    )
-
-
-def new_on_gpus(device: str) -> str | None:
-    """One line where runs take a GPU that was not asked for by name, before the path is known to work; else None."""
-    if CHECKED_ON or device != "auto" or not uses_gpu(device):
-        return None
-    return (
-        "training on a GPU, which --device auto takes here, is new: make gpu-check has not been run on one yet; run it "
-        "first, or use --device cpu"
     )
 
 

@@ -273,7 +273,7 @@ def check_record(data: bytes, folder: Path) -> None:
     path.write_bytes(data)
     with suppress(UserError):
         records = read_records(folder)
-        embed(document(records, [], [])).encode()
+        embed(document(records, [])).encode()
         claims_page(records, folder).encode()
 
 

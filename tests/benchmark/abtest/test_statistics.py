@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, norm, ttest_ind
 
-from benchmark.abtest.assignment import assign, sample_ratio
 from benchmark.abtest.auction import CLICKS, COLUMNS, COST, IMPRESSIONS
+from benchmark.abtest.experiment import assign, sample_ratio
 from benchmark.abtest.statistics import (
     METRICS,
     Totals,

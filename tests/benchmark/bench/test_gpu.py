@@ -290,20 +290,3 @@ def test_a_gpu_is_timed_by_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: order.append("wait"))
     assert Timer(1, "cuda").interleave({"a": lambda: order.append("work")})["a"] == [0.25]
     assert order == ["wait", "work"] * 2
-
-
-def test_auto_says_once_that_a_gpu_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def said(device: str) -> int:
-        words = ["run", "--datasets", "generated", "--models", "din", "--seeds", "0-2", "--dry-run", "--device", device]
-        done = CliRunner().invoke(app, words, catch_exceptions=False)
-        assert done.exit_code == 0
-        return done.output.count("make gpu-check has not been run")
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert said("auto") == 0
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [said("auto"), said("cpu"), said("gpu")] == [1, 0, 0]
-    monkeypatch.setattr(devices, "CHECKED_ON", ("NVIDIA H100",))
-    assert said("auto") == 0
