@@ -32,6 +32,11 @@ def share_of(batch: Batch) -> tuple[Batch, float]:
     return batch.part(which), count * len(which) / len(batch)
 
 
+def weighed(mean: Tensor, share: float) -> Tensor:
+    """Return a mean () over this process's samples times their weight; of no sample the mean is NaN, and adds 0."""
+    return mean * share if share else mean.nan_to_num(0.0) * 0.0
+
+
 def mean_over_processes(values: Tensor) -> Tensor:
     """Return the mean of each process's values (any shape), without a gradient."""
     count = processes()

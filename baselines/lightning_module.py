@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import BinaryAUROC
 
 from baselines import load
-from baselines.distributed import mean_over_processes, processes, share_of
+from baselines.distributed import mean_over_processes, processes, share_of, weighed
 from baselines.layers.prediction import Prediction
 from baselines.layers.two_stage import Splits
 from baselines.lazy_adam import Epsilon, LazyAdam
@@ -91,15 +91,13 @@ class CTRModule(pl.LightningModule):
         batch, share = share_of(batch)
         label = batch.label.clone()  # as it was before the model had it
         prediction: Prediction = self.model(batch)
-        cross_entropy = F.binary_cross_entropy_with_logits(prediction.logit, label, reduction="sum")
-        # a process that gets no sample of a small batch adds 0
-        loss = target = cross_entropy / max(len(label), 1) * prediction.target_weight
+        loss = target = F.binary_cross_entropy_with_logits(prediction.logit, label) * prediction.target_weight
         for weight, value in prediction.losses.values():
             loss = loss + weight * value
-        loss = loss * share
-        self.losses.append({"loss": loss.detach(), "target_loss": target.detach() * share})
+        loss = weighed(loss, share)
+        self.losses.append({"loss": loss.detach(), "target_loss": weighed(target.detach(), share)})
         for name, (_, value) in prediction.losses.items():
-            self.losses[-1][f"{name}_loss"] = value.detach() * share
+            self.losses[-1][f"{name}_loss"] = weighed(value.detach(), share)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:

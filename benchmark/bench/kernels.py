@@ -90,7 +90,7 @@ def _layers(lengths: Tensor, steps: int, device: torch.device) -> dict[str, Call
     gru = nn.GRU(HIDDEN, HIDDEN).to(device)
     ours, theirs = [rows, *layer.parameters()], [x, *gru.parameters()]
     return {
-        "layer": lambda: _both_ways(layer(rows, where), grad_rows, ours),
+        "layer": lambda: _both_ways(layer(layer.project(rows), where), grad_rows, ours),
         "nn_gru": lambda: _both_ways(gru(x)[0], grad, theirs),
     }
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.graph import register_multi_grad_hook
 
 from baselines import model_label
 from baselines.layers.attention import MLPAttention
@@ -70,9 +71,34 @@ def timed(step: Step, timer: Timer) -> Iterator[dict[str, float]]:
             start, stop = clock(phase)
             hooks += [layer.register_forward_pre_hook(start), layer.register_forward_hook(stop)]
             if phase != "look_up":
-                hooks += [layer.register_full_backward_pre_hook(start), layer.register_full_backward_hook(stop)]
+                hooks.append(layer.register_forward_pre_hook(_own_inputs, prepend=True))
+                hooks.append(layer.register_forward_hook(_backward(start, stop)))
     try:
         yield spent
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _own_inputs(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Views of a layer's inputs, whose gradients are ready as soon as the layer's backward pass ends."""
+
+    def view(part: Any) -> Any:
+        return part.view_as(part) if isinstance(part, Tensor) and part.requires_grad else part
+
+    return tuple(type(each)(*map(view, each)) if isinstance(each, tuple) else view(each) for each in inputs)
+
+
+def _backward(start: Callable[..., None], stop: Callable[..., None]) -> Callable[..., None]:
+    """A forward hook that has `start` and `stop` called around a layer's backward pass.
+
+    Torch's own backward hooks do not see tensors inside of tuples, such as the auxiliary loss's pairs.
+    """
+
+    def hook(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        parts = (part for each in inputs for part in (each if isinstance(each, tuple) else (each,)))
+        assert output.grad_fn is not None
+        output.grad_fn.register_prehook(start)
+        register_multi_grad_hook([part for part in parts if isinstance(part, Tensor) and part.requires_grad], stop)
+
+    return hook

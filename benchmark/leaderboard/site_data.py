@@ -25,7 +25,16 @@ from benchmark.records.record import Record
 from benchmark.records.results import curves_of
 from benchmark.report.probe_tables import overview
 from benchmark.report.ranking import RANKED, RULE, SELECTIONS, Ranking, place_of, rankings
-from benchmark.report.table_sections import NOTE_INTERVAL, Result, comparison, failures, shown_probes, warning
+from benchmark.report.table_sections import (
+    NOTE_INTERVAL,
+    NOTE_TRAINING,
+    Result,
+    comparison,
+    failures,
+    shown_probes,
+    unlike_first,
+    warning,
+)
 from benchmark.report.tables import check_comparable, fitting
 from datamodules.errors import UserError
 from datamodules.protocol import BATCH_SIZE, PROTOCOLS
@@ -57,7 +66,7 @@ def document(records: Sequence[Record], measured: Sequence[Probes]) -> Json:
         "places": {key: _place(of_place[key], ranking, measured) for key, ranking in reported.items()},
         "rankings": [_ranking(ranking) for ranking in made],
         "rows": {key: _row(mine) for key, mine in of_row.items()},
-        "notes": [RULE, NOTE_INTERVAL],
+        "notes": [RULE, NOTE_INTERVAL, NOTE_TRAINING],
         "probes": [
             {"heading": part.heading, "header": part.header, "rows": part.rows, "bold": sorted(part.bold)}
             for part in (rules.sections if rules else ())
@@ -159,6 +168,7 @@ def _place(records: Sequence[Record], ranking: Ranking, measured: Sequence[Probe
         "protocol_note": str(PROTOCOLS[protocol]) if protocol in PROTOCOLS else "",
         "warning": warning(result),
         "failures": failures(result),
+        "other_training": unlike_first(records, list(dict.fromkeys(record.model for record in records))),
         "printed": {model: auc.mean for model, auc in printed.items()},
         "printed_name": columns[0] if columns else "",
         "probes": [

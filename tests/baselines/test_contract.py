@@ -24,11 +24,12 @@ def test_rule(name: str, variant: str, rule: str) -> None:
     assert found.state == ("skipped" if meant.get(rule) else "kept"), found.message
 
 
-def test_only_dien_has_an_auxiliary_loss() -> None:
+def test_losses_beside_the_cross_entropy() -> None:
     batch = make_batch([5, 3], 5)
     for name in MODELS:
         model = load(name)(SCHEMA, variant="official")
-        assert list(model(batch).losses) == (["auxiliary"] if name == "dien" else [])
+        expected = {"dien": ["auxiliary"], "dien-rocket": ["auxiliary", "booster_auxiliary", "booster", "hint"]}
+        assert list(model(batch).losses) == expected.get(name, [])
 
 
 def test_unknown_names() -> None:

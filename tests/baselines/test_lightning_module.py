@@ -13,11 +13,12 @@ from pytorch_lightning.loggers import CSVLogger
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
-from baselines import lightning_module
+from baselines import lightning_module, load
 from baselines.contract import SCHEMA, make_batch
 from baselines.lazy_adam import LazyAdam
-from baselines.lightning_module import CTRModule
+from baselines.lightning_module import CTRModule, logits_of
 from datamodules.batch import Window
+from datamodules.batches import EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 
 MODEL = """
@@ -115,6 +116,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> InteractionsDataModule:
     data.prepare_data()
     data.setup()
     return data
+
+
+def test_windows_of_a_data_set_give_the_logits_of_its_batches(data: InteractionsDataModule) -> None:
+    """Dice and the sums over padding see the batches that a window was made of, each made alone here."""
+    model = load("dien")(data.schema, variant="official").eval()
+    made = EvaluationBatches(data.ready, data.ready.test, 16, data.vocabulary)
+    assert [len(parts) for parts in made.windows] == [4]
+    with torch.inference_mode():
+        expected = torch.cat([model(made.maker.make(index)).logit for index in made.windows[0]])
+        torch.testing.assert_close(logits_of(model, made[0]), expected, atol=1e-5, rtol=1e-5)
 
 
 def fitted(data: InteractionsDataModule, tmp_path: Path, callbacks: list[pl.Callback]) -> tuple[CTRModule, pl.Trainer]:

@@ -64,7 +64,7 @@ def build(row: str, official: bool, shared: bool) -> CTRModule:
 
 def stays_0(name: str, official: bool) -> bool:
     """Whether row 0 of a parameter is 0 for good."""
-    return not official and name.startswith("embedding.")
+    return not official and "embedding." in name
 
 
 def arrays(module: CTRModule, batch: Batch) -> tuple[Weights, dict[str, Any]]:
@@ -142,6 +142,31 @@ def test_every_auxiliary_head_and_mean_of_dien(mean: str, head: str, official: b
     whole, _ = reference_loss(row, *arrays(module, batch), official, **options)
     assert module.training_step(batch, 0).item() == pytest.approx(whole, rel=1e-8)
     check_gradients(row, module, batch, official, **options)
+
+
+@SHARED
+@VARIANTS
+def test_rocket_launching_is_two_diens_and_a_hint(official: bool, shared: bool) -> None:
+    """On one embedding layer; the hint moves the light net, and nothing of the booster but what the two share."""
+    module, batch = build("dien-rocket+hidden_size=3+booster_size=5", official, shared), batch_of_float64(shared)
+    weights, b = arrays(module, batch)
+    parts, logits = [], []
+    for net in ("light.", "booster."):
+        own = {name.removeprefix(net): value for name, value in weights.items() if name.startswith(net)}
+        parts.append(reference_loss("dien", own, b, official, head="mlp")[0])
+        p, _ = reference.clicked("dien", own, b, official)
+        logits.append(np.log(p[:, 0] / p[:, 1]))
+    hint = np.square(logits[0] - logits[1]).mean()
+    assert module.training_step(batch, 0).item() == pytest.approx(sum(parts) + 0.3 * hint, rel=1e-8)
+    found = []
+    for weight in (0.3, 0.0):
+        module.zero_grad()
+        module.model.hint_weight = weight
+        module.training_step(batch, 0).backward()
+        found.append({name: parameter.grad.clone() for name, parameter in module.model.named_parameters()})
+    for name, gradient in found[0].items():
+        moved = not torch.equal(gradient, found[1][name])
+        assert moved == (name.startswith("light.") and ".auxiliary." not in name), name
 
 
 @SHARED

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from baselines import MODELS, load
 from baselines.contract import IMPRESSIONS, LENGTHS, make_batch
 from baselines.contract.expect import loss_of
-from baselines.layers.two_stage import TwoStage
+from baselines.layers.two_stage import Splits
 from baselines.lightning_module import logits_of
 from datamodules import batch as batches
 from datamodules.batch import Batch, Fields, Window
@@ -25,10 +26,10 @@ def whole() -> Batch:
     return batch.with_label(batch.label.double())
 
 
-def build(name: str, variant: str) -> TwoStage:
+def build(name: str, variant: str) -> nn.Module:
     torch.manual_seed(1)
     model = load(name)(IMPRESSIONS, variant=variant).double()
-    assert isinstance(model, TwoStage)
+    assert isinstance(model, Splits)
     with torch.no_grad():
         for parameter in model.parameters():  # row 0 of the paper's tables too: it is looked up as any other
             parameter.add_(0.1 * torch.randn_like(parameter))

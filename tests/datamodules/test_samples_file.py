@@ -14,7 +14,7 @@ from datamodules.errors import UserError
 from datamodules.files.manifest import MANIFEST
 from datamodules.interactions import TABLE, load_interactions, write_interactions
 from datamodules.protocol import OF_INTERACTIONS, PROTOCOLS, get_protocol
-from datamodules.samples import Samples, arrays_of, digest, make_samples
+from datamodules.samples import Samples, arrays_of, make_samples, with_digest
 from datamodules.samples import file as samples_file
 from datamodules.samples.file import load_samples, prepare_samples, save_samples
 from datamodules.sources.generated import generate_interactions
@@ -95,15 +95,16 @@ def test_a_file_cut_short(share: float, sound: dict[str, Samples], tmp_path: Pat
     ("changes", "reason"),
     [
         ({"format": 1}, "it has format 1, this is format 2"),
-        ({"sampler_version": 0}, r"it was made by sampler version 0, this is version 2\): delete it, it is made again"),
+        ({"sampler_version": 0}, r"it was made by sampler version 0, this is version 1\): delete it, it is made again"),
         ({"sampler_version": None}, "'sampler_version'"),
-        ({"sampler_version": 99}, "it was made by sampler version 99, this is version 2"),
+        ({"sampler_version": 99}, "it was made by sampler version 99, this is version 1"),
         ({"protocol": None}, "'protocol'"),
         ({"protocol": {"name": "clean"}}, "its protocol is not what clean is here"),
         ({"protocol": {"name": "claen"}}, "its protocol is not what claen is here"),
         ({"protocol": {**vars(PROTOCOLS["clean"]), "max_history": 1000}}, "its protocol is not what clean is here"),
         ({"protocol": {**vars(PROTOCOLS["clean"]), "name": ["clean"]}}, "unhashable"),
-        ({"sha256": "0" * 64}, "its checksum differs"),
+        ({"sha256": "0" * 64}, "its hash differs"),
+        ({"checksum": "0" * 64}, "its checksum differs"),
         ({"sha256": None}, "'sha256'"),
     ],
 )
@@ -117,8 +118,8 @@ def test_an_edited_header(changes: dict[str, object], reason: str, sound: dict[s
 
 def test_a_changed_sampler_does_not_reuse_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare_samples("generated", "clean", tmp_path)
-    monkeypatch.setattr(samples_file, "SAMPLER_VERSION", 3)
-    with pytest.raises(UserError, match="made by sampler version 2, this is version 3"):
+    monkeypatch.setattr(samples_file, "SAMPLER_VERSION", 2)
+    with pytest.raises(UserError, match="made by sampler version 1, this is version 2"):
         prepare_samples("generated", "clean", tmp_path)
 
 
@@ -151,7 +152,7 @@ def test_arrays_that_lead_outside_are_refused_under_a_right_checksum(
     array[place] = value
     changed = replace(getattr(samples, split), **{field: array}) if split else array
     bad = replace(samples, **{split or name: changed})
-    save_samples(replace(bad, sha256=digest(arrays_of(bad))), path)
+    save_samples(with_digest(bad), path)
     with pytest.raises(UserError, match=reason):
         load_samples(path)
 
@@ -168,7 +169,7 @@ def test_other_types_and_lengths_are_refused(sound: dict[str, Samples], tmp_path
         ({"catalogue_rank": sound["clean"].catalogue_rank[:-1]}, "fields of the items have other lengths"),
     ):
         bad = replace(sound["clean"], **changes)  # type: ignore[arg-type]
-        save_samples(replace(bad, sha256=digest(arrays_of(bad))), path)
+        save_samples(with_digest(bad), path)
         with pytest.raises(UserError, match=reason):
             load_samples(path)
 

@@ -23,7 +23,7 @@ def test_an_unknown_user_has_the_row_of_the_most_frequent_one_or_its_own(protoco
     samples = prepare_samples("generated", protocol, data_dir)
     train = samples.train.user.tolist()
     most = Counter(train).most_common(1)[0][0]  # of several, the first that is met
-    official, own = (vocabulary(samples, kind).users["user"].tolist() for kind in ("most frequent", "own"))
+    official, own = (vocabulary(samples, kind).users["user"].tolist() for kind in ("most-frequent", "own"))
     assert own == [user + 1 if user in set(train) else 0 for user in range(samples.users)]
     assert official == [0 if user == most else row for user, row in enumerate(own)]
 
@@ -34,8 +34,8 @@ def trained_rows(samples: Samples, data: InteractionsDataModule) -> set[int]:
 
 
 def test_nothing_trains_the_own_row_of_unknown_users(data_dir: Path) -> None:
-    """Test users read row 0, in training one user's samples do under "most frequent" and none under "own"."""
-    for kind, trained in (("most frequent", True), ("own", False)):
+    """Test users read row 0, in training one user's samples do under "most-frequent" and none under "own"."""
+    for kind, trained in (("most-frequent", True), ("own", False)):
         data = InteractionsDataModule("generated", "clean", data_dir=str(data_dir), unknown_user=kind)
         data.setup()
         samples = data.ready

@@ -36,6 +36,10 @@ def recurrence(
     projected (R, 3H) is x, with columns for u, r and c, as weight (H, 3H) has them; p and q (R,); batch_sizes (T,) as
     in `Packing`. `backend` is chosen by device and type where none is given.
     """
+    if projected.shape[1:] != weight.shape[1:]:  # compiled code would write outside of its arrays
+        raise ValueError(
+            f"projected has rows of {projected.shape[1]}, weight of {weight.shape[1]}: expected 3H in both"
+        )
     backend = backend or backend_of(projected.device, projected.dtype, len(weight))
     states: Tensor = _Recurrence.apply(backend, projected, weight, p, q, batch_sizes, reset_after)  # type: ignore[no-untyped-call]
     return states

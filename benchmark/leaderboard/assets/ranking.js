@@ -21,6 +21,13 @@ function rankCell(line, lines) {
   return make("td", { class: "rank", title }, String(line.rank), tied ? make("span", { class: "mark" }, "=") : null, title ? make("span", { class: "hidden" }, ` ${title}`) : null);
 }
 
+/** A mark where a row was trained with other settings than the first one in the paper's order. */
+function otherTraining(place, line) {
+  const differ = own(place.other_training, line.model);
+  if (!differ) return null;
+  return make("small", { class: "differs" }, `‡ other ${differ.join(", ")}`);
+}
+
 function meanCell(line, seeds) {
   const done = (line.seeds.length === seeds ? `${seeds}` : `${line.seeds.length} of ${seeds}`) + (line.failed ? `, ${line.failed} failed` : "");
   return make("td", { class: "number" }, make("span", { class: "mean" }, fixed(line.mean)), " ",
@@ -65,7 +72,7 @@ function tableOf(view) {
     } });
     const button = make("button", { type: "button", class: "open", "aria-expanded": "false", "aria-controls": id }, line.label);
     const row = make("tr", { class: "row", "data-model": line.model },
-      make("td", { class: "tick" }, tick), rankCell(line, ranking.lines), make("th", { scope: "row" }, button), meanCell(line, seeds),
+      make("td", { class: "tick" }, tick), rankCell(line, ranking.lines), make("th", { scope: "row" }, button, otherTraining(place, line)), meanCell(line, seeds),
       make("td", { class: "plotted", title: known(line.low) ? span(line) : null }, intervalBar(line, axis, rule)),
       make("td", { class: "number wide" }, known(line.low) ? span(line) : ""),
       hasPrinted ? make("td", { class: "number wide" }, fixed(own(printed, line.model))) : null,

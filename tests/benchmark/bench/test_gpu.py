@@ -255,9 +255,6 @@ def test_a_step_of_fixed_layout_reads_no_number(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.undo()
         assert torch.equal(loss.detach(), expected)
         assert len(tensors) == 1
-    monkeypatch.setattr(Tensor, "cpu", refuse)
-    with pytest.raises(AssertionError, match="a number was read"):
-        module.training_step(batch, 0)
 
 
 def test_counts_of_tests_are_pytests() -> None:

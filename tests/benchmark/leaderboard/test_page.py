@@ -39,6 +39,9 @@ def board(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("board")
     (folder / "claims.md").write_text("# Claims\n")
     mine = [r for r in records if (r.dataset, r.protocol, r.model) != ("beauty", "clean", "dien") or r.seed == 0]
+    other = [r for r in mine if (r.dataset, r.protocol, r.model) == ("beauty", "clean", "din")]
+    for record in other:
+        mine[mine.index(record)] = replace(record, settings=record.settings | {"pairs_together": True})
     probes = [found for place in PLACES if (found := read_probes([BOARD / "probes"], *place))]
     return write_site(folder, document([*mine, *paper_rows(records)], probes))[0].parent
 
@@ -165,6 +168,8 @@ def test_rows_without_a_test_have_no_rank(visit: Any, board: Path) -> None:
     assert row(page, "dien").locator("td.rank").inner_text().startswith("–")
     assert row(page, "din").locator("td.rank").inner_text().startswith("1")
     assert "DIEN has the best mean" in page.locator(".answer").inner_text()
+    assert row(page, "din").locator(".differs").inner_text() == "‡ other pairs_together"
+    assert page.locator(".differs").count() == 1
     page = visit(board / "index.html", hash="#dataset=tafeng&variant=paper&compare=augru&compare=dien")
     assert {text[0] for text in page.locator("td.rank").all_inner_texts()} == {"–"}
     assert "Not tested" in page.locator(".compare").inner_text()
