@@ -6,6 +6,7 @@ from importlib.util import find_spec
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a run: threads that wait for each other stall beside other load
 
 NEEDS = {
+    "onnx": ["benchmark/serving/export.py", "benchmark/serving/onnx_recurrence.py"],
     "triton": ["baselines/layers/recurrence/cuda.py"],
     "aiohttp": ["benchmark/serving/load.py"],
     "uvicorn": ["benchmark/serving/server.py"],

@@ -33,6 +33,7 @@ for command in (
     figures.figure,
     results.probe,
     results.abtest,
+    serving.export,
     serving.serve,
     serving.load_test,
     bench.bench,

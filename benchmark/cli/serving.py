@@ -1,9 +1,9 @@
-"""`dien-bench serve` and `dien-bench load-test`: a trained run over HTTP, and how much it bears."""
+"""`dien-bench export`, `serve` and `dien-bench load-test`: a trained run over HTTP, and how much it bears."""
 
 import asyncio
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,36 @@ RunData = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of its data.  [default: where the run had it]"),
 ]
+
+
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    kind: Annotated[
+        Literal["onnx", "torch"], typer.Option("--format", help="onnx: a graph; torch: a program of torch.export.")
+    ] = "onnx",
+    data_dir: RunData = None,
+) -> None:
+    """Write a run as one file that takes a history of any length and any number of candidates.
+
+    Inputs are rows of the embedding tables: user_FIELD (1,), history_FIELD (T,), target_FIELD (N,), context_FIELD (N,);
+    the output is the probabilities (N,). What is written gives the run's probabilities to 1e-5, or nothing is written.
+    Its metadata name the run, the sizes of its tables, and the sha256 of its vocabulary. A torch program is loaded by
+    torch.export.load, after import benchmark.serving.export.
+
+    Example: dien-bench export --run runs/tafeng/clean/dien-official/seed-0 --out dien.onnx
+    """
+    output = Output()
+    _require("export", "onnx", "onnxruntime", "onnxscript")
+    from benchmark.api import load_run
+    from benchmark.serving.export import write_onnx, write_torch
+    from benchmark.serving.scorer import scorer_of
+
+    scorer = scorer_of(load_run(run, data_dir=data_dir))
+    difference = {"onnx": write_onnx, "torch": write_torch}[kind](scorer, out)
+    output.say(", ".join(f"{name} {value}" for name, value in scorer.about.items()))
+    output.say(f"largest difference to the run's probabilities: {difference:.1e}")
+    output.written([out])
 
 
 def serve(
@@ -40,7 +70,7 @@ def serve(
     Example: dien-bench serve --run runs/tafeng/clean/dien-official/seed-0
     """
     output = Output(quiet=quiet)
-    _require("starlette", "uvicorn", "prometheus_client")
+    _require("serving", "starlette", "uvicorn", "prometheus_client")
     import torch
 
     from benchmark.api import load_run
@@ -76,7 +106,7 @@ def load_test(
     Example: dien-bench load-test --rate 100 --candidates 200
     """
     output = Output(as_json=as_json)
-    _require("aiohttp")
+    _require("serving", "aiohttp")
     from benchmark.serving.load import Load, Measured, fields_of, largest_rate, over_http, random_bodies
 
     bodies = random_bodies(asyncio.run(fields_of(url)), history, candidates, seed=seed)
@@ -100,7 +130,7 @@ def load_test(
     output.result({"largest_rate": found, "p99_ms": p99, "tests": tests})
 
 
-def _require(*packages: str) -> None:
+def _require(extra: str, *packages: str) -> None:
     missing = [name for name in packages if not find_spec(name)]
     if missing:
-        raise UserError(f"serving needs {', '.join(missing)}: pip install 'dien-bench[serving]'")
+        raise UserError(f"this needs {', '.join(missing)}: pip install 'dien-bench[{extra}]'")

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from baselines.dien_rocket import DIENRocket
 from baselines.layers.embedding import FieldEmbedding
 from baselines.layers.mlp import Dice
 from baselines.lightning_module import logits_of
@@ -52,9 +53,10 @@ class _Moments:
 def freeze(model: nn.Module, windows: Iterable[Window]) -> nn.Module:
     """Return a copy of a model, in evaluation mode, frozen with the statistics of the samples in `windows`.
 
-    Layers are frozen from the first to the last, each with the statistics that those before it leave.
+    Layers are frozen from the first to the last, each with the statistics that those before it leave. Of a booster and
+    a light net, the light net is served.
     """
-    frozen = copy.deepcopy(model).eval()
+    frozen = copy.deepcopy(model.light if isinstance(model, DIENRocket) else model).eval()
     for module in frozen.modules():
         if isinstance(module, FieldEmbedding):
             module.official = False  # from here on it only says whether padding is summed

@@ -69,7 +69,7 @@ class RunScorer:
     """
 
     def __init__(self, model: nn.Module, vocabulary: Vocabulary, about: Mapping[str, str]) -> None:
-        self.model, self.about = model, about
+        self.model, self.vocabulary, self.about = model, vocabulary, about
         sizes = vocabulary.schema.rows
         self.user = Part.keyed("user", vocabulary.users, sizes)
         self.behaviour = Part.keyed("item", vocabulary.items, sizes)
