@@ -32,7 +32,7 @@ for command in (
     results.table,
     figures.figure,
     results.probe,
-    results.abtest,
+    serving.abtest,
     serving.export,
     serving.serve,
     serving.load_test,
