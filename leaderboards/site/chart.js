@@ -21,9 +21,11 @@ const digitsOf = (size) => (String(size).split(".")[1] ?? "").length;
 /**
  * title    of the chart, and its name for screen readers
  * series   [{name, colour, dash, width, curve: {steps, seeds}}]
+ * first    whether the first series is drawn above the others; else the last is
  * zero     whether the whole view begins at 0; else at the lowest value after the first tenth of the steps
  */
-function chart({ title, series, zero }) {
+function chart({ title, series: given, zero, first = false }) {
+  const series = first ? [...given].reverse() : given;
   const data = uPlot.join(series.map((one) => columnsOfCurve(one.curve)));
   const steps = data[0];
   const all = [steps[0], steps.at(-1) === steps[0] ? steps[0] + 1 : steps.at(-1)];
@@ -39,7 +41,7 @@ function chart({ title, series, zero }) {
   const readout = make("span", { class: "readout" });
   const spoken = make("span", { class: "hidden", "aria-live": "polite" }); // for keys alone: a pointer passes too many values
   const values = series.map(() => make("span", { class: "value" }));
-  const legend = make("ul", { class: "legend" }, series.map((one, i) => {
+  const entries = series.map((one, i) => {
     const swatch = make("svg", { width: 22, height: 10, "aria-hidden": "true" },
       make("line", { x1: 0, x2: 22, y1: 5, y2: 5, stroke: one.colour, "stroke-dasharray": one.dash, "stroke-width": 2.4 }));
     const button = make("button", { type: "button", "aria-pressed": "true", click: () => {
@@ -48,7 +50,8 @@ function chart({ title, series, zero }) {
       plotted?.batch(() => [1, 2, 3].forEach((column) => plotted.setSeries(column + 3 * i, { show })));
     } }, swatch, one.name);
     return make("li", {}, button, values[i]);
-  }));
+  });
+  const legend = make("ul", { class: "legend" }, first ? entries.reverse() : entries);
   const figure = make("figure", { class: "chart" },
     make("figcaption", {}, make("strong", {}, title), readout, spoken, reset), plot, legend,
     make("p", { class: "hint" }, "Drag to zoom. Keys: ← → read values, + − zoom, Esc all steps."));

@@ -4,18 +4,6 @@
 
 const PATHS = ["var(--red)", "var(--blue)", "var(--green)", "var(--pink)", "var(--sky)", "var(--grey)"];
 
-/** Round numbers that divide [low, high] into about `count` parts. */
-function ticks(low, high, count) {
-  const raw = (high - low) / count;
-  const size = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].find((factor) => factor * size >= raw) * size;
-  const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(i * step);
-  return { values: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (step / size === 2.5 ? 1 : 0)) };
-}
-
-const minus = (text) => text.replace("-", "−");
-
 function evolutionOf(figure) {
   const { history, targets, variance } = figure;
   let rest = 0;

@@ -13,21 +13,28 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
-// Filters, the table that was gone to (`at`), open rows (`row`, any number) and the theme: a link keeps them.
-const FILTERS = { dataset: "Data set", protocol: "Protocol", variant: "Variant", table: "Table" };
-const SHARED = [...Object.keys(FILTERS), "theme"]; // what goes along to the other pages
+// The state: data set, protocol, variant, metric, selection, sort, search (q), open rows (row), ticked rows (compare),
+// axis of the scatter plot (x), quantity of the curves (curve), open folds (open) and the theme. A link keeps all of it.
+const SHARED = ["dataset", "protocol", "variant", "theme"]; // what goes along to the other pages
 let state = new URLSearchParams(location.hash.slice(1));
 
 const hashOf = (parameters) => `#${parameters}`.replaceAll("%2F", "/");
 
+/** The state with some values changed; null and [] take one out. */
+function changed(values, from = state) {
+  const next = new URLSearchParams(from);
+  for (const [key, value] of Object.entries(values)) {
+    next.delete(key);
+    for (const one of [value].flat()) if (one) next.append(key, one);
+  }
+  return next;
+}
+
 /** Change the state, write it into the address, and tell the page. `entry`: the way back leads to what was before. */
 function change(values, { entry = true } = {}) {
-  for (const [key, value] of Object.entries(values)) {
-    state.delete(key);
-    for (const one of [value].flat()) if (one) state.append(key, one);
-  }
+  state = changed(values);
   if (hashOf(state) !== hashOf(location.hash.slice(1))) history[entry ? "pushState" : "replaceState"](null, "", hashOf(state));
-  document.dispatchEvent(new CustomEvent("state", { detail: values }));
+  document.dispatchEvent(new Event("state"));
 }
 
 function followAddress() {
@@ -53,6 +60,23 @@ function isDark() {
   const theme = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   return theme === "dark";
 }
+
+/** A part of the page that opens, and is made then; the address keeps which ones are open. */
+function fold(name, title, content) {
+  const place = make("div");
+  const details = make("details", { class: "fold", id: `fold-${name}`, toggle() {
+    show();
+    const others = state.getAll("open").filter((other) => other !== name);
+    if (details.open !== state.getAll("open").includes(name)) change({ open: details.open ? [...others, name] : others });
+  } }, make("summary", {}, title), place);
+  function show() {
+    if (details.open && !place.hasChildNodes()) place.append(...[content()].flat());
+  }
+  details.follow = () => { details.open = state.getAll("open").includes(name); show(); };
+  details.follow();
+  return details;
+}
+document.addEventListener("state", () => document.querySelectorAll("details.fold").forEach((one) => one.follow()));
 
 document.addEventListener("state", showState);
 document.getElementById("theme").hidden = false;
