@@ -123,6 +123,7 @@ def _fill_pages(board: Path, parts: Mapping[str, str]) -> None:
 
 def _catalogue_rule(measured: Sequence[Probes]) -> str:
     """AUC of the catalogue rule on each data set, under every protocol where it was measured."""
+    measured = [found for found in measured if found.named(CATALOGUE_RULE)]  # a log of impressions has no catalogue
     protocols = [name for name in PROTOCOLS if any(found.protocol == name for found in measured)]
     lines = [["data set", *(f"`{name}`" for name in protocols)], ["---"] + ["---:"] * len(protocols)]
     for dataset in dict.fromkeys(found.dataset for found in measured):
