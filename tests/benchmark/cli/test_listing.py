@@ -36,7 +36,7 @@ def test_models_have_the_options_of_their_constructors() -> None:
     assert set(found["dien"]["options"]) == known
     assert found["dien"]["options"]["auxiliary_weight"] == parameters["auxiliary_weight"].default == 1.0
     assert (found["agru"]["options"]["evolution"], found["agru"]["options"]["auxiliary_weight"]) == ("agru", 0.0)
-    assert (found["din"]["tables"], found["dien"]["tables"]) == (["2"], ["2", "4"])
+    assert (found["din"]["tables"], found["dien"]["tables"]) == (["2", "3"], ["2", "3", "4"])
     shown = invoke("list", "models").stdout
     assert "auxiliary_weight=1.0" in shown
     assert "auxiliary_draws: fresh or once" in shown

@@ -24,6 +24,7 @@ from benchmark.report.tables import table
 from benchmark.runs.config import RunConfig, lock_of
 from benchmark.runs.failure import forget_failure, record_failure
 from benchmark.runs.train import finished_record, train_run
+from datamodules.batch import make_batch
 from datamodules.errors import UserError, blocks_writing
 from datamodules.files.lock import Busy
 from datamodules.samples.file import prepare_samples
@@ -62,8 +63,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_its_batch(tmp_path: Pa
         train_run(bad)
     kept = torch.load(bad.folder() / "nan-batch.pt", weights_only=True)
     assert kept["step"] == 33
-    assert kept["batch"]["item"].shape == (128,)
-    assert not torch.equal(kept["batch"]["item"], kept["batch_before"]["item"])
+    batch, before = (make_batch(**kept[name]) for name in ("batch", "batch_before"))
+    assert batch.target["item"].shape == (128,)
+    assert not torch.equal(batch.target["item"], before.target["item"])
     assert pd.read_csv(bad.folder() / "metrics.csv").step.tolist() == [20]
     assert not (bad.folder() / "record.json").exists()
 
