@@ -49,7 +49,7 @@ def bench(
 
     config = BenchConfig(
         parts=tuple(parts or DEFAULT_PARTS),
-        models=tuple(models.split() if models else paper.LABELS),
+        models=tuple(models.split() if models else sorted(paper.LABELS, key=paper.order)),
         variant=variant,
         threads=threads,
         repeats=2 if quick else repeats,

@@ -105,7 +105,7 @@ def rows_of(models: str | None, number: str | None, more: list[str] | None = Non
     elif number is not None:
         rows = [row.model for row in paper.TABLES[number]]
     else:
-        rows = [] if more else list(paper.LABELS)
+        rows = [] if more else sorted(paper.LABELS, key=paper.order)
     return list(dict.fromkeys([*rows, *(more or [])]))
 
 

@@ -17,6 +17,7 @@ from benchmark.records import paper
 from benchmark.report import catalogue
 from datamodules.datasets import DATASETS
 from datamodules.protocol import PROTOCOLS
+from datamodules.sources.impression_logs import IMPRESSIONS
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,7 +32,7 @@ def test_models_have_the_options_of_their_constructors() -> None:
     found = {line["name"]: line for line in json.loads(invoke("list", "models", "--json").stdout)}
     assert set(paper.LABELS) <= set(found)
     parameters = inspect.signature(DIEN.__init__).parameters
-    known = {name for name in parameters if name not in ("self", "users", "items", "categories", "variant")}
+    known = {name for name in parameters if name not in ("self", "schema", "variant")}
     assert set(found["dien"]["options"]) == known
     assert found["dien"]["options"]["auxiliary_weight"] == parameters["auxiliary_weight"].default == 1.0
     assert (found["agru"]["options"]["evolution"], found["agru"]["options"]["auxiliary_weight"]) == ("agru", 0.0)
@@ -47,7 +48,7 @@ def test_data_sets_before_and_after_they_are_prepared(tmp_path: Path) -> None:
         return {line["name"]: line for line in found}
 
     before = listed()
-    assert list(before) == list(DATASETS)
+    assert list(before) == [*DATASETS, *IMPRESSIONS]
     assert before["sports"]["interactions"] == 296_337
     assert before["sports"]["download_bytes"] is None
     assert (before["generated"]["interactions"], before["generated"]["prepared"]) == (None, False)

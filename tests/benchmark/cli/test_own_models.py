@@ -107,7 +107,7 @@ def test_a_changed_file_is_not_taken_for_the_one_that_was_run(tmp_path: Path) ->
 
 
 def test_rows_asked_for() -> None:
-    assert rows_of(None, None) == list(MODELS)
+    assert rows_of(None, None) == [name for name in MODELS if name != "dien-rocket"]
     assert rows_of(None, None, ["my dir/a.py:A", "b.py:B"]) == ["my dir/a.py:A", "b.py:B"]
     assert rows_of("din dien", "4", ["a.py:A", "din"]) == ["din", "dien", "a.py:A"]
     assert rows_of(None, "2", ["a.py:A"])[-2:] == ["dien", "a.py:A"]

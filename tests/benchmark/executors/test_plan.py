@@ -15,7 +15,7 @@ from benchmark.runs.config import RunConfig, data_of
 from benchmark.runs.train import train_run
 from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
-from datamodules.protocol import PROTOCOLS
+from datamodules.protocol import OF_INTERACTIONS
 from datamodules.sources.spec import Counts
 
 
@@ -42,7 +42,7 @@ def run(*words: str, place: Path) -> Any:
 
 
 @pytest.mark.usefixtures("passes")
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", OF_INTERACTIONS)
 @pytest.mark.parametrize("batch_size", [128, 7])
 def test_the_budget_is_known_before_the_data_are_prepared(place: Path, protocol: str, batch_size: int) -> None:
     asked = config(place, protocol=protocol, batch_size=batch_size)

@@ -533,8 +533,8 @@ def test_a_run_counts_once() -> None:
 
 
 def test_unknown_table() -> None:
-    with pytest.raises(UserError, match="unknown table '3'"):
-        table([], "3", ["books"], "arxiv-v1", "official")
+    with pytest.raises(UserError, match="unknown table '9'"):
+        table([], "9", ["books"], "arxiv-v1", "official")
 
 
 def test_table_1_shows_measured_and_printed_counts() -> None:

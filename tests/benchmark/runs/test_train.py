@@ -163,7 +163,8 @@ def test_a_damaged_record_is_neither_finished_nor_overwritten(tmp_path: Path, da
 
 def test_a_record_of_another_run_is_not_taken_for_this_one(tmp_path: Path, data_dir: str) -> None:
     record = json.loads(line_of(committed()[Path("tafeng/arxiv-v1/dien-official/seed-0")]))
-    line = json.dumps(record | {"settings": record["settings"] | {"adam_epsilon": "tensorflow"}})
+    said = {"adam_epsilon": "tensorflow", "pairs_together": True, "unknown_user": "most-frequent"}
+    line = json.dumps(record | {"settings": record["settings"] | said})
     done = config(tmp_path, data_dir, dataset="tafeng", steps=None)
     other = replace(done, seed=1)
     for run in (done, other):
