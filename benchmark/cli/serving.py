@@ -41,7 +41,7 @@ def export(
     _require("export", "onnx", "onnxruntime", "onnxscript")
     from benchmark.api import load_run
     from benchmark.serving.export import write_onnx, write_torch
-    from benchmark.serving.scorer import scorer_of
+    from benchmark.serving.runs import scorer_of
 
     scorer = scorer_of(load_run(run, data_dir=data_dir))
     difference = {"onnx": write_onnx, "torch": write_torch}[kind](scorer, out)
@@ -78,7 +78,7 @@ def serve(
     from benchmark.api import load_run
     from benchmark.serving.batcher import Batching
     from benchmark.serving.request import Limits
-    from benchmark.serving.scorer import scorer_of
+    from benchmark.serving.runs import scorer_of
     from benchmark.serving.server import create_app
     from benchmark.serving.server import serve as listen
 

@@ -1,25 +1,20 @@
 """A trained model as a scorer: numbers of requests become rows, and requests one batch, each history encoded once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from baselines.layers.two_stage import TwoStage
-from benchmark.api import Run
-from benchmark.serving.frozen import freeze
 from benchmark.serving.request import Request, RequestSchema
 from datamodules.batch import Batch, Fields, Histories, Targets
-from datamodules.batches import EvaluationBatches
 from datamodules.packing import packing_of, spread
 from datamodules.samples.vocabulary import Rows, Vocabulary
 
 Ints = NDArray[np.int64]
-WINDOWS = 4  # of 20 batches of training samples, from which a frozen model has its statistics
 
 
 @dataclass(frozen=True)
@@ -126,19 +121,6 @@ class RunScorer:
             negatives={},
         )
         return Batch(histories, targets)
-
-
-def scorer_of(run: Run) -> RunScorer:
-    """Return the scorer of a finished run; `about` says which run, and its test AUC as recorded and as served."""
-    samples, vocabulary, size = run.data.ready, run.data.vocabulary, run.data.hparams["batch_size"]
-    windows = EvaluationBatches(samples, samples.train, size, vocabulary)
-    chosen = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(int))
-    served = replace(run, model=freeze(run.model, [windows[at] for at in chosen]))
-    record = run.record
-    about = {name: str(getattr(record, name)) for name in ("dataset", "protocol", "model", "variant", "seed")}
-    auc = roc_auc_score(samples.test.label, served.predict("test"))
-    about |= {"auc_recorded": f"{record.reported_auc:.4f}", "auc_served": f"{auc:.4f}"}
-    return RunScorer(served.model, vocabulary, about)
 
 
 def _joined(parts: Sequence[Mapping[str, Ints]]) -> Fields:

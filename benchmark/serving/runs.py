@@ -1,0 +1,26 @@
+"""A finished run as it is served and exported: its model frozen, and what that does to its AUC."""
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from benchmark.api import Run
+from benchmark.serving.frozen import freeze
+from benchmark.serving.scorer import RunScorer
+from datamodules.batches import EvaluationBatches
+
+WINDOWS = 4  # of 20 batches of training samples, from which a frozen model has its statistics
+
+
+def scorer_of(run: Run) -> RunScorer:
+    """Return the scorer of a finished run; `about` says which run, and its test AUC as recorded and as served."""
+    samples, vocabulary, size = run.data.ready, run.data.vocabulary, run.data.hparams["batch_size"]
+    windows = EvaluationBatches(samples, samples.train, size, vocabulary)
+    chosen = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(int))
+    served = replace(run, model=freeze(run.model, [windows[at] for at in chosen]))
+    record = run.record
+    about = {name: str(getattr(record, name)) for name in ("dataset", "protocol", "model", "variant", "seed")}
+    auc = roc_auc_score(samples.test.label, served.predict("test"))
+    about |= {"auc_recorded": f"{record.reported_auc:.4f}", "auc_served": f"{auc:.4f}"}
+    return RunScorer(served.model, vocabulary, about)
