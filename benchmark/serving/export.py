@@ -177,7 +177,7 @@ def write_onnx(scorer: RunScorer, path: Path) -> float:
     schema = scorer.vocabulary.schema
     program = program_of(scorer.model, schema)
     with _quiet(), torch.no_grad():
-        ready = program.run_decompositions({torch.ops.dien_bench.recurrence.default: _as_node})
+        ready = program.run_decompositions(IN_ONNX)
         found = torch.onnx.export(ready, (), dynamo=True, opset_version=OPSET, verbose=False)
     assert found is not None
     model = with_recurrences(found.model_proto)
@@ -253,6 +253,22 @@ def _as_node(x: Tensor, weight: Tensor, p: Tensor, q: Tensor, reset_after: bool)
     kind = "RecurrenceAfter" if reset_after else "RecurrenceBefore"
     shape = (x.shape[0], x.shape[1], weight.shape[0])
     return torch.onnx.ops.symbolic(f"{DOMAIN}::{kind}", (x, weight, p, q), dtype=x.dtype, shape=shape, version=1)
+
+
+def _sum_of_copies(total: Tensor, dim: int, history: Tensor, rows: Tensor) -> Tensor:
+    """`index_add` over the histories of `Copies`, whose numbers 0..N-1 stand T times behind one another.
+
+    ONNX has ScatterND for it, whose sums onnxruntime 1.32 adds up in parallel threads that overwrite each other.
+    """
+    assert dim == 0
+    copies = total.shape[0]
+    return total + rows.reshape(history.shape[0] // copies, copies, *rows.shape[1:]).sum(0)
+
+
+IN_ONNX: dict[Any, Callable[..., Tensor]] = {
+    torch.ops.dien_bench.recurrence.default: _as_node,
+    torch.ops.aten.index_add.default: _sum_of_copies,
+}
 
 
 @contextmanager
