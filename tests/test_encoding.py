@@ -32,7 +32,7 @@ def by_locale(source: str) -> Iterator[int]:
             text = any("b" not in mode for mode in modes) if modes else by_default
         else:
             text = name in PROCESSES and bool({"text", "universal_newlines"} & given.keys())
-        if text and "encoding" not in given:
+        if text and "encoding" not in given and "fileobj" not in given:  # tarfile's is binary
             yield node.lineno
 
 
@@ -52,6 +52,7 @@ def by_locale(source: str) -> Iterator[int]:
         ('path.open(mode="w", encoding="utf-8")', False),
         ("archive.open(name)", False),  # of zipfile, binary
         ('gzip.open(path, "rt")', True),
+        ('tarfile.open(fileobj=file, mode="r|")', False),
         ('NamedTemporaryFile("w")', True),
         ("TemporaryFile(dir=out)", False),
         ("subprocess.run(command, text=True)", True),
