@@ -70,7 +70,7 @@ def log(midnight: int = MIDNIGHT) -> Impressions:
     )
 
 
-@pytest.mark.parametrize("midnight", [MIDNIGHT, 0], ids=["2017", "1970"])  # 0: a simulated log
+@pytest.mark.parametrize("midnight", [MIDNIGHT, -5 * DAY], ids=["2017", "1969"])  # a simulated log begins at 0
 @pytest.mark.parametrize("name", list(EXPECTED))
 def test_samples_are_those_worked_out_by_hand(name: str, midnight: int) -> None:
     samples = make_impression_samples(log(midnight), get_protocol(name))
