@@ -286,7 +286,7 @@ def test_a_rule_that_beats_base_model_is_flagged_in_markdown_csv_and_page() -> N
     """On every committed table, by the figures of records and probes themselves."""
     page = json.loads(re.search(r'id="data">(.*?)</script>', (BOARD / "site/index.html").read_text(), re.DOTALL)[1])
     flags = []
-    for table in sorted(BOARD.glob("table[24]-*.md")):
+    for table in sorted(BOARD.glob("table[234]-*.md")):
         protocol, variant = table.stem.partition("-")[2].rsplit("-", 1)
         for dataset in re.findall(r"\n### (\w+)\n", table.read_text()):
             flags.append(check_flag(page["board"]["places"], table, dataset, protocol, variant))
@@ -298,7 +298,7 @@ def check_flag(places: dict[str, Any], table: Path, dataset: str, protocol: str,
     aucs = [r.reported_auc for r in RECORDS if (r.dataset, r.protocol, r.variant) == (dataset, protocol, variant)
             and r.model == "base-model"]  # fmt: skip
     measured = json.loads((BOARD / "probes" / f"probes-{dataset}-{protocol}.json").read_text())["probes"]
-    beaten = max(probe["auc"] for probe in measured) > sum(aucs) / len(aucs)
+    beaten = max(probe["auc"] for probe in measured if probe["name"] != "oracle") > sum(aucs) / len(aucs)
     assert places[f"{dataset}/{protocol}/{variant}"]["warning"].startswith("Warning: a rule") is beaten
     markdown = table.read_text()
     section = markdown.split(f"\n### {dataset}\n")[1].split("\n### ")[0]

@@ -10,7 +10,7 @@ from benchmark.leaderboard.page_picture import launch
 from datamodules.errors import UserError
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, which others must not meet
 def chromium() -> Iterator[Any]:
     """A started Chromium: Debian's or Playwright's own."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make setup")
