@@ -1,20 +1,17 @@
 """What a trained run predicts for the candidates of requests: each history encoded once, each candidate scored."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from benchmark.abtest.workload import Floats, Requests
 from benchmark.api import Run
-from benchmark.serving.frozen import freeze
+from benchmark.serving.runs import as_served
 from datamodules.batches import EvaluationBatches
 from datamodules.impressions import Int32
 from datamodules.protocol import DayProtocol
 from datamodules.samples import Samples, Split, by_user_and_time
 from datamodules.samples.impressions import spans
-
-SEEN = 4  # windows of training samples, from which a frozen model has its statistics
 
 
 def scorer_of_candidates(fields: dict[str, Int32]) -> Callable[[Run, Requests], Floats]:
@@ -28,7 +25,7 @@ def scorer_of_candidates(fields: dict[str, Int32]) -> Callable[[Run, Requests], 
 
     def score(run: Run, requests: Requests) -> Floats:
         if id(run) not in frozen:
-            frozen[id(run)] = _frozen(run)
+            frozen[id(run)] = as_served(run)
         served = frozen[id(run)]
         count, candidates = requests.item.shape
         split = _split(served.data.ready, requests, fields)
@@ -38,13 +35,6 @@ def scorer_of_candidates(fields: dict[str, Int32]) -> Callable[[Run, Requests], 
         return found.reshape(count, candidates)
 
     return score
-
-
-def _frozen(run: Run) -> Run:
-    data = run.data
-    windows = EvaluationBatches(data.ready, data.ready.train, data.hparams["batch_size"], data.vocabulary)
-    chosen = np.unique(np.linspace(0, len(windows) - 1, SEEN).astype(int))
-    return replace(run, model=freeze(run.model, [windows[at] for at in chosen]))
 
 
 def _split(samples: Samples, requests: Requests, fields: dict[str, Int32]) -> Split:

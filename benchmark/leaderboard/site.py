@@ -81,7 +81,8 @@ def write_site(board: Path, shown: dict[str, Any], options: dict[str, Any] | Non
         name: _html(page, links.replace(f'"{name}"', f'"{name}" aria-current="page"')) for name, page in pages.items()
     }
     contents |= {name: (ASSETS / name).read_text("utf-8") for name in ("style.css", *SCRIPTS)}
-    contents |= {"leaderboard.json": json.dumps(shown, indent=1, allow_nan=False), "leaderboard.csv": csv_of(shown)}
+    whole = json.dumps(shown, allow_nan=False, separators=(",", ":"))
+    contents |= {"leaderboard.json": whole, "leaderboard.csv": csv_of(shown)}
     contents |= {name: (ASSETS / "vendor" / name).read_text("utf-8") for name in VENDORED}
     for name, content in contents.items():
         write_atomically(board / "site" / name, content.encode("utf-8"))

@@ -15,12 +15,16 @@ WINDOWS = 4  # of 20 batches of training samples, from which a frozen model has 
 
 def scorer_of(run: Run) -> RunScorer:
     """Return the scorer of a finished run; `about` says which run, and its test AUC as recorded and as served."""
-    samples, vocabulary, size = run.data.ready, run.data.vocabulary, run.data.hparams["batch_size"]
-    windows = EvaluationBatches(samples, samples.train, size, vocabulary)
-    chosen = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(int))
-    served = replace(run, model=freeze(run.model, [windows[at] for at in chosen]))
-    record = run.record
+    served, samples, record = as_served(run), run.data.ready, run.record
     about = {name: str(getattr(record, name)) for name in ("dataset", "protocol", "model", "variant", "seed")}
     auc = roc_auc_score(samples.test.label, served.predict("test"))
     about |= {"auc_recorded": f"{record.reported_auc:.4f}", "auc_served": f"{auc:.4f}"}
-    return RunScorer(served.model, vocabulary, about)
+    return RunScorer(served.model, run.data.vocabulary, about)
+
+
+def as_served(run: Run) -> Run:
+    """Return a run with its model frozen, so that a score does not depend on which others share its batch."""
+    samples, vocabulary, size = run.data.ready, run.data.vocabulary, run.data.hparams["batch_size"]
+    windows = EvaluationBatches(samples, samples.train, size, vocabulary)
+    chosen = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(int))
+    return replace(run, model=freeze(run.model, [windows[at] for at in chosen]))
