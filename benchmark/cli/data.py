@@ -34,6 +34,7 @@ def prepare(
     from datamodules.datasets import get_dataset, prepare_dataset
     from datamodules.files.manifest import load_manifest
     from datamodules.protocol import get_protocol
+    from datamodules.sources.spec import ImpressionSpec
 
     output = Output(as_json=as_json, quiet=quiet)
     for name in datasets:
@@ -55,8 +56,11 @@ def prepare(
                 f"{splits['test']:,} test samples"
             )
         output.say(f"{name}: ready in {folder}")
+    impressions = any(isinstance(get_dataset(name, data_dir), ImpressionSpec) for name in datasets)
+    protocol = protocol or ("next-day" if impressions else None)
     chosen = ("--protocol", protocol) if protocol else ()
-    output.advise(command("dien-bench", "run", "--datasets", " ".join(datasets), *chosen, "--table", "4"))
+    table = "3" if impressions else "4"
+    output.advise(command("dien-bench", "run", "--datasets", " ".join(datasets), *chosen, "--table", table))
     output.result(prepared)
 
 

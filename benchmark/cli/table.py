@@ -143,7 +143,16 @@ def probe(
         output.written(written)
         results.append(asdict(measured) | {"files": written})
     output.advise(
-        command("dien-bench", "run", "--datasets", datasets, "--protocol", protocol, "--table", "4")
+        command(
+            "dien-bench",
+            "run",
+            "--datasets",
+            datasets,
+            "--protocol",
+            protocol,
+            "--table",
+            paper.tables_of(protocol)[-1],
+        )
         + "  # its tables show these rules"
     )
     output.result(results)
