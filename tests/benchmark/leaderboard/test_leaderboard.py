@@ -119,6 +119,21 @@ def test_another_run_in_the_place_of_one_is_refused(run: Path, tmp_path: Path) -
     assert before == {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
 
 
+def test_replace_lets_all_seeds_of_a_row_give_way_and_no_other_row(run: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    change(run, 1)
+    other_row(run, "base-model")
+    add_runs(tmp_path / "runs", board)
+    shutil.rmtree(run.with_name("seed-1"))
+    shutil.rmtree(run.parent.with_name("base-model-official"))
+    change(run, 0, train_seconds=1.5)
+    assert add_runs(tmp_path / "runs", board, replace=True) == (1, 0)
+    seconds = {place: record.train_seconds for place, record in zip(places(board), read_board(board), strict=True)}
+    assert sorted(seconds) == [str(ONE).replace("dien", "base-model"), str(ONE)]
+    assert seconds[str(ONE)] == 1.5
+    assert verify(board) == (2, [])
+
+
 def test_the_runs_of_a_board_enter_another_one(run: Path, tmp_path: Path) -> None:
     other_row(run, "base-model")
     add_runs(tmp_path / "runs", tmp_path / "first")

@@ -22,7 +22,7 @@ from benchmark.records.paper import Statistics, paper_auc
 from benchmark.records.predictions import read_scores
 from benchmark.records.record import Record, parse_record, run_folder
 from benchmark.report.render import Table, escape_markdown, write_table
-from benchmark.report.table_sections import NOTE_CODE, NOTE_NO_CODE
+from benchmark.report.table_sections import NOTE_CODE, NOTE_NO_CODE, unlike_first
 from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, table, table1
 from datamodules.errors import UserError
 
@@ -530,6 +530,23 @@ def test_data_sets_may_differ_in_steps_and_rows_in_batch_size() -> None:
 def test_a_run_counts_once() -> None:
     with pytest.raises(UserError, match="two records of one run"):
         electronics([run("dien", 0, 0.9), run("dien", 1, 0.9), run("dien", 0, 0.8)])
+
+
+def test_rows_that_were_trained_otherwise_are_named() -> None:
+    now = settings(adam_epsilon="tensorflow", pairs_together=True, unknown_user="most-frequent")
+    records = [
+        run("base-model", 0, 0.8, settings=now),
+        run("din", 0, 0.8, settings=settings()),  # of before these settings had names
+        run("dien", 0, 0.8, settings=now),
+        run("dien+adam_epsilon=torch", 0, 0.8, settings=now | {"adam_epsilon": "torch"}),
+    ]
+    assert unlike_first(records, [record.model for record in records]) == {
+        "din": ["adam_epsilon", "pairs_together", "unknown_user"]
+    }
+    assert unlike_first(records[1:2] * 2, ["din"]) == {}
+    text = table(records[:3], "4", ["electronics"], "arxiv-v1", "official", ["base-model", "din", "dien"]).markdown()
+    assert "DIN ‡ (adam" in text.replace("\\", "")
+    assert "DIEN ‡" not in text
 
 
 def test_unknown_table() -> None:
