@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from datamodules.batch import Batch, Fields, Histories, Targets, Window
 from datamodules.packing import Int64, packing_of, spread
-from datamodules.protocol import BATCH_SIZE
+from datamodules.protocol import BATCH_SIZE, DayProtocol
 from datamodules.samples import Ints, Samples, Split, by_user_and_time
 from datamodules.samples.vocabulary import Rows, Vocabulary, vocabulary
 from datamodules.streams import Stream, generator
@@ -104,7 +104,11 @@ class NegativeSampler:
         if kind == "unclicked" and samples.unclicked is None:
             raise ValueError("these samples have no impressions without a click: choose popularity or uniform")
         self.samples = samples
-        self.pool = np.arange(1, samples.item_count + 1, dtype=np.int32) if kind == "uniform" else samples.pool
+        self.pool = samples.pool
+        if kind == "uniform":  # of impressions, those that training mentions: the rest may be of held-out days
+            by_day = isinstance(samples.protocol, DayProtocol)
+            items = np.flatnonzero(samples.known_items()) if by_day else np.arange(1, samples.item_count + 1)
+            self.pool = items.astype(np.int32)
         self.unclicked = samples.unclicked if kind == "unclicked" else None
         if self.unclicked is not None:
             self.keys = by_user_and_time(self.unclicked.user, self.unclicked.time)

@@ -121,7 +121,8 @@ def test_no_held_out_day_reaches_training() -> None:
     for name in ("pool", "train.item", "train.begin", "train.end", "unclicked.item"):
         np.testing.assert_array_equal(arrays_of(one)[name], arrays_of(two)[name])
     np.testing.assert_array_equal(one.known_items(), two.known_items())
-    for kind in ("popularity", "unclicked"):
+    assert NegativeSampler(one, "uniform").pool.tolist() == np.flatnonzero(one.known_items()).tolist()
+    for kind in ("popularity", "uniform", "unclicked"):
         batches = [
             TrainingBatches(each, steps=9, shuffle=True, auxiliary_negatives=kind, seed=0) for each in (one, two)
         ]
