@@ -70,11 +70,9 @@ class DIEN(TwoStage):
         auxiliary_head: Head | None = None,  # None: the variant's
         auxiliary_mean: Mean | None = None,  # None: the variant's, "places" or "users"
         embedding_size: int = 18,
-        hidden_size: int | None = None,  # None: the size of a behaviour, as eq. 7 requires; 36 on Amazon
+        hidden_size: int | None = None,  # None: the size of a behaviour, as eq. 7 requires
     ) -> None:
-        super().__init__(
-            schema, variant, embedding_size, **({} if hidden_size is None else {"hidden_size": hidden_size})
-        )
+        super().__init__(schema, variant, embedding_size)
         if evolution not in ("aigru", "agru", "augru"):
             raise ValueError(f"evolution must be 'aigru', 'agru' or 'augru', got {evolution!r}")
         number = isinstance(auxiliary_weight, (int, float)) and not isinstance(auxiliary_weight, bool)
@@ -90,7 +88,7 @@ class DIEN(TwoStage):
         self.evolution = evolution
         self.auxiliary_weight = auxiliary_weight  # alpha of eq. 8
         size = self.embedding.size
-        hidden = size if hidden_size is None else hidden_size
+        hidden = self.states_size(hidden_size)
         self.extractor = recurrent_layer(size, hidden, official=official)
         self.evolver = recurrent_layer(hidden, hidden, official=official)
         self.attention = attention_of(size, hidden, official=official)

@@ -33,14 +33,14 @@ class GRUAttention(TwoStage):
     """Attention of the target over the states of a two-layer GRU."""
 
     def __init__(
-        self, schema: Schema, *, variant: Variant = "official", embedding_size: int = 18, hidden_size: int = 36
+        self, schema: Schema, *, variant: Variant = "official", embedding_size: int = 18, hidden_size: int | None = None
     ) -> None:
-        super().__init__(schema, variant, embedding_size, hidden_size=hidden_size)
-        size = self.embedding.size
-        self.first = recurrent_layer(size, hidden_size, official=self.official)
-        self.second = recurrent_layer(hidden_size, hidden_size, official=self.official)
-        self.attention = attention_of(size, hidden_size, official=self.official)
-        self.top = TopMLP(self.inputs_size + hidden_size, official=self.official, dice=self.official)
+        super().__init__(schema, variant, embedding_size)
+        size, hidden = self.embedding.size, self.states_size(hidden_size)
+        self.first = recurrent_layer(size, hidden, official=self.official)
+        self.second = recurrent_layer(hidden, hidden, official=self.official)
+        self.attention = attention_of(size, hidden, official=self.official)
+        self.top = TopMLP(self.inputs_size + hidden, official=self.official, dice=self.official)
 
     def encode_embedded(self, histories: EmbeddedHistories) -> Encoded:
         """The states of the second layer."""

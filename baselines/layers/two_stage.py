@@ -88,6 +88,12 @@ class TwoStage(nn.Module, ABC):
         e = self.embedding
         return e.user_size + e.target_size + e.context_size + e.size
 
+    def states_size(self, hidden_size: int | None) -> int:
+        """How many numbers a state has: as asked for, else as many as a behaviour, 36 on Amazon (released code)."""
+        if hidden_size is not None:
+            check_positive(hidden_size=hidden_size)
+        return hidden_size or self.embedding.size
+
     def inputs(self, histories: EmbeddedHistories, targets: EmbeddedTargets) -> list[Tensor]:
         """What the MLP of every row with attention sees beside the interest (variants.md 10).
 
