@@ -23,6 +23,7 @@ from baselines.contract.expect import (
     seeded,
 )
 from baselines.layers.prediction import Prediction
+from baselines.layers.two_stage import Splits
 from datamodules.batch import Batch
 
 Build = Callable[[], nn.Module]
@@ -134,6 +135,18 @@ def shared(build: Build) -> None:
             "target begins with batch = batch.per_target()"
         ) from error
     expect_equal("targets that share a history get other logits", found, logit_of(model, batch.per_target()))
+
+
+def halves(build: Build) -> None:
+    """A model with the methods encode and score, which evaluation calls, gives by them what forward gives."""
+    model, batch = build().eval(), make_batch(LENGTHS, 5, targets_each=3)
+    if not isinstance(model, Splits):
+        raise Skipped("its work does not split: it has no encode(histories) and score(encoded, targets)")
+    expected = logit_of(model, batch)
+    with torch.no_grad():
+        found = model.score(model.encode(batch.histories), batch.targets)
+    expect_shape("score(encode(histories), targets)", found, (len(batch),))
+    expect_equal("score(encode(histories), targets) is not what forward gives", found, expected)
 
 
 def alone(build: Build) -> None:
@@ -299,6 +312,7 @@ RULES: dict[str, Callable[[Build], None]] = {
     "padding": padding,
     "order": order,
     "shared": shared,
+    "halves": halves,
     "alone": alone,
     "inputs": inputs,
     "label": label,
