@@ -64,3 +64,18 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
         dien_bench("serve", "--run", str(tmp_path))
     with pytest.raises(UserError, match="no server of dien-bench serve"):
         dien_bench("load-test", "--url", "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--dataset", "sports"), r"a market whose truth is known \(market, market-large\), got 'sports'"),
+        (("--models", "din dien"), "the arms 'din dien' have no control: name base-model among them"),
+        (("--models", "base-model dein"), "unknown model 'dein', did you mean 'din' or 'dien'"),
+        (("--seeds", "0 one"), "seeds must be whole numbers or ranges"),
+    ],
+)
+def test_an_ab_test_says_what_is_wrong_before_it_trains(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        dien_bench("abtest", *words, "--out", str(tmp_path / "runs"), "--data-dir", str(tmp_path / "data"))
+    assert not list(tmp_path.iterdir())
