@@ -107,4 +107,24 @@ class ImpressionSpec:
         return {**self.expected}
 
 
-AnySpec = DatasetSpec | ImpressionSpec
+@dataclass(frozen=True)
+class FinishedSpec:
+    """One set of finished samples: what it is, how large it must be, and its reader."""
+
+    name: str
+    title: str
+    licence: str
+    source: str  # where the raw files come from, in words
+    expected: Mapping[str, int]  # published counts; they must be found
+    read: Callable[[Path, Path], Any]  # from the data directory and a scratch folder; returns FinishedSamples
+    download_bytes: int | None = None  # of the raw files; None: not known
+    source_version: int = 1  # raised whenever the reader makes other rows of the same raw files
+    steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """What is known of its size beforehand."""
+        return {**self.expected}
+
+
+AnySpec = DatasetSpec | ImpressionSpec | FinishedSpec
