@@ -28,6 +28,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from datamodules.errors import UserError
+from datamodules.files.answers import RemoteFile
 from datamodules.files.download import origin
 from datamodules.files.gzip_blocks import mend
 from datamodules.files.manifest import describe_input
@@ -240,4 +241,5 @@ BOOKS_RELEASED = FinishedSpec(
     source="zenodo.org, record 3463683, or DATA_MIRROR",
     expected=EXPECTED,
     read=partial(read_books, Release(MD5, EXPECTED)),
+    files=tuple(RemoteFile(name, MIRRORS, md5=md5) for name, md5 in MD5.items()),
 )

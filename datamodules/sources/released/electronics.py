@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datamodules.errors import UserError
+from datamodules.files.answers import RemoteFile
 from datamodules.files.csv_stream import CsvTable
 from datamodules.files.download import DownloadError, origin
 from datamodules.files.gzip_blocks import mend
@@ -170,4 +171,5 @@ ELECTRONICS_X1 = FinishedSpec(
     expected=EXPECTED,
     read=partial(read_electronics, Release(MD5, EXPECTED)),
     download_bytes=132_000_000,
+    files=(RemoteFile(f"{ARCHIVE}.zip", MIRRORS),),
 )
