@@ -13,22 +13,15 @@ AT_ONCE = 1 << 22  # behaviours that are compared at a time
 def make_released_samples(rows: FinishedSamples, protocol: ReleasedProtocol) -> Samples:
     """Turn finished rows into samples.
 
-    Training histories are cut to the newest `max_history` behaviours, test histories are not, as the released iterator
-    does. No time was published: all times are 0.
+    Training histories are cut to the newest `max_history` behaviours. Test histories are not, as the released iterator
+    does, unless the rows say so. No time was published: all times are 0.
     """
     items, offsets, begin, end = _shared(rows)
-    order = np.concatenate(
-        [
-            part + first
-            for first, part in (
-                (0, _order(rows, protocol, train=True)),
-                (rows.training_rows, _order(rows, protocol, train=False)),
-            )
-        ]
-    )
-    training = rows.training_rows
-    cut = begin.copy()
-    cut[:training] = np.maximum(begin[:training], end[:training] - protocol.max_history)
+    training, lengths = rows.training_rows, np.diff(rows.offsets)
+    of_files = [_order(part, protocol.sorted_window) for part in (lengths[:training], lengths[training:])]
+    order = np.concatenate([of_files[0], of_files[1] + training])
+    cuts = np.arange(len(begin)) < (len(begin) if rows.cuts_test else training)
+    cut = np.where(cuts, np.maximum(begin, end - protocol.max_history), begin)
     whole = Split(
         user=rows.user[order],
         begin=cut[order],
@@ -56,16 +49,15 @@ def make_released_samples(rows: FinishedSamples, protocol: ReleasedProtocol) -> 
     )
 
 
-def _order(rows: FinishedSamples, protocol: ReleasedProtocol, train: bool) -> Int64:
-    """The order in which the released iterator gives the rows of a file, at its own batch size.
+def _order(lengths: Int64, window: int) -> Int64:
+    """The order (N,) in which the released iterator gives the rows of a file, at its own batch size.
 
     It sorts a window in ascending order and takes from the end: of equal lengths the later row comes first. NumPy's
     quicksort leaves their order open, which differs between its versions and processors; here it is a stable sort's.
     """
-    lengths = np.diff(rows.offsets)
-    lengths = lengths[: rows.training_rows] if train else lengths[rows.training_rows :]
     places = np.arange(len(lengths))
-    return np.lexsort((-places, -lengths, places // protocol.sorted_window))
+    order: Int64 = np.lexsort((-places, -lengths, places // window))
+    return order
 
 
 def _shared(rows: FinishedSamples) -> tuple[Ints, Int64, Int64, Int64]:

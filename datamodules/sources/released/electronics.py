@@ -24,7 +24,7 @@ from datamodules.files.gzip_blocks import mend
 from datamodules.files.manifest import describe_input
 from datamodules.files.mirrors import obtain
 from datamodules.sources.released.finished import FinishedSamples
-from datamodules.sources.spec import FinishedSpec, Int32, Int64
+from datamodules.sources.spec import FinishedSpec, Int64
 
 MIRRORS = ("https://huggingface.co/datasets/reczoo/AmazonElectronics_x1/resolve/main",)
 ARCHIVE = "AmazonElectronics_x1"
@@ -39,7 +39,6 @@ COLUMNS = {
     "item_history": pa.string(), "cate_history": pa.string(),
 }  # fmt: skip
 MOST_ID = 1 << 26  # a table of so many rows
-LONGEST = 100  # behaviours of a history, the newest
 
 
 @dataclass(frozen=True)
@@ -84,20 +83,20 @@ def read_electronics(release: Release, data_dir: Path, scratch: Path) -> Finishe
     category[mentioned] = kinds
     if differing := int(np.count_nonzero(category[mentioned] != kinds)):
         raise UserError(f"{path}: {differing:,} behaviours have another category than their item. {mend(path)}")
-    offsets, history = _newest(whole.lengths, whole.history)
     train = slice(0, len(parts["train"].user))
     return FinishedSamples(
         user=user.astype(np.int32),
         item=(whole.item + 1).astype(np.int32),
         label=whole.label.astype(np.int8),
-        offsets=offsets,
-        history=history,
+        offsets=np.concatenate([[0], np.cumsum(whole.lengths)]).astype(np.int64),
+        history=(whole.history + 1).astype(np.int32),
         category=category,
         catalogue_rank=np.arange(-1, items, dtype=np.int32),  # by the published number
         pool=(whole.item[train][whole.label[train] == 1] + 1).astype(np.int32),  # a behaviour each
         user_code=np.zeros(0, np.int32),
         training_rows=len(parts["train"].user),
         users=len(users),
+        cuts_test=True,
         inputs=[describe_input(p, origin(p), data_dir) for p in dict.fromkeys(t.path for t in tables.values())],
         notes=("the test rows are also what the checkpoint is selected on, as in BARS: there is no validation set",),
     )
@@ -153,14 +152,6 @@ def _read(table: CsvTable) -> _Part:
     if not parts:
         raise UserError(f"{table.path}: {table.member} holds no row. {mend(table.path)}")
     return _Part(*(np.concatenate([getattr(p, name) for p in parts]) for name in _Part.__dataclass_fields__))
-
-
-def _newest(lengths: Int64, history: Int64) -> tuple[Int64, Int32]:
-    """Offsets (N + 1,) and items of histories of which the newest `LONGEST` behaviours are kept."""
-    from_end = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(history))
-    kept = np.minimum(lengths, LONGEST)
-    offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    return offsets, (history[from_end <= LONGEST] + 1).astype(np.int32)
 
 
 ELECTRONICS_X1 = FinishedSpec(

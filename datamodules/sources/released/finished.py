@@ -39,6 +39,7 @@ class FinishedSamples:
     user_code: Int32  # (U,) the row of the embedding table that was published for a user; empty where there is none
     training_rows: int
     users: int  # U
+    cuts_test: bool = False  # whether test histories are cut as training histories are
     inputs: list[dict[str, Any]] = field(default_factory=list)  # file, url, sha256, bytes of each file read
     notes: tuple[str, ...] = ()  # lines that the user should see
 
@@ -56,7 +57,9 @@ class FinishedSamples:
 
 
 ARRAYS = tuple(
-    one.name for one in fields(FinishedSamples) if one.name not in ("training_rows", "users", "inputs", "notes")
+    one.name
+    for one in fields(FinishedSamples)
+    if one.name not in ("training_rows", "users", "cuts_test", "inputs", "notes")
 )
 
 
@@ -79,6 +82,7 @@ def write_finished(rows: FinishedSamples, spec: FinishedSpec, folder: Path) -> N
             "source_version": spec.source_version,
             "inputs": rows.inputs,
             "counts": rows.counts,
+            "cuts_test": rows.cuts_test,
             "notes": list(rows.notes),
             "sha256": file_sha256(partial / ROWS),
         }
@@ -106,7 +110,12 @@ def load_finished(folder: Path) -> FinishedSamples:
                 raise ValueError("it is compressed, which may hide any size")
             arrays = {name: stored[name] for name in ARRAYS}
         counts = manifest["counts"]
-        rows = FinishedSamples(**arrays, training_rows=counts["training rows"], users=counts["users"])
+        rows = FinishedSamples(
+            **arrays,
+            training_rows=counts["training rows"],
+            users=counts["users"],
+            cuts_test=manifest["cuts_test"] is True,
+        )
         problem = _problem(rows)
         if problem is None and rows.counts != counts:
             problem = f"it holds {rows.counts}, the manifest says {counts}"
