@@ -107,10 +107,12 @@ def read_books(release: Release, data_dir: Path, scratch: Path) -> FinishedSampl
     if found != (expected := dict(release.expected)):
         wrong = ", ".join(f"{found[what]:,} {what}, expected {n:,}" for what, n in expected.items() if found[what] != n)
         raise UserError(f"{names} hold {wrong}: they are not the release of the authors. {mend(archives[0])}")
-    pool = [catalogue.items.codes(batch.column(0)) for batch in _batches(unpacked[REVIEWS], 4, (1,))]
+    pool = [catalogue.items.codes(batch.column(0)) for batch in batches_of(unpacked[REVIEWS], 4, (1,))]
     codes = np.arange(numbered.size, dtype=np.int32)
     return FinishedSamples(
-        **{name: np.concatenate([getattr(part, name) for part in (train, test)]) for name in ("user", "item", "label")},
+        user=np.concatenate([train.user, test.user]),
+        item=np.concatenate([train.item, test.item]),
+        label=np.concatenate([train.label, test.label]),
         offsets=np.concatenate([[0], np.cumsum(np.concatenate([train.lengths, test.lengths]))]).astype(np.int64),
         history=np.concatenate([train.history, test.history]),
         category=catalogue.category(),
@@ -178,7 +180,7 @@ def vocabulary_of(path: Path, archives: str) -> list[bytes]:
 
 def _read_rows(path: Path, users: Numbering, catalogue: Catalogue) -> _Rows:
     parts: list[_Rows] = []
-    for batch in _batches(path, len(SPLIT)):
+    for batch in batches_of(path, len(SPLIT)):
         label, user, item, category, items, categories = batch.columns
         if not pc.all(pc.is_in(label, pa.array([b"0", b"1"]))).as_py():
             raise UserError(f"{path.name} has a label that is neither 0 nor 1. It is not of the release.")
@@ -206,7 +208,7 @@ def _read_rows(path: Path, users: Numbering, catalogue: Catalogue) -> _Rows:
 def _item_info(path: Path, catalogue: Catalogue) -> tuple[Int32, Int32]:
     """Codes of the items of the vocabulary that have a line, in reverse, and of their categories."""
     found: list[tuple[Int32, Int32]] = []
-    for batch in _batches(path, 2):
+    for batch in batches_of(path, 2):
         raw, category = batch.columns
         # Bytes seen as text: only blanks are looked for. The released code cuts them off.
         trimmed = pc.ascii_trim_whitespace(category.view(pa.string())).view(pa.binary())
@@ -216,7 +218,7 @@ def _item_info(path: Path, catalogue: Catalogue) -> tuple[Int32, Int32]:
     return items, categories
 
 
-def _batches(path: Path, columns: int, wanted: tuple[int, ...] | None = None) -> Iterator[pa.RecordBatch]:
+def batches_of(path: Path, columns: int, wanted: tuple[int, ...] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the lines of a file as batches of `columns` cells of bytes, or the wanted ones of them."""
     names = [str(number) for number in range(columns)]
     include = [names[number] for number in wanted or range(columns)]

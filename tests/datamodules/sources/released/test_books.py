@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.analysis.probes import measure, read_probes
+from benchmark.leaderboard.store import add_runs, verify
 from benchmark.records.record import read_record
+from benchmark.report.probe_tables import write_probes
+from benchmark.report.run_tables import places_of, table_of_runs
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
 from datamodules import datasets
@@ -121,14 +125,24 @@ def test_tables_have_the_sizes_of_the_vocabularies(files: Files, data_dir: Path)
     assert str(get_protocol(PROTOCOL)).startswith("Samples as published")
 
 
-def test_a_run_is_trained_and_recorded(files: Files, data_dir: Path, tmp_path: Path) -> None:
-    train_run(
-        RunConfig(NAME, PROTOCOL, "base-model", "official", 0, steps=2, data_dir=str(data_dir), out=str(tmp_path))
-    )
-    record = read_record(tmp_path / NAME / PROTOCOL / "base-model-official" / "seed-0" / "record.json")
-    assert (record.selection, record.settings["shuffle"], record.settings["auxiliary_negatives"]) == (
-        "test", False, "popularity",
-    )  # fmt: skip
+def test_runs_make_a_table_beside_the_proceedings_and_a_board(files: Files, data_dir: Path, tmp_path: Path) -> None:
+    out, where = tmp_path / "runs", {"data_dir": str(data_dir), "out": str(tmp_path / "runs")}
+    for seed in (0, 1):
+        train_run(RunConfig(NAME, PROTOCOL, "base-model", "official", seed, steps=2, **where))
+    record = read_record(out / NAME / PROTOCOL / "base-model-official" / "seed-0" / "record.json")
+    assert record.selection == "test"
+    assert not record.settings["shuffle"]
+    assert record.settings["auxiliary_negatives"] == "popularity"
+    write_probes(measure(NAME, module_of(data_dir).ready), out)
+    (place,) = places_of(out, None, None, None)
+    text = table_of_runs("4", place, [NAME], None, out, print).shown.markdown()
+    line = next(line for line in text.splitlines() if "BaseModel" in line)
+    assert "0.7686 ± 0.00253" in line
+    assert "| lower |" in line
+    assert "catalogue" in text  # a probe
+    assert add_runs(out, tmp_path / "board") == (2, 0)
+    assert verify(tmp_path / "board") == (2, [])
+    assert read_probes([tmp_path / "board" / "probes"], NAME, PROTOCOL) is not None
 
 
 def test_prepared_rows_are_read_back_or_refused(files: Files, data_dir: Path, tmp_path: Path) -> None:
