@@ -13,7 +13,6 @@ Three archives, bzip2 in spite of their names, hold what the released code train
 import bz2
 import tarfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -88,12 +87,10 @@ def read_books(release: Release, data_dir: Path, scratch: Path) -> FinishedSampl
     """
     folder = data_dir / "raw" / "books-released"
     archives = [obtain((name,), ("",), MIRRORS, folder, md5=md5, advice=ADVICE) for name, md5 in release.md5.items()]
-    with ThreadPoolExecutor(len(archives)) as threads:
-        described = threads.map(lambda path: describe_input(path, origin(path), data_dir), archives)
-        unpacked: dict[str, Path] = {}
-        for members in threads.map(partial(unpack, scratch=scratch), archives):
-            unpacked |= members
-        inputs = list(described)
+    inputs = [describe_input(path, origin(path), data_dir) for path in archives]
+    unpacked: dict[str, Path] = {}
+    for path in archives:
+        unpacked |= unpack(path, scratch)
     names = ", ".join(release.md5)
     if missing := [name for name in MEMBERS if name not in unpacked]:
         raise UserError(f"{names} lack {', '.join(missing)}, expected each in one of them. {mend(archives[0])}")

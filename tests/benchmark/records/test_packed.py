@@ -95,7 +95,8 @@ def written(path: Path, *entries: tuple[str, bytes], method: int = zipfile.ZIP_D
     [
         "../../../../../../tmp/escaped/record.json",
         "a/../../../record.json",
-        "a/b/../c/record.json",
+        "a/b/../seed-0/record.json",
+        "../b/c/seed-0/record.json",
         "/a/b/c/seed-0/record.json",
         "//b/c/seed-0/record.json",
         "a/b/c/seed-0/weights.pt",
