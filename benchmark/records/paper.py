@@ -81,6 +81,17 @@ TABLES = {
 # Any row's label, for tables and legends that hold rows of both tables.
 LABELS = {row.model: row.label for number in ("2", "4") for row in TABLES[number]}
 
+
+def label_of(model: str) -> str:
+    """The name of a row in tables: the paper's where it has one.
+
+    >>> label_of("dien"), label_of("dien+tuned"), label_of("mine")
+    ('DIEN', 'DIEN, tuned', 'mine')
+    """
+    base, tuned, rest = model.partition("+tuned")
+    return f"{LABELS[base]}, tuned" if tuned and not rest and base in LABELS else LABELS.get(model, model)
+
+
 # Table 1, the same in both versions. The industrial row is printed as 0.8, 0.82 and 7.0 billion.
 STATISTICS = {
     "books": Statistics(users=603_668, goods=367_982, categories=1_600, samples=603_668),

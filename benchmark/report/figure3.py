@@ -128,7 +128,7 @@ def colours(found: Sequence[Trajectory]) -> list[str]:
 
 
 def _title(record: Record) -> str:
-    what = f"{paper.LABELS.get(record.model, record.model)} on {record.dataset}"
+    what = f"{paper.label_of(record.model)} on {record.dataset}"
     return f"{what}, protocol {record.protocol}, variant {record.variant}, seed {record.seed}"
 
 

@@ -99,7 +99,7 @@ def figure2(
     curves = {dataset: _losses_over_seeds(seeds, smoothing) for dataset, seeds in runs.items()}
     columns = 2 if len(runs) == 4 else min(len(runs), 3)
     rows = math.ceil(len(runs) / columns)
-    title = paper.LABELS.get(model, model)
+    title = paper.label_of(model)
     with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(max(4.3 * columns, 5.8), 3.1 * rows + 0.6), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -143,7 +143,7 @@ def figure_auc(runs: Mapping[str, Sequence[Curves]], out_stem: Path, *, dataset:
         ax = figure.subplots()
         for model, band in bands.items():
             colour, dashes = ROW_STYLES.get(model) or OTHER_STYLES[others.index(model) % len(OTHER_STYLES)]
-            label = f"{plain(paper.LABELS.get(model, model))} ({len(runs[model])})"
+            label = f"{plain(paper.label_of(model))} ({len(runs[model])})"
             _draw(ax, band, label, colour, dashes, 2.2 if model == "dien" else 1.5)
         _name_axes(ax, "test AUC")
         late = [band.lowest[band.steps >= band.steps[-1] / 10] for band in bands.values()]

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from baselines import file_hash, load, model_label
+from baselines import TUNED, file_hash, load, model_label
 from baselines.lazy_adam import Epsilon
 from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.runs.device import Device, check_device
@@ -150,9 +150,14 @@ class RunConfig:
             "pairs_together": True,  # variants.md 21
             "unknown_user": "most-frequent" if official else "own",  # variants.md 19
             "adam_epsilon": "tensorflow" if official else "torch",  # variants.md 22
-            **parse_spec(self.model).options_of(training=True),
+            **self._options(),
             **file_hash(self.model),
         }
+
+    def _options(self) -> dict[str, Any]:
+        """The options of the row that its label does not say: those of training, and all of a tuned row."""
+        row = parse_spec(self.model)
+        return row.options if TUNED in row.options else row.options_of(training=True)
 
 
 @dataclass(frozen=True)
