@@ -5,7 +5,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -66,6 +66,9 @@ def figure(
     targets: Annotated[
         str | None, typer.Option(help="Figure 3: categories of targets, likewise; 'none' is equal attention.")
     ] = None,
+    logger: Annotated[
+        Literal["wandb", "tensorboard", "csv"], typer.Option(help="Where it goes besides OUT; csv: nowhere.")
+    ] = "csv",
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
     as_json: Json = False,
@@ -88,6 +91,14 @@ def figure(
         )
     output = Output(as_json=as_json)
     output.written(drawn)
+    if logger != "csv":
+        from benchmark.tracking.tables import how_to_look, log_figures
+        from benchmark.tracking.trackers import check_tracker
+
+        check_tracker(logger)
+        tags = [] if number == "3" else [protocol, variant]
+        log_figures(drawn, drawn[0].stem, tracker=logger, out=out, tags=tags, say=output.say)
+        output.advise(*how_to_look(logger, out))
     output.result({"files": drawn})
 
 

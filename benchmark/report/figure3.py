@@ -108,7 +108,7 @@ def caption(history: History, found: Seeds, emphasis: Emphasis) -> list[str]:
     sentences = []
     if len(found.seeds) > 1:
         sentences.append(
-            f"States are those of seed {found.seeds[0]}; attention and distances are means over {len(found.seeds)} seeds."
+            f"States are those of seed {found.seeds[0]}, attention and distances are means over {len(found.seeds)}."
         )
     for one, attention in zip(found.first, found.attention, strict=True):
         if one.target.name == NONE:
@@ -150,8 +150,8 @@ def _emphasised(found: Emphasis) -> str:
     return (
         f"All {found.users:,} test users some of whose behaviours have the category of their own next item, {seeds}: "
         f"such a behaviour gets {found.same:.3f} times equal attention{interval}, any other {found.other:.3f} times, "
-        f"the last one {found.last:.3f} times. More attention to behaviours of the target's category, as in the paper's "
-        f"figure: {found.verdict}."
+        f"the last one {found.last:.3f} times. More attention to behaviours of the target's category, as in the "
+        f"paper's figure: {found.verdict}."
     )
 
 
@@ -210,11 +210,7 @@ def _draw_attention(ax: Axes, history: History, found: Seeds) -> None:
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     ax.set_yticks(range(len(weights)), [plain(one.target.name) for one in found.first], fontsize=8)
     ax.set_ylabel("target of category")
-    of = (
-        f", mean ± standard deviation over {len(found.seeds)} seeds"
-        if spread is not None
-        else ", oldest behaviour first"
-    )
+    of = f", mean ± std over {len(found.seeds)} seeds" if spread is not None else ", oldest behaviour first"
     ax.set_title(f"(b) attention $a_t${of}", fontsize=10)
     ax.set_xlabel(f"blue: more than equal attention, {equal:.3f}; orange: less", fontsize=8)
 

@@ -125,8 +125,8 @@ class RunConfig:
         """Where the run lies."""
         return Path(self.out) / self.name
 
-    def tracked(self, settings: dict[str, Any]) -> TrackedRun:
-        """What trackers are told of the run, `settings` being those that it was started with."""
+    def tracked(self, settings: dict[str, Any], data_sha256: str = "") -> TrackedRun:
+        """What trackers are told of the run: the settings that it was started with, and the hash of its samples."""
         return TrackedRun(
             tracker=self.logger,
             out=Path(self.out),
@@ -134,7 +134,7 @@ class RunConfig:
             name=self.name,
             group=f"{self.dataset}/{self.protocol}/{self.row}",
             tags=(self.dataset, self.protocol, self.variant, self.row.partition("+")[0]),
-            config=asdict(self) | {"row": self.row, "settings": settings},
+            config=asdict(self) | {"row": self.row, "data_sha256": data_sha256, "settings": settings},
         )
 
     def settings(self) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _train_on(
     checkpoints = _checkpoints(config, data, settings, say)
     keep = KeepWeights(folder / WEIGHTS, data.protocol.selection, say)
     reports = [ReportProgress(on_progress, settings["steps"])] if on_progress else []
-    loggers = open_loggers(config.tracked(settings), checkpoints.resumed_at, say)
+    loggers = open_loggers(config.tracked(settings, data.ready.sha256), checkpoints.resumed_at, say)
     try:
         with other_ranks(config, checkpoints.resumed_at):
             module, trainer = trainer_of(
