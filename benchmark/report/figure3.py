@@ -71,7 +71,8 @@ class Seeds(NamedTuple):
     def spread(self) -> Floats | None:
         """(C, T) unbiased standard deviation over seeds; None for one."""
         every = [[one.attention for one in run] for run in self.runs]
-        return np.std(every, axis=0, ddof=1) if len(every) > 1 else None
+        deviation: Floats | None = np.std(every, axis=0, ddof=1) if len(every) > 1 else None
+        return deviation
 
 
 def figure3(
