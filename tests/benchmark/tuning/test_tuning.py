@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 import datamodules.datamodule as datamodule
 from benchmark import load_run
+from benchmark.cli.app import app
 from benchmark.leaderboard.store import add_runs, verify
 from benchmark.records.record import read_records
 from benchmark.records.results import read_board
@@ -231,3 +233,22 @@ def test_runs_of_an_earlier_search_are_not_taken_over(tuned: Path, data_dir: Pat
     with pytest.raises(UserError, match="holds runs of another search"):
         tune(longer, train=fake, say=len)
     assert longer.result.read_bytes() == before
+
+
+def test_the_command(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.tuning.search.train_in_processes", fake)
+    words = ["tune", "--models", "base-model din", "--dataset", "generated", "--trials", "3", "--seeds", ""]
+    words += ["--out", str(tmp_path / "runs"), "--data-dir", str(data_dir), "--steps", str(STEPS), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    shown = json.loads(done.stdout)
+    for line, path in zip(shown["searches"], shown["files"], strict=True):
+        found = read_tuning(Path(path))
+        assert (line["model"], line["trials"], line["failed"]) == (found.model, 3, 0)
+        assert line["options"] == found.best.options
+        assert line["validation AUC"] == f"{found.best.validation_auc:.4f}"
+    assert not list(tmp_path.rglob("record.json"))
+    refused = CliRunner().invoke(app, [*words, "--protocol", "arxiv-v1"])
+    assert isinstance(refused.exception, UserError)
+    nothing = CliRunner().invoke(app, ["tune"])
+    assert "no row to tune" in str(nothing.exception)
