@@ -93,8 +93,8 @@ class RunConfig:
                 raise unknown_name(name, str(settings[name]), [str(value).lower() for value in values])
         if settings["auxiliary_negatives"] == "unclicked" and not isinstance(get_protocol(self.protocol), DayProtocol):
             raise UserError(
-                f"auxiliary_negatives=unclicked needs impressions, protocol {self.protocol} has none: use popularity "
-                "or uniform"
+                f"auxiliary_negatives=unclicked needs impressions, protocol {self.protocol} has none: use popularity, "
+                "uniform or own"
             )
         rate = settings["learning_rate"]
         if isinstance(rate, (bool, str)) or not 0 < rate < math.inf:
