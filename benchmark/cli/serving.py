@@ -17,7 +17,6 @@ RunData = Annotated[
     typer.Option("--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of its data.  [default: where the run had it]"),
 ]
 ARMS = "base-model din dien"
-SIZE = {"market": "small", "market-large": "large"}
 
 
 def export(
@@ -157,8 +156,10 @@ def abtest(
     Example: dien-bench abtest --seeds "0 1"
     """
     output, arms = Output(as_json=as_json, quiet=quiet), models.split()
-    if dataset not in SIZE:
-        raise UserError(f"an A/B test needs a market whose truth is known ({', '.join(SIZE)}), got {dataset!r}")
+    from datamodules.sources.market import SIZE_OF
+
+    if dataset not in SIZE_OF:
+        raise UserError(f"an A/B test needs a market whose truth is known ({', '.join(SIZE_OF)}), got {dataset!r}")
     if "base-model" not in arms:
         raise UserError(f"the arms {models!r} have no control: name base-model among them")
     import numpy as np
@@ -196,7 +197,7 @@ def abtest(
     sweep(wanted, workers=workers, quiet=quiet)
     output.say("scoring candidates")
     runs = {model: [load_run(each.folder()) for each in wanted if each.model == model] for model in arms}
-    world = make_world(SIZE[dataset])
+    world = make_world(SIZE_OF[dataset])
     workload = from_market(world, log, candidates=candidates, repeats=repeats)
     users = sorted(set(workload.user.tolist()))
     found = abtest_of_runs(

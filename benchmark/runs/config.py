@@ -24,7 +24,8 @@ from datamodules.protocol import BATCH_SIZE, DayProtocol, get_protocol
 from datamodules.samples.vocabulary import UnknownUser
 from datamodules.schema import Schema
 
-EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
+EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17); at least as many on logs of impressions
+EVALUATIONS_A_PASS = 20  # at most, on logs of impressions, of which one pass may have many thousand steps
 LOG_EVERY = 20  # steps
 CHECKPOINT_EVERY = 60.0  # seconds between two
 
@@ -186,6 +187,13 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
         unknown_user=settings["unknown_user"],
         seed=config.seed,
     )
+
+
+def evaluation_interval(data: InteractionsDataModule) -> int:
+    """Steps between two evaluations of a run; `data` must be set up."""
+    if not isinstance(data.protocol, DayProtocol):
+        return EVALUATE_EVERY
+    return max(EVALUATE_EVERY, -(-len(data.ready.train) // data.hparams["batch_size"]) // EVALUATIONS_A_PASS)
 
 
 def read_config(path: Path) -> dict[str, Any]:

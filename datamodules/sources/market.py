@@ -101,6 +101,11 @@ class MarketSize:
 SIZES = {
     "small": MarketSize(users=6_000, goods=4_000, categories=50, kept=0.2),  # 75,000 impressions to train
     "large": MarketSize(users=100_000, goods=30_000, categories=200, kept=0.5),  # 3 million
+    # One world and its test day, with more and more impressions to train: a factor of four each.
+    "24k": MarketSize(users=25_000, goods=10_000, categories=100, kept=1 / 64),
+    "97k": MarketSize(users=25_000, goods=10_000, categories=100, kept=1 / 16),
+    "390k": MarketSize(users=25_000, goods=10_000, categories=100, kept=1 / 4),
+    "1550k": MarketSize(users=25_000, goods=10_000, categories=100),
 }
 
 
@@ -410,4 +415,5 @@ def _spec(name: str, size: str, steps: int | None = None) -> ImpressionSpec:
     )
 
 
-MARKET, MARKET_LARGE = _spec("market", "small"), _spec("market-large", "large")
+SIZE_OF = {"market": "small"} | {f"market-{size}": size for size in SIZES if size != "small"}  # by data set
+MARKETS = {name: _spec(name, size) for name, size in SIZE_OF.items()}

@@ -50,7 +50,7 @@ class CutOff(Exception):
 @pytest.fixture(autouse=True)
 def frequent_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every 25 steps: no multiple of the 20 between logs, so that losses are pending in a checkpoint."""
-    monkeypatch.setattr(run, "EVALUATE_EVERY", 25)
+    monkeypatch.setattr("benchmark.runs.config.EVALUATE_EVERY", 25)
 
 
 @pytest.fixture(scope="module")
