@@ -12,7 +12,6 @@ import torch
 
 import baselines.lightning_module
 from benchmark.runs import checkpoint
-from benchmark.runs import train as run
 from benchmark.runs.checkpoint import Refused
 from benchmark.runs.config import Progress, RunConfig
 from benchmark.runs.train import train_run
