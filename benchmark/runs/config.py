@@ -193,7 +193,8 @@ def evaluation_interval(data: InteractionsDataModule) -> int:
     """Steps between two evaluations of a run; `data` must be set up."""
     if not isinstance(data.protocol, DayProtocol):
         return EVALUATE_EVERY
-    return max(EVALUATE_EVERY, -(-len(data.ready.train) // data.hparams["batch_size"]) // EVALUATIONS_A_PASS)
+    size: int = data.hparams["batch_size"]
+    return max(EVALUATE_EVERY, -(-len(data.ready.train) // size) // EVALUATIONS_A_PASS)
 
 
 def read_config(path: Path) -> dict[str, Any]:
