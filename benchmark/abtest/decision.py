@@ -42,9 +42,7 @@ def decision(test: AbTest, auc: Mapping[str, float]) -> Table:
             tuple(_rates(cells, arm, auc[arm] - auc[CONTROL], numbers) for arm in arms),
         ),
     ]
-    lines = [
-        ("model", "auc_gain", "candidates", "ctr_gain", "ppc_gain", "ecpm_gain", "ecpm_gain_low", "ecpm_gain_high")
-    ]
+    lines: list[tuple[str, ...]] = [tuple(CSV.split(","))]
     for arm in arms:
         for number in numbers:
             gains = cells[arm, number].gains

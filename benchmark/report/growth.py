@@ -13,10 +13,11 @@ from benchmark.analysis.summary import SIGNIFICANT, Row, summarise
 from benchmark.records import paper
 from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
-from benchmark.report.learning_curves import ROW_STYLES, SETTINGS, save_figure
+from benchmark.report.learning_curves import FORMATS, ROW_STYLES, SETTINGS, save_figure
 from benchmark.report.render import Section, Table
 from datamodules.errors import UserError
 
+GROWTH = ("market-24k", "market-97k", "market-390k", "market-1550k")  # one world, more and more of its pages logged
 AUGRU = "augru"  # DIEN without the auxiliary loss
 NEGATIVES = {  # what auxiliary negatives are drawn from -> the row
     "unclicked ads": "dien",
@@ -159,7 +160,9 @@ def _level(row: Row | None) -> str:
     return f"{row.mean:.4f}" + ("" if row.std is None else f" ± {row.std:.4f}") + f" ({row.seeds})"
 
 
-def figure_growth(sizes: Sequence[Size], oracle: float | None, stem: Path) -> tuple[Path, Path]:
+def figure_growth(
+    sizes: Sequence[Size], oracle: float | None, stem: Path, formats: Sequence[str] = FORMATS
+) -> tuple[Path, ...]:
     """Draw the AUC of the paper's rows, and the gain of each kind of negative, over the impressions that train."""
     with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(9.2, 4.6), layout="constrained")
@@ -173,7 +176,7 @@ def figure_growth(sizes: Sequence[Size], oracle: float | None, stem: Path) -> tu
             ax.set_xlabel("impressions that train")
             ax.legend(fontsize="small")
         figure.suptitle("One simulated market with more and more data")
-        return save_figure(figure, stem)
+        return save_figure(figure, stem, formats)
 
 
 def _draw_levels(ax: Axes, sizes: Sequence[Size], oracle: float | None) -> None:
