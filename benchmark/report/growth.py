@@ -17,7 +17,13 @@ from benchmark.report.learning_curves import FORMATS, ROW_STYLES, SETTINGS, save
 from benchmark.report.render import Section, Table
 from datamodules.errors import UserError
 
-GROWTH = ("market-24k", "market-97k", "market-390k", "market-1550k")  # one world, more and more of its pages logged
+GROWTH = (
+    "market-6k",
+    "market-24k",
+    "market-97k",
+    "market-390k",
+    "market-1550k",
+)  # one world, more and more of its pages logged
 AUGRU = "augru"  # DIEN without the auxiliary loss
 NEGATIVES = {  # what auxiliary negatives are drawn from -> the row
     "unclicked ads": "dien",
