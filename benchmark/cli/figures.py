@@ -25,14 +25,15 @@ from benchmark.cli.output import Output
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
 
-NUMBERS = ("2", "3", "auc")
+NUMBERS = ("2", "3", "auc", "growth")
 
 
 def figure(
     number: Annotated[
         str,
         typer.Argument(
-            help="2: losses over steps; 3: evolving interests of one history; auc: test AUC of every row.",
+            help="2: losses over steps; 3: evolving interests of one history; auc: test AUC of every row; growth: AUC "
+            "over the amount of data, of the sizes of the market.",
             autocompletion=completes(lambda: NUMBERS),
         ),
     ],
@@ -85,6 +86,8 @@ def figure(
         if run is None:
             raise UserError("figure 3 shows a trained model: name the folder of its row, --run runs/.../dien-official")
         drawn = _figure3(run, user, history, targets, out, data_dir)
+    elif number == "growth":
+        drawn = _growth(out)
     else:
         drawn = _learning_curves(
             number, datasets.split() if datasets else None, protocol, variant, model, out, data_dir
@@ -131,6 +134,20 @@ def _learning_curves(
         for curves in [{row: list(map(curves_of, records)) for row, records in rows.items()}]
         for path in figure_auc(curves, out / f"auc-{name}-{protocol}-{variant}", dataset=name)
     ]
+
+
+def _growth(out: Path) -> list[Path]:
+    """The sizes of one market, as a table and a figure."""
+    from benchmark.analysis.probes import ORACLE, read_probes
+    from benchmark.records.record import read_records
+    from benchmark.report.growth import GROWTH, figure_growth, growth_table, sizes_of
+    from benchmark.report.render import write_table
+
+    sizes = sizes_of(read_records(out, protocol="next-day", variant="official"), GROWTH)
+    probes = read_probes([out], sizes[-1].dataset, "next-day") if sizes else None
+    found = probes and probes.named(ORACLE)
+    oracle = found.auc if found else None
+    return [*write_table(growth_table(sizes, oracle), out, "growth"), *figure_growth(sizes, oracle, out / "growth")]
 
 
 def _figure3(

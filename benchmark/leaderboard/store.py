@@ -28,7 +28,8 @@ from datamodules.protocol import PROTOCOLS
 STAGED, COMPLETE = ".adding", "complete"
 LOCK = ".lock"
 # Tables and figures that `build` makes; further ones of these names are of rows that are gone.
-GENERATED = ("table[234]-*.md", "table[234]-*.csv", "figure2-*.png", "figure2-*.svg", "auc-*.png", "auc-*.svg")
+GENERATED = ("table[234]-*.md", "table[234]-*.csv", "figure2-*.svg", "auc-*.svg", "growth.*")
+GALLERY = "gallery"  # figures, as SVG alone
 NO_SETTINGS = {"model", "steps_by_default"}  # how a run was asked for: the path of a file, and whether steps were given
 
 
@@ -216,7 +217,7 @@ def verify(board: Path) -> tuple[int, list[str]]:
 def remove_gone(board: Path, written: Iterable[Path]) -> list[Path]:
     """Remove the tables and figures of rows that are gone: all but what `build` has `written`; return them."""
     kept = {path.resolve() for path in written}
-    found = (path for folder in (board, board / "gallery") for pattern in GENERATED for path in folder.glob(pattern))
+    found = (path for folder in (board, board / GALLERY) for pattern in GENERATED for path in folder.glob(pattern))
     gone = sorted(path for path in found if path.resolve() not in kept)
     for path in gone:
         path.unlink()

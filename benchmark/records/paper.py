@@ -164,6 +164,36 @@ INDUSTRIAL_AUC = {
     "dien": Auc(0.6541),
 }
 
+
+class Peer(NamedTuple):
+    """Figures that others printed for a public log of impressions, and how they were measured."""
+
+    name: str
+    how: str
+    auc: dict[str, float]
+
+
+# Rows of other names: YoutubeNet and DNN stand for BaseModel, DIEN with an auxiliary weight of 0 for AUGRU.
+PEERS = {
+    "taobao-ad": (
+        Peer(
+            "DMR",
+            "Lyu et al., AAAI 2020: days 1 to 7 train, day 8 tests, mean of 5 runs, no validation day named",
+            {"wide-deep": 0.6408, "pnn": 0.6415, "din": 0.6416, "dien": 0.6420},
+        ),
+        Peer(
+            "DSIN",
+            "Feng et al., IJCAI 2019: a quarter of the users; the test day begins at 08:00 in Beijing, 8 hours late",
+            {"base-model": 0.6313, "wide-deep": 0.6326, "din": 0.6330, "gru-attention": 0.6319, "dien": 0.6343},
+        ),
+        Peer(
+            "BARS",
+            "TaobaoAd_x1: days 1 to 7 train, day 8 tests, one run, best on test",
+            {"base-model": 0.6467, "din": 0.6524, "augru": 0.6529},
+        ),
+    )
+}
+
 # Table 5, online A/B test of 2018-06-07 to 2018-07-12.
 ONLINE_GAINS = [
     OnlineGain("BaseModel", click_through_rate=0.0, pay_per_click=0.0, cost_per_mille=0.0),

@@ -24,7 +24,8 @@ from datamodules.protocol import BATCH_SIZE, DayProtocol, get_protocol
 from datamodules.samples.vocabulary import UnknownUser
 from datamodules.schema import Schema
 
-EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
+EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17); at least as many on logs of impressions
+EVALUATIONS_A_PASS = 20  # at most, on logs of impressions, of which one pass may have many thousand steps
 LOG_EVERY = 20  # steps
 CHECKPOINT_EVERY = 60.0  # seconds between two
 
@@ -93,8 +94,8 @@ class RunConfig:
                 raise unknown_name(name, str(settings[name]), [str(value).lower() for value in values])
         if settings["auxiliary_negatives"] == "unclicked" and not isinstance(get_protocol(self.protocol), DayProtocol):
             raise UserError(
-                f"auxiliary_negatives=unclicked needs impressions, protocol {self.protocol} has none: use popularity "
-                "or uniform"
+                f"auxiliary_negatives=unclicked needs impressions, protocol {self.protocol} has none: use popularity, "
+                "uniform or own"
             )
         rate = settings["learning_rate"]
         if isinstance(rate, (bool, str)) or not 0 < rate < math.inf:
@@ -191,6 +192,14 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
         unknown_user=settings["unknown_user"],
         seed=config.seed,
     )
+
+
+def evaluation_interval(data: InteractionsDataModule) -> int:
+    """Steps between two evaluations of a run; `data` must be set up."""
+    if not isinstance(data.protocol, DayProtocol):
+        return EVALUATE_EVERY
+    size: int = data.hparams["batch_size"]
+    return max(EVALUATE_EVERY, -(-len(data.ready.train) // size) // EVALUATIONS_A_PASS)
 
 
 def read_config(path: Path) -> dict[str, Any]:

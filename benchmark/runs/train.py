@@ -20,7 +20,7 @@ from baselines.lightning_module import CTRModule, NotFinite
 from benchmark.analysis.verify import check_metrics
 from benchmark.records.record import FILE_NAME, Record, read_record, write_record
 from benchmark.runs import checkpoint
-from benchmark.runs.config import EVALUATE_EVERY, LOG_EVERY, Progress, RunConfig, data_of, lock_of
+from benchmark.runs.config import LOG_EVERY, Progress, RunConfig, data_of, evaluation_interval, lock_of
 from benchmark.runs.ddp import other_ranks
 from benchmark.runs.device import describe, uses_gpu
 from benchmark.runs.failure import keep_bad_batch
@@ -197,7 +197,7 @@ def _checkpoints(
         data.ready.sha256,
         data.protocol.hash,
         describe(config.device, config.devices),
-        EVALUATE_EVERY,
+        evaluation_interval(data),
     )
     return checkpoint.Checkpoints(config.folder() / checkpoint.NAME, wanted, say, config.checkpoint_seconds)
 
@@ -232,7 +232,7 @@ def trainer_of(
         plugins=[LightningEnvironment()],  # a run takes no place in a cluster from its environment (SLURM_NTASKS=2)
         use_distributed_sampler=False,  # every process makes whole batches, and takes its share of each
         max_epochs=1,
-        val_check_interval=min(EVALUATE_EVERY, steps - resumed_at),
+        val_check_interval=min(evaluation_interval(data), steps - resumed_at),
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # the module logs by itself
         logger=loggers,

@@ -218,7 +218,7 @@ def test_the_committed_pages_are_filled_from_a_board_of_one_s_own(records: list[
     for name in PAGES:
         shutil.copyfile(BOARD / name, tmp_path / name)
     written = write_study(records, {}, [], tmp_path)
-    assert [path.name for path in written] == [*PAGES, "study.png", "study.svg"]
+    assert [path.name for path in written] == [*PAGES, "study.svg"]
     text = "".join((tmp_path / name).read_text("utf-8") for name in PAGES)
     mean = np.mean(list(aucs(records, "dien", "arxiv-v1").values()))
     assert f"{mean:.3f} ±" in text
