@@ -65,7 +65,8 @@ class Seeds(NamedTuple):
     @property
     def attention(self) -> Floats:
         """(C, T) mean over seeds."""
-        return np.mean([[one.attention for one in run] for run in self.runs], axis=0)
+        mean: Floats = np.mean([[one.attention for one in run] for run in self.runs], axis=0)
+        return mean
 
     @property
     def spread(self) -> Floats | None:
