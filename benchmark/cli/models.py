@@ -287,12 +287,14 @@ def tune(
             "validation AUC": _auc(tuning.best.validation_auc),
             "of the defaults": _auc(tuning.trials[0].validation_auc),
             "options": tuning.best.options,
+            "row": search.tuned(tuning, 0).model,
         }
-        for _, tuning in found
+        for search, tuning in found
     ]
-    output.show(_table(f"best on validation samples of {dataset}, {protocol}, {variant}", lines))
-    for search, _ in found:
-        output.say(f"all trials: {search.result}")
+    shown = [{name: value for name, value in line.items() if name != "row"} for line in lines]
+    output.show(_table(f"best on validation samples of {dataset}, {protocol}, {variant}", shown))
+    for line, (search, _) in zip(lines, found, strict=True):
+        output.say(f"all trials: {search.result}; for dien-bench run: --models {line['row']}")
     configs = [search.tuned(tuning, seed) for seed in seeds_of(seeds) for search, tuning in found]
     failed = sweep(configs, workers=workers, quiet=quiet).failed if configs else {}
     rows = " ".join(f"{tuning.model} {tuning.model}+tuned" for _, tuning in found)

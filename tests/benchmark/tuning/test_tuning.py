@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 import datamodules.datamodule as datamodule
+from baselines.spec import parse_spec
 from benchmark import load_run
 from benchmark.cli.app import app
 from benchmark.leaderboard.store import add_runs, verify
@@ -115,6 +116,7 @@ def test_a_search_repeats_goes_on_and_grows(tmp_path: Path, data_dir: Path) -> N
     more = tune(replace(part, trials=14), train=fake, say=len)
     assert more == whole
     assert more == read_tuning(part.result)
+    assert len({json.dumps(trial.options) for trial in more.trials}) == 14
     assert more.trials[0].options == {"embedding_size": 18, "learning_rate": 0.001}  # the defaults
     assert more.best.validation_auc == max(trial.validation_auc or 0 for trial in more.trials)
     other = tune(search(tmp_path / "c", data_dir, 14, seed=1), train=fake, say=len)
@@ -246,6 +248,10 @@ def test_the_command(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyP
         found = read_tuning(Path(path))
         assert (line["model"], line["trials"], line["failed"]) == (found.model, 3, 0)
         assert line["options"] == found.best.options
+        assert parse_spec(line["row"]) == (
+            found.model,
+            dict(sorted({**found.best.options, "tuned": found.name}.items())),
+        )
         assert line["validation AUC"] == f"{found.best.validation_auc:.4f}"
     assert not list(tmp_path.rglob("record.json"))
     refused = CliRunner().invoke(app, [*words, "--protocol", "arxiv-v1"])
