@@ -1,4 +1,4 @@
-# The environment of `make setup`, from requirements.lock, with torch built for the CPU:
+# The environment of `make setup`, pinned by requirements.lock:
 #   docker build -t dien-bench . && docker run --rm dien-bench
 # runs all tests. With results kept outside:  docker run --rm -v "$PWD/runs:/dien-bench/runs" dien-bench make quickstart
 FROM python:3.11-slim-bookworm
@@ -10,13 +10,6 @@ RUN apt-get update \
 
 WORKDIR /dien-bench
 ENV PIP_NO_CACHE_DIR=1
-
-# torch first and alone: the version of the lock, without the GPU packages that its build on the package index requires.
-# What comes behind it finds that version installed, and leaves it.
-COPY requirements.lock ./
-RUN python3 -m venv .venv \
-    && .venv/bin/python -m pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu "$(grep '^torch==' requirements.lock)" \
-    && .venv/bin/python -m pip install --quiet -r requirements.lock
 
 COPY . .
 RUN git config --global --add safe.directory /dien-bench && make setup
