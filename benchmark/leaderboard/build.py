@@ -183,12 +183,17 @@ def _growth(records: Sequence[Record], board: Path, written: list[Path]) -> list
 
 def _evolution(board: Path) -> list[str]:
     """Return what the index says of the figures of evolving interests that lie on the board."""
-    stems = [path.stem for path in sorted(board.glob("figure3-*.json"))]
+    stems = [path.stem for path in sorted((board / GALLERY).glob("figure3-*.json"))]
     if not stems:
         return []
     lines = ["## Evolving interests", "", "Figure 3; to point at in [`site/figure3.html`](site/figure3.html).", ""]
     for stem, figure in zip(stems, read_figures(board), strict=True):
-        lines += [f"![Evolving interests]({stem}.png)", "", *(f"- {said}" for said in figure["caption"]), ""]
+        lines += [
+            f"![Evolving interests]({GALLERY}/{quote(stem)}.svg)",
+            "",
+            *(f"- {said}" for said in figure["caption"]),
+            "",
+        ]
         lines += ["Made by", "```", str(figure["command"]), "```", ""]
     return lines
 

@@ -87,7 +87,7 @@ def _impressions(record: Record) -> int:
     return round(record.steps * size / record.epochs)
 
 
-def tested(sizes: Sequence[Size]) -> dict[tuple[str, str], Tested]:
+def differences_by_size(sizes: Sequence[Size]) -> dict[tuple[str, str], Tested]:
     """(difference, data set or "growth") -> its test, where both rows have at least two seeds with predictions."""
     found: dict[tuple[str, str], Comparison] = {}
     for name, (model, other) in (LEADS | AUXILIARY).items():
@@ -123,7 +123,7 @@ def growth_table(sizes: Sequence[Size], oracle: float | None) -> Table:
             f"{', '.join(size.dataset for size in sizes) or 'none'}: train them with make reproduce-table3 "
             'DATASETS="market-24k market-97k"'
         )
-    tests = tested(sizes)
+    tests = differences_by_size(sizes)
     heads = tuple(f"{size.impressions:,}" for size in sizes)
     models = sorted({model for size in sizes for model in size.rows}, key=lambda model: (paper.order(model), model))
     levels = [(_label(model), *(_level(size.rows.get(model)) for size in sizes)) for model in models]
@@ -197,7 +197,7 @@ def _draw_levels(ax: Axes, sizes: Sequence[Size], oracle: float | None) -> None:
 
 
 def _draw_auxiliary(ax: Axes, sizes: Sequence[Size]) -> None:
-    tests = tested(sizes)
+    tests = differences_by_size(sizes)
     colours = ("#D55E00", "#0072B2", "#009E73", "#000000")
     for place, (kind, name) in enumerate(zip(NEGATIVES, AUXILIARY, strict=True)):
         there = [(size, tests[name, size.dataset].comparison) for size in sizes if (name, size.dataset) in tests]

@@ -28,8 +28,9 @@ def test_pages_are_not_stale(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards"
     for name in ("results", "probes"):
         shutil.copytree(BOARD / name, board / name)
-    for path in (BOARD / "table1.csv", *BOARD.glob("study*.md"), *BOARD.glob("figure3-*.json")):
-        shutil.copyfile(path, board / path.name)
+    (board / GALLERY).mkdir()
+    for path in (BOARD / "table1.csv", *BOARD.glob("study*.md"), *(BOARD / GALLERY).glob("figure3-*.json")):
+        shutil.copyfile(path, board / path.relative_to(BOARD))
     shutil.copyfile(BOARD.parent / "README.md", tmp_path / "README.md")
     shutil.copytree(BOARD.parent / "docs", tmp_path / "docs")
     written = build(board)

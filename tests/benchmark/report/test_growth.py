@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.analysis.summary import Row
 from benchmark.records.predictions import Scores
-from benchmark.report.growth import Size, figure_growth, growth_table, tested
+from benchmark.report.growth import Size, differences_by_size, figure_growth, growth_table
 from datamodules.errors import UserError
 from tests.benchmark.boards import pairs
 
@@ -54,7 +54,7 @@ def test_a_lead_that_grows_is_told_from_one_that_does_not() -> None:
 
 
 def test_all_differences_are_corrected_together() -> None:
-    found = tested(SIZES)
+    found = differences_by_size(SIZES)
     raw = sorted(test.comparison.p for test in found.values())
     assert min(test.p for test in found.values()) == pytest.approx(len(raw) * raw[0])
 
