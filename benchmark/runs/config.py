@@ -196,7 +196,7 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
 
 def evaluation_interval(data: InteractionsDataModule) -> int:
     """Steps between two evaluations of a run; `data` must be set up."""
-    if not isinstance(data.protocol, DayProtocol):
+    if data.protocol.name not in OF_IMPRESSIONS:
         return EVALUATE_EVERY
     size: int = data.hparams["batch_size"]
     return max(EVALUATE_EVERY, -(-len(data.ready.train) // size) // EVALUATIONS_A_PASS)
