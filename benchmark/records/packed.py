@@ -39,8 +39,7 @@ def pack(records: Sequence[Record], path: Path) -> int:
                     raise UserError(f"{source} has {size:,} bytes, expected at most {most:,}")
                 entry = zipfile.ZipInfo((place / name).as_posix(), _DATE)
                 entry.compress_type = zipfile.ZIP_STORED if name == PREDICTIONS else zipfile.ZIP_DEFLATED
-                with source.open("rb") as content, archive.open(entry, "w") as target:
-                    _copy(content, target, most)
+                archive.writestr(entry, source.read_bytes())
     return path.stat().st_size
 
 
