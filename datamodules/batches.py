@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from datamodules.batch import Batch, Fields, Histories, Targets, Window
 from datamodules.packing import Int64, packing_of, spread
-from datamodules.protocol import BATCH_SIZE, DayProtocol
+from datamodules.protocol import BATCH_SIZE, Protocol
 from datamodules.samples import Ints, Samples, Split, by_user_and_time
 from datamodules.samples.vocabulary import Rows, Vocabulary, vocabulary
 from datamodules.streams import Stream, generator
@@ -107,7 +107,7 @@ class NegativeSampler:
         self.samples, self.own = samples, kind == "own"
         self.pool = samples.pool
         if kind == "uniform":  # of impressions, those that training mentions: the rest may be of held-out days
-            by_day = isinstance(samples.protocol, DayProtocol)
+            by_day = not isinstance(samples.protocol, Protocol)
             items = np.flatnonzero(samples.known_items()) if by_day else np.arange(1, samples.item_count + 1)
             self.pool = items.astype(np.int32)
         self.unclicked = samples.unclicked if kind == "unclicked" else None

@@ -18,12 +18,19 @@ from datamodules.files.lock import locked
 from datamodules.files.manifest import MANIFEST, check_inputs, load_manifest
 from datamodules.impressions_file import counts_of, write_impressions
 from datamodules.interactions import write_interactions
-from datamodules.protocol import OF_IMPRESSIONS, OF_INTERACTIONS, AnyProtocol, DayProtocol, Protocol
+from datamodules.protocol import (
+    OF_IMPRESSIONS,
+    OF_INTERACTIONS,
+    RELEASED,
+    AnyProtocol,
+    DayProtocol,
+    Protocol,
+    ReleasedProtocol,
+)
 from datamodules.sources.amazon import AMAZON, CATEGORIES, name_of
 from datamodules.sources.generated import GENERATED
 from datamodules.sources.impression_logs import IMPRESSIONS
 from datamodules.sources.released.finished import write_finished
-from datamodules.sources.released.protocol import RELEASED, ReleasedProtocol
 from datamodules.sources.released.sets import FINISHED
 from datamodules.sources.spec import AnySpec, Counts, DatasetSpec, FinishedSpec, ImpressionSpec, RawInteractions
 from datamodules.sources.tafeng import TAFENG
@@ -74,22 +81,17 @@ def _with_share(spec: ImpressionSpec, share: str) -> ImpressionSpec:
 
 def check_fits(spec: AnySpec, protocol: AnyProtocol) -> None:
     """Raise `UserError` where a protocol makes no samples of what a data set has."""
-    if isinstance(spec, FinishedSpec) != isinstance(protocol, ReleasedProtocol):
-        if isinstance(spec, FinishedSpec):
-            raise UserError(f"{spec.name} is a set of finished samples: use protocol {RELEASED.name}")
+    kinds: tuple[tuple[type, type, str, str, list[str]], ...] = (
+        (DatasetSpec, Protocol, "behaviours alone", "data sets of behaviours", [*OF_INTERACTIONS]),
+        (ImpressionSpec, DayProtocol, "a log of impressions", ", ".join(IMPRESSIONS), [*OF_IMPRESSIONS]),
+        (FinishedSpec, ReleasedProtocol, "finished samples", ", ".join(FINISHED), [RELEASED.name]),
+    )
+    of_spec = next(kind for kind in kinds if isinstance(spec, kind[0]))
+    of_protocol = next(kind for kind in kinds if isinstance(protocol, kind[1]))
+    if of_spec is not of_protocol:
         raise UserError(
-            f"protocol {protocol.name} is that of finished samples ({', '.join(FINISHED)}), and {spec.name} has none: "
-            f"use one of {', '.join(OF_INTERACTIONS if isinstance(spec, DatasetSpec) else OF_IMPRESSIONS)}"
-        )
-    if isinstance(spec, ImpressionSpec) and isinstance(protocol, Protocol):
-        raise UserError(
-            f"{spec.name} is a log of impressions, of which protocol {protocol.name} makes no samples: use one of "
-            f"{', '.join(OF_IMPRESSIONS)}"
-        )
-    if isinstance(spec, DatasetSpec) and isinstance(protocol, DayProtocol):
-        raise UserError(
-            f"protocol {protocol.name} needs a log of impressions ({', '.join(IMPRESSIONS)}), and {spec.name} has "
-            f"behaviours alone: use one of {', '.join(OF_INTERACTIONS)}"
+            f"protocol {protocol.name} makes samples of {of_protocol[2]} ({of_protocol[3]}), and {spec.name} has "
+            f"{of_spec[2]}: use {' or '.join(of_spec[4])}"
         )
 
 

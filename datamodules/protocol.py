@@ -27,7 +27,17 @@ BATCH_SIZE = 128  # samples of a step, as in the released code, unless a run is 
 
 
 @dataclass(frozen=True)
-class Protocol:
+class _Fields:
+    """What all protocols have in common."""
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits that change with any field."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Protocol(_Fields):
     """One way to make samples; `test_users + validation_users` of 0 means that all users train and are tested."""
 
     name: str
@@ -40,11 +50,6 @@ class Protocol:
     selection: Selection  # the checkpoint whose test AUC is reported
     max_history: int = 100  # the newest behaviours that a sample keeps
     data_seed: int = 0  # of the split, the ties and the target negatives
-
-    @property
-    def hash(self) -> str:
-        """Eight hexadecimal digits that change with any field."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
     def __str__(self) -> str:
         where = "every position trains" if self.every_position_trains else "one positive and one negative a user"
@@ -60,7 +65,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class DayProtocol:
+class DayProtocol(_Fields):
     """One way to make samples of impressions: earlier days train, the last one tests.
 
     A history holds the behaviours of the `window_days` days before the impression, strictly before its time.
@@ -74,11 +79,6 @@ class DayProtocol:
     max_history: int = 100  # the newest behaviours that a sample keeps
     data_seed: int = 0  # nothing is drawn
 
-    @property
-    def hash(self) -> str:
-        """Eight hexadecimal digits that change with any field."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-
     def __str__(self) -> str:
         days = "the day before the last validates, earlier ones train" if self.validation else "all earlier ones train"
         what = "impressions of the log's policy" if self.test == "policy" else "impressions drawn at random"
@@ -88,7 +88,28 @@ class DayProtocol:
         )
 
 
-AnyProtocol = Protocol | DayProtocol
+@dataclass(frozen=True)
+class ReleasedProtocol(_Fields):
+    """Samples as their authors published them, in the order in which the released iterator gives them.
+
+    `sorted_window` rows are read and sorted by the length of their whole history, the longest first.
+    """
+
+    name: str
+    selection: Selection
+    sorted_window: int = 20 * BATCH_SIZE
+    max_history: int = 100  # the newest behaviours that a training sample keeps
+    data_seed: int = 0  # nothing is drawn
+
+    def __str__(self) -> str:
+        return (
+            "Samples as published: split, negatives, order and vocabularies of their authors; training histories are "
+            f"cut to the newest {self.max_history} behaviours, test histories are not; what is selected on is the test "
+            "set itself."
+        )
+
+
+AnyProtocol = Protocol | DayProtocol | ReleasedProtocol
 
 _AAAI_2019 = Protocol(
     name="aaai-2019",
@@ -148,7 +169,8 @@ OF_IMPRESSIONS = {  # Table 3
         DayProtocol(name="next-day-random", validation=True, selection="validation", test="random"),
     )
 }
-PROTOCOLS: dict[str, AnyProtocol] = {**OF_INTERACTIONS, **OF_IMPRESSIONS}
+RELEASED = ReleasedProtocol(name="released", selection="test")
+PROTOCOLS: dict[str, AnyProtocol] = {**OF_INTERACTIONS, **OF_IMPRESSIONS, RELEASED.name: RELEASED}
 
 
 def get_protocol(name: str) -> AnyProtocol:

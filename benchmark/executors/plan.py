@@ -20,8 +20,8 @@ from benchmark.runs.config import RunConfig, lock_of
 from benchmark.runs.train import finished_record
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
-from datamodules.protocol import DayProtocol, Protocol, get_protocol
-from datamodules.sources.spec import PASSES, FinishedSpec, ImpressionSpec
+from datamodules.protocol import Protocol, get_protocol
+from datamodules.sources.spec import PASSES, DatasetSpec, FinishedSpec
 
 BOARD = Path(__file__).resolve().parents[2] / "leaderboards" / "results"  # of this checkout, wherever one stands
 BYTES_A_WEIGHT = 4  # of weights.pt, next to which the other files of a run are small
@@ -128,7 +128,7 @@ def budget(config: RunConfig) -> int | None:
     if isinstance(spec, FinishedSpec):
         return PASSES * -(-spec.expected["training rows"] // config.batch_size)
     users, interactions = spec.counts.get("users"), spec.counts.get("interactions")
-    if users is None or isinstance(protocol, DayProtocol) or isinstance(spec, ImpressionSpec):
+    if users is None or not (isinstance(protocol, Protocol) and isinstance(spec, DatasetSpec)):
         return None
     targets = protocol.targets(users, interactions if spec.order_within_time else None)
     return targets and PASSES * -(-2 * targets // config.batch_size)  # a positive and a negative each

@@ -7,8 +7,7 @@ give means of 5 runs; only the second prints their spread.
 
 from typing import NamedTuple
 
-from datamodules.protocol import OF_IMPRESSIONS
-from datamodules.sources.released.protocol import RELEASED
+from datamodules.protocol import OF_IMPRESSIONS, RELEASED
 
 
 class Row(NamedTuple):

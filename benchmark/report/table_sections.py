@@ -23,7 +23,7 @@ from benchmark.records import paper
 from benchmark.records.paper import Auc
 from benchmark.records.record import Record, code_state
 from benchmark.report.render import Section, fixed, signed
-from datamodules.sources.released.protocol import RELEASED
+from datamodules.protocol import RELEASED
 
 # The data set whose printed figures stand beside data sets that the paper does not have.
 REFERENCE = "electronics"

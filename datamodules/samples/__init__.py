@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from datamodules.errors import UserError
 from datamodules.interactions import Interactions
-from datamodules.protocol import AnyProtocol, DayProtocol, Protocol
+from datamodules.protocol import AnyProtocol, Protocol
 
 SAMPLER_VERSION = 1  # raised whenever the same interactions would give other samples under some protocol
 Ints = NDArray[np.int32]
@@ -303,7 +303,7 @@ def with_digest(samples: Samples) -> Samples:
     so that it is the one that records have always had.
     """
     arrays = arrays_of(samples)
-    if isinstance(samples.protocol, DayProtocol):
+    if not isinstance(samples.protocol, Protocol):
         return replace(samples, sha256=digest(arrays.items()))
     of_splits = (f"{split}.{name}" for split in SPLITS for name in ("user", "end", "item", "label"))
     names = ("items", "offsets", "catalogue.category", "catalogue_rank", "pool", *of_splits)

@@ -21,7 +21,7 @@ from datamodules.files.lock import locked
 from datamodules.files.manifest import MANIFEST, load_manifest
 from datamodules.impressions_file import load_impressions
 from datamodules.interactions import load_interactions
-from datamodules.protocol import PROTOCOLS, AnyProtocol, DayProtocol, Protocol, get_protocol
+from datamodules.protocol import PROTOCOLS, AnyProtocol, DayProtocol, Protocol, ReleasedProtocol, get_protocol
 from datamodules.samples import (
     OF_TARGETS,
     SAMPLER_VERSION,
@@ -35,6 +35,8 @@ from datamodules.samples import (
     with_digest,
 )
 from datamodules.samples.impressions import make_impression_samples
+from datamodules.samples.released import make_released_samples
+from datamodules.sources.released.finished import load_finished
 from datamodules.sources.spec import AnySpec, DatasetSpec
 
 FORMAT = 2  # of the file
@@ -102,6 +104,8 @@ def prepare_samples(dataset: str, protocol_name: str, data_dir: Path) -> Samples
 
 def _make(spec: AnySpec, folder: Path, protocol: AnyProtocol) -> Samples:
     """The samples of what was prepared in a folder."""
+    if isinstance(protocol, ReleasedProtocol):
+        return make_released_samples(load_finished(folder), protocol)
     if isinstance(protocol, DayProtocol):
         return make_impression_samples(load_impressions(folder), protocol)
     assert isinstance(spec, DatasetSpec)  # check_fits

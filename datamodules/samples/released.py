@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.protocol import ReleasedProtocol
 from datamodules.samples import Int64, Ints, Samples, Split, with_digest
 from datamodules.sources.released.finished import FinishedSamples
-from datamodules.sources.released.protocol import ReleasedProtocol
 
 AT_ONCE = 1 << 22  # behaviours that are compared at a time
 

