@@ -23,7 +23,6 @@ from datamodules.files.atomic import write_atomically
 
 STEP = "light"  # of the ladder: the fused recurrence, histories encoded once, requests batched; any run
 BOUND = 0.01  # of the memory, an hour: below it memory counts as flat
-SETTLED = 1 / 6  # of the time, in which a server may still take the memory that its largest batch needs
 BLOCKS = 60  # of whose medians the slope is; samples beside each other are not independent
 LEAST = 600.0  # seconds: a shorter time says nothing of an hour
 P99_MS = 50.0
@@ -31,7 +30,7 @@ Growth = Literal["flat", "grows", "inconclusive"]
 Sample = tuple[float, float]  # seconds from the start, MB
 RULE = (
     f"Memory is flat where the upper end of the 95 % interval of its slope (Theil and Sen, of {BLOCKS} medians over "
-    f"time, without the first sixth) is at most {100 * BOUND:g} % an hour, and grows where the lower end is above it. "
+    f"time) is at most {100 * BOUND:g} % an hour, and grows where the lower end is above it. "
     f"Less than {LEAST / 60:g} minutes are inconclusive."
 )
 
@@ -54,8 +53,7 @@ def growth(samples: Sequence[Sample]) -> Memory:
     'grows'
     """
     times, memory = np.array(samples, dtype=float).T
-    kept = times >= SETTLED * times[-1]
-    blocks = np.array_split(np.flatnonzero(kept), min(BLOCKS, int(kept.sum())))
+    blocks = np.array_split(np.arange(len(times)), min(BLOCKS, len(times)))
     hours, medians = (np.array([np.median(values[block]) for block in blocks]) for values in (times / 3600, memory))
     slope, _, low, high = stats.theilslopes(medians, hours)
     bound = BOUND * float(np.median(medians))
