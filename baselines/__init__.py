@@ -33,6 +33,7 @@ from baselines.wide_deep import WideDeep
 from datamodules.errors import UserError, unknown_name
 
 ENTRY_POINTS = "dien_bench.models"
+TUNED = "tuned"  # the option that says by which search a row's other options were chosen; no model sees it
 # Called with a Schema and variant.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "base-model": BaseModel,
@@ -65,7 +66,7 @@ def load(name: str) -> Callable[..., nn.Module]:
         model = _load_installed(installed()[row.base])
     else:
         raise unknown_name("model", row.base, [*MODELS, *installed()])
-    options = row.options_of(training=False)
+    options = {option: value for option, value in row.options_of(training=False).items() if option != TUNED}
     parameters = inspect.signature(model).parameters
     known = [key for key in parameters if key not in ("schema", "variant")]
     for option in options:
@@ -176,5 +177,12 @@ def file_hash(name: str) -> dict[str, str]:
 
 
 def model_label(name: str) -> str:
-    """The name of a row in paths and tables; see `baselines.spec.model_label`."""
-    return spec.model_label(name, {*MODELS, *installed()})
+    """The name of a row in paths and tables, as `baselines.spec.model_label`; one with searched options is "+tuned".
+
+    >>> model_label("dien+auxiliary_weight=0.5"), model_label("dien+auxiliary_weight=0.5+tuned=20-0123456789ab")
+    ('dien+auxiliary_weight=0.5', 'dien+tuned')
+    """
+    row, rows = parse_spec(name), {*MODELS, *installed()}
+    if TUNED in row.options:
+        return f"{spec.model_label(row.base, rows)}+{TUNED}"
+    return spec.model_label(name, rows)

@@ -16,7 +16,7 @@ Value = bool | int | float | str
 LEARNING_RATE = 1e-3  # of Adam at the start, as in the released code, unless a run is told otherwise
 
 TRAINING = {
-    "auxiliary_negatives": "popularity, uniform or unclicked: what an auxiliary negative is drawn from",
+    "auxiliary_negatives": "popularity, uniform, unclicked or own: what an auxiliary negative is drawn from",
     "auxiliary_draws": "fresh or once: whether every epoch draws auxiliary negatives anew",
     "shuffle": "true or false: whether every epoch has an order of its own",
     "learning_rate": "of Adam at the start",

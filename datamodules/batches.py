@@ -23,6 +23,7 @@ AuxiliaryNegatives = Literal[
     "popularity",  # a random review's item (released code)
     "uniform",  # a random item (paper, "sampled from item set")
     "unclicked",  # what the user was shown before and did not click (paper, industrial data)
+    "own",  # another behaviour of the user, no later: a control, from the source that positives come from
     "none",  # zeros
 ]
 AuxiliaryDraws = Literal[
@@ -102,8 +103,8 @@ class NegativeSampler:
         self, samples: Samples, kind: AuxiliaryNegatives, draws: AuxiliaryDraws = "fresh", seed: int = 0
     ) -> None:
         if kind == "unclicked" and samples.unclicked is None:
-            raise ValueError("these samples have no impressions without a click: choose popularity or uniform")
-        self.samples = samples
+            raise ValueError("these samples have no impressions without a click: choose popularity, uniform or own")
+        self.samples, self.own = samples, kind == "own"
         self.pool = samples.pool
         if kind == "uniform":  # of impressions, those that training mentions: the rest may be of held-out days
             by_day = isinstance(samples.protocol, DayProtocol)
@@ -128,6 +129,10 @@ class NegativeSampler:
     def _draw(self, places: Int64, owners: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int32]:
         behaviours = self.samples.items[places]
         drawn = self._from_pool(behaviours, rng)
+        if self.own:  # where the user did nothing else before, the pool's stays
+            first = self.samples.offsets[owners]
+            item = self.samples.items[first + (rng.random(len(places)) * (places - first)).astype(np.int64)]
+            drawn = np.where((places > first) & (item != behaviours), item, drawn)
         if self.unclicked is not None:  # where the user was shown nothing before, or just that, the pool's stays
             first = self.firsts[owners]
             shown = np.searchsorted(self.keys, by_user_and_time(owners, self.samples.times[places]), "right") - first

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from benchmark.cli.app import app
 from benchmark.records.record import FIELDS
@@ -171,6 +172,15 @@ def test_variables_of_make_are_options_of_the_command(tmp_path: Path, capsys: py
     words = recipe("reproduce-table4", *here)
     assert not app([*words[1:], "--out", str(tmp_path)], standalone_mode=False)
     assert "20 runs" in capsys.readouterr().out  # two data sets, two rows, five seeds
+
+
+def test_the_workflow_publishes_the_board_that_is_built() -> None:
+    blocks = blocks_of(ROOT / "docs" / "boards.md")
+    (workflow,) = [yaml.safe_load(block.text) for block in blocks if block.language == "yaml"]
+    steps = workflow["jobs"]["publish"]["steps"]
+    (path,) = [step["with"]["path"] for step in steps if "upload-pages" in step["uses"]]
+    assert all(f"--board {path}" in line for block in blocks[:1] for line in block.text.splitlines()[1:])
+    assert workflow[True]["push"]["paths"] == [f"{path}/**"]  # YAML reads "on" as true
 
 
 def test_blocks_are_found() -> None:

@@ -24,8 +24,8 @@ Graph = Mapping[str, set[str]]  # a module -> the modules that it imports
 
 # Inside benchmark/, a folder imports only from folders to its right (design of the project: docs/architecture.md).
 ORDER = (
-    "cli", "leaderboard", "abtest", "bench", "report", "serving", "templates", "executors", "runs", "tracking",
-    "analysis", "records",
+    "cli", "leaderboard", "abtest", "bench", "report", "serving", "templates", "tuning", "executors", "runs",
+    "tracking", "analysis", "records",
 )  # fmt: skip
 # torchmetrics imports matplotlib by itself, so that is not among them.
 DRAWING = ("markdown_it", "playwright", "benchmark.report", "benchmark.leaderboard", "benchmark.cli")

@@ -17,7 +17,7 @@ from benchmark.report.learning_curves import OTHER_STYLES, ROW_STYLES, SETTINGS,
 DASHES = ("-", "--", ":", "-.")  # of the spreads of bids
 
 
-def figure_table5(test: AbTest, stem: Path) -> tuple[Path, Path]:
+def figure_table5(test: AbTest, stem: Path) -> tuple[Path, ...]:
     """Draw the gains of the trained models and of the A/A arm; return the paths of PNG and SVG.
 
     The oracle and random scores are left out: their gains are far larger.

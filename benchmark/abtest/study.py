@@ -1,7 +1,7 @@
 """Everything that Table 5 says of one simulated day, computed from what trained runs predict for it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -75,6 +75,9 @@ class AbTest:
     coverage: Mapping[str, Mapping[str, Share]]  # an arm -> a metric -> intervals that have the replay's gain in them
     alarms: Mapping[str, Share]  # a metric -> splits of the control alone with p < 0.05
     cells: tuple[Cell, ...]  # other markets
+    other_requests: tuple[
+        tuple[int, int], ...
+    ] = ()  # numbers of candidates that have requests of their own, and how many
 
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
@@ -129,6 +132,13 @@ def run_test(
     )
 
 
+def with_more_candidates(test: AbTest, predictions: Predictions, workload: Workload) -> AbTest:
+    """Add a market with more candidates than the test's, whose requests are others of the same day and users."""
+    cells = grid(predictions, workload, (workload.candidates,))
+    other = (workload.candidates, len(workload.user))
+    return replace(test, cells=(*test.cells, *cells), other_requests=(*test.other_requests, other))
+
+
 class Result(NamedTuple):
     """The arguments of `table5`."""
 
@@ -147,6 +157,7 @@ def abtest_of_runs(
     *,
     spread: float = SPREAD,
     covariates: Floats | None = None,
+    wide: Workload | None = None,
     seed: int = 0,
 ) -> Result:
     """Put trained runs into the test.
@@ -156,14 +167,19 @@ def abtest_of_runs(
     validation          on which predictions are calibrated
     tested              on which the metrics of records are measured, of predictions as they are, averaged over seeds
     covariates, spread  as of `run_test`
+    wide                requests with more candidates, for the gains over their number
     """
     raw: dict[str, list[Floats]] = {}
     calibrated: dict[str, list[Floats]] = {}
+    many: dict[str, list[Floats]] = {}
     figures: dict[str, dict[str, float]] = {one.name: {} for one in OFFLINE}
     for model, of_seeds in runs.items():
         raw[model] = [score_candidates(run, workload.seen) for run in of_seeds]
         fitted = [isotonic(score_candidates(run, validation.requests)[:, 0], validation.label) for run in of_seeds]
         calibrated[model] = [mend(scores) for mend, scores in zip(fitted, raw[model], strict=True)]
+        if wide is not None:
+            scored = [score_candidates(run, wide.seen) for run in of_seeds]
+            many[model] = [mend(scores) for mend, scores in zip(fitted, scored, strict=True)]
         scores = [
             scores_of_samples(tested.requests.user, tested.label, score_candidates(run, tested.requests)[:, 0])
             for run in of_seeds
@@ -172,8 +188,11 @@ def abtest_of_runs(
             figures[one.name][model] = float(np.mean([one.of(of_seed) for of_seed in scores]))
     mended, as_predicted = (with_checks(arms, workload.truth, seed) for arms in (calibrated, raw))
     expected = replay(calibrated, workload, spread, expected=True)
+    main = run_test(mended, workload, spread=spread, covariates=covariates)
+    if wide is not None:
+        main = with_more_candidates(main, with_checks(many, wide.truth, seed), wide)
     return Result(
-        run_test(mended, workload, spread=spread, covariates=covariates),
+        main,
         run_test(as_predicted, workload, spread=spread, checks=False),
         [(figures[one.name], agreement(expected, figures[one.name], one.name, one.better)) for one in OFFLINE],
         budget_rows(mended, workload, spread),

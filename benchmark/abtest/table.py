@@ -1,6 +1,5 @@
 """Table 5, simulated: the gains of the arms, the paper's apart from them, and what the gains rest on."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from benchmark.abtest.budgets import BudgetRow
@@ -51,7 +50,6 @@ def table5(
     sections = [_gains(main), _ways(main), *_markets(main), _checks(main)]
     sections += [_calibrations(main, other)] if other else []
     sections += [_offline(main, offline)] if offline else []
-    sections += [_worth(main, figures) for figures, found in offline if found.metric == "AUC"]
     sections += [_budgets(budgets)] if budgets else []
     title = (
         f"Table 5, simulated: an A/B test of {main.requests:,} requests with {main.candidates} candidates each, "
@@ -143,7 +141,8 @@ def _markets(test: AbTest) -> list[Section]:
         cells = [" / ".join(percent(gains[n][name], interval=False) for name in METRICS) for n in numbers]
         rows.append((label_of(arm), str(spread), *cells, break_even(test.cells, arm, spread)))
     header = ("Model", "bid spread", *(f"{number} candidates" for number in numbers), "break-even")
-    note = "Gains of CTR / PPC / eCPM in per cent, replayed with expected clicks."
+    asked = " ".join(f"With {number} candidates: {requests:,} requests." for number, requests in test.other_requests)
+    note = f"Gains of CTR / PPC / eCPM in per cent, replayed with expected clicks. {asked}".rstrip()
     return [Section("Other simulated markets", header, tuple(rows), note=note)]
 
 
@@ -158,7 +157,8 @@ def _checks(test: AbTest) -> Section:
     note = (
         f"Users of the arms: {ratio} (chi-square, p = {test.ratio.p:.3f}). eCPM gain = (1 + CTR gain)(1 + PPC gain) "
         f"- 1 holds {'to rounding' if worst < ROUNDING else f'to {worst:.1e}'}. Here the replay's clicks are "
-        "drawn, with common random numbers."
+        "drawn, with common random numbers. An interval that has the gain more often than 95 % errs on the careful "
+        "side: the usual variance is an upper bound, too high where users differ in what they gain (Neyman 1923)."
     )
     return Section("Is the test right?", ("check", "expected", *NAMES.values()), tuple(rows), note=note)
 
@@ -168,7 +168,8 @@ def _shares(shares: Mapping[str, Share]) -> list[str]:
     for name in METRICS:
         share = shares[name]
         low, high = share.interval
-        cells.append(f"{share.hits:,} of {share.trials:,} [{100 * low:.1f}, {100 * high:.1f}] %: {share.verdict}")
+        side = (", more often" if low > share.expected else ", less often") if share.verdict == "no" else ""
+        cells.append(f"{share.hits:,} of {share.trials:,} [{100 * low:.1f}, {100 * high:.1f}] %: {share.verdict}{side}")
     return [f"{100 * shares['ctr'].expected:.0f} %", *cells]
 
 
@@ -201,38 +202,6 @@ def _offline(main: AbTest, offline: Sequence[tuple[Mapping[str, float], Agreemen
     header = ("metric", *map(label_of, arms), "Kendall's tau", "pairs in the same order", "predicts the order")
     note = "Pairs: arms whose eCPM is significantly different in the replay."
     return Section("Does an offline metric predict the order by simulated eCPM?", header, tuple(rows), note=note)
-
-
-def _worth(main: AbTest, auc: Mapping[str, float]) -> Section:
-    """What a gain in AUC was worth, here and in the paper."""
-    rows = []
-    for arm in main.arms:
-        if arm.name not in auc or not arm.tested:
-            continue
-        gain, clicks, printed = auc[arm.name] - auc[CONTROL], arm.replayed["ctr"], printed_gains(arm.name)
-        # A gain as a fraction over a gain in AUC is also per cent over hundredths of AUC.
-        rate, low, high = (end / gain if gain > 0 else math.nan for end in (clicks.value, *clicks.interval))
-        here = f"{rate:+.1f} [{low:+.1f}, {high:+.1f}]" if gain > 0 else "no AUC gain"
-        there = ["", "", "", ""]
-        if printed:
-            theirs = paper.INDUSTRIAL_AUC[arm.name].mean - paper.INDUSTRIAL_AUC[CONTROL].mean
-            printed_rate = printed["ctr"] / theirs
-            said = (
-                "more than here" if printed_rate > high else "less than here" if printed_rate < low else "not different"
-            )
-            compared = said if gain > 0 else ""
-            there = [f"{theirs:+.4f}", f"{100 * printed['ctr']:+.1f}", f"{printed_rate:+.1f}", compared]
-        rows.append((label_of(arm.name), f"{gain:+.4f}", percent(clicks), here, *there))
-    header = (
-        "Model", "AUC gain", "CTR gain", "of 0.01 AUC",
-        "paper: AUC gain", "paper: CTR gain", "paper: of 0.01 AUC", "the paper's is",
-    )  # fmt: skip
-    note = (
-        f"CTR gains in per cent, ours replayed with {main.candidates} candidates and a bid spread of {main.spread}; "
-        "other numbers of candidates give others. Of 0.01 AUC: the CTR gain over the AUC gain, as if it were in "
-        "proportion; the interval is that of the CTR gain."
-    )
-    return Section("What a gain in AUC was worth, simulated", header, tuple(rows), note=note)
 
 
 def _budgets(rows: Sequence[BudgetRow]) -> Section:

@@ -117,13 +117,24 @@ def compare(first: Sequence[Scores], second: Sequence[Scores], of: Terms = user_
 
     Raises ValueError below two seeds, where the variance over seeds is not known, and for other numbers of users.
     """
-    if min(len(first), len(second)) < 2:
-        raise ValueError(f"each row needs at least two seeds, got {len(first)} and {len(second)}")
-    if len(users := {scores.users for scores in (*first, *second)}) > 1:
+    return contrast([second], [first], of)
+
+
+def contrast(plus: Sequence[Sequence[Scores]], minus: Sequence[Sequence[Scores]], of: Terms = user_terms) -> Comparison:
+    """Return the sum of the mean AUC of some rows minus that of others, tested as in `compare`.
+
+    With rows A, B trained on much data and a, b on little, `contrast([A, b], [B, a])` is by how much the lead of A
+    over B grows. Raises ValueError below two seeds, and for other numbers of users.
+    """
+    rows = [*minus, *plus]
+    if min(map(len, rows)) < 2:
+        raise ValueError(f"each row needs at least two seeds, got {' and '.join(str(len(row)) for row in rows)}")
+    if len(users := {scores.users for row in rows for scores in row}) > 1:
         raise ValueError(f"all scores must be of the same users, got {' and '.join(map(str, sorted(users)))} of them")
-    (terms, aucs), (other_terms, other_aucs) = _by_user_and_seed(second, of), _by_user_and_seed(first, of)
-    parts = [variance_of_mean(terms - other_terms), variance_of_mean(aucs), variance_of_mean(other_aucs)]
-    return t_test(float(aucs.mean() - other_aucs.mean()), parts)
+    ours, theirs = ([_by_user_and_seed(row, of) for row in side] for side in (plus, minus))
+    terms = np.sum([terms for terms, _ in ours], axis=0) - np.sum([terms for terms, _ in theirs], axis=0)
+    total = sum(float(aucs.mean()) for _, aucs in ours) - sum(float(aucs.mean()) for _, aucs in theirs)
+    return t_test(total, [variance_of_mean(values) for values in (terms, *(aucs for _, aucs in (*ours, *theirs)))])
 
 
 def estimate(seeds: Sequence[Scores], of: Terms = user_terms) -> Comparison:

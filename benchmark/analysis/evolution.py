@@ -6,7 +6,7 @@ every behaviour has the attention 1 / T, so that no target has a say. `lift` say
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -20,14 +20,13 @@ from torch import Tensor, nn
 from baselines.layers.packing import softmax_over_positions
 from baselines.layers.prediction import explain
 from datamodules.batch import Batch, Targets, make_batch
-from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError, unknown_name
 from datamodules.samples import Samples
 from datamodules.samples.vocabulary import vocabulary
 
 NONE = "none"
-POPULAR = 30  # categories among which an unrelated target is looked for
-SHORTEST, LONGEST = 8, 12  # behaviours of the user that is shown where none is named
+POPULAR = 30  # categories among which histories and unrelated targets are looked for
+OTHERS = 6  # categories of a history like the paper's, besides the last behaviour's
 
 Floats = NDArray[np.float64]
 
@@ -118,14 +117,18 @@ class Catalogue:
 
     def unrelated(self, names: Sequence[str]) -> str:
         """Of the 30 most reviewed categories not among `names`, the one with the lowest mean lift to these."""
-        counts = np.bincount(self.samples.item_category, self.reviews * self.known, minlength=len(self.names) + 1)
-        taken = {self.category(name) for name in names}
-        popular = [k for k in np.argsort(-counts, kind="stable").tolist() if k and counts[k] and k not in taken]
+        popular = self.popular({self.category(name) for name in names})
         if not popular:
             raise UserError("every category is in the history, so that none is unrelated: name the --targets")
         lift = np.mean([self.lift(name) for name in dict.fromkeys(names)], axis=0)
-        least: int = min(popular[:POPULAR], key=lambda k: float(lift[k]))
+        least: int = min(popular, key=lambda k: float(lift[k]))
         return self.names[least - 1]
+
+    def popular(self, without: Collection[int] = ()) -> list[int]:
+        """The 30 most reviewed categories not among `without`, the most reviewed first."""
+        counts = np.bincount(self.samples.item_category, self.reviews * self.known, minlength=len(self.names) + 1)
+        order: list[int] = np.argsort(-counts, kind="stable").tolist()
+        return [k for k in order if k and counts[k] and k not in without][:POPULAR]
 
 
 def history_of(catalogue: Catalogue, names: Sequence[str]) -> History:
@@ -173,19 +176,38 @@ def choose(
 ) -> tuple[History, list[Target]]:
     """The history and targets asked for by category; what is not asked for is chosen by a rule.
 
-    Without history and user: `telling_user`. Without targets: the user's own next item, or one of the last behaviour's
+    Without history and user: `paper_like`. Without targets: the user's own next item, or one of the last behaviour's
     category; one of the unrelated category; none.
     """
-    if history:
+    if user is None:
+        history = history or paper_like(catalogue)
         shown = history_of(catalogue, history)
         related = targets_of(catalogue, shown, [shown.names[-1]])
     else:
-        shown, own = history_of_user(catalogue, telling_user(catalogue.samples) if user is None else user)
+        shown, own = history_of_user(catalogue, user)
         related = [own]
     if targets:
         return shown, targets_of(catalogue, shown, targets)
     unrelated = catalogue.unrelated([*shown.names, related[0].name])
     return shown, related + targets_of(catalogue, shown, [unrelated, NONE])
+
+
+def paper_like(catalogue: Catalogue) -> list[str]:
+    """A history like that of the paper's Figure 3, made of categories and of no user, and chosen without a model.
+
+    The paper's has eight behaviours of seven categories, the second of which comes again in front of the last one.
+    Here all are among the 30 most reviewed. The last one is of the category with the highest lift with another of them,
+    the more reviewed one of the two. The others are of the most reviewed categories that go with it no more often than
+    by chance (lift at most 1), the most reviewed first. Raises `UserError` where there are fewer than six.
+    """
+    popular = catalogue.popular()
+    lift = {number: catalogue.lift(catalogue.names[number - 1]) for number in popular}
+    pairs = [(first, other) for first in popular for other in popular if first != other]
+    last, _ = max(pairs, key=lambda pair: float(lift[pair[0]][pair[1]]), default=(0, 0))
+    others = [number for number in popular if number != last and lift[last][number] <= 1][:OTHERS]
+    if len(others) < OTHERS:
+        raise UserError(f"{len(others)} categories for a history like the paper's, expected {OTHERS}: name a --history")
+    return [catalogue.names[number - 1] for number in [*others, others[1], last]]
 
 
 def split_names(text: str | None) -> list[str]:
@@ -196,32 +218,6 @@ def split_names(text: str | None) -> list[str]:
     """
     parts = (text or "").split(";" if ";" in (text or "") else ",")
     return [name for part in parts if (name := part.strip())]
-
-
-def join_names(names: Sequence[str]) -> str:
-    """The text that `split_names` takes apart again."""
-    return ";".join([*names, ""]) if any("," in name for name in names) else ",".join(names)
-
-
-def telling_user(samples: Samples) -> int:
-    """The test user shown where none is named: one to whom attention can make a difference, chosen without the model.
-
-    Of the test users with 8 to 12 behaviours, of which some, and at most half, have the category of the target, the one
-    with most categories; of these the one with the lowest number.
-    """
-    test, starts = samples.test, samples.test.begin
-    lengths, found = test.end - starts, []
-    for place in np.flatnonzero((test.label == 1) & (lengths >= SHORTEST) & (lengths <= LONGEST)):
-        categories = samples.item_category[samples.items[starts[place] : test.end[place]]]
-        same = (categories == samples.item_category[test.item[place]]).mean()
-        if 0 < same <= 0.5:
-            found.append((-len(np.unique(categories)), int(test.user[place])))
-    if not found:
-        raise UserError(
-            f"no test user has {SHORTEST} to {LONGEST} behaviours of which some have the target's category: "
-            "name one with --user, or give a --history of categories"
-        )
-    return min(found)[1]
 
 
 def trajectories(
@@ -266,35 +262,3 @@ def _batch(samples: Samples, items: Sequence[int], targets: Sequence[int]) -> Ba
         history_of=torch.zeros(len(targets), dtype=torch.int64),
         label=torch.zeros(len(targets)),
     )
-
-
-class Emphasis(NamedTuple):
-    """T a_t, attention in units of equal attention, averaged over the test users' own targets."""
-
-    samples: int  # with some but not all behaviours in the target's category
-    same: float  # at behaviours of the target's category
-    other: float  # at the others
-    last: float  # at the last behaviour, whatever its category
-
-
-def emphasis(model: nn.Module, samples: Samples) -> Emphasis:
-    """How much more attention than an equal share behaviours of the target's category get, over all test users."""
-    clicked = np.flatnonzero(samples.test.label == 1)
-    test = samples.test
-    split = test.take(clicked)
-    parts = []
-    with torch.inference_mode():
-        windows = EvaluationBatches(samples, split)
-        for batch in (each.per_target() for at in range(len(windows)) for each in windows[at].batches()):
-            found = explain(model, batch)
-            assert found is not None
-            attention = found.attention.double() * batch.lengths[:, None]
-            same = (batch.history["category"] == batch.target["category"][:, None]) & batch.mask
-            mixed = same.any(1) & (same != batch.mask).any(1)
-            counts = same.sum(1), batch.lengths - same.sum(1)
-            both = [(attention * part).sum(1) / n for part, n in zip((same, batch.mask & ~same), counts, strict=True)]
-            last = attention.gather(1, (batch.lengths[:, None] - 1).clamp(min=0))[:, 0]
-            parts.append(torch.stack([*both, last], dim=1)[mixed])
-    shares = torch.cat(parts) if parts else torch.zeros(0, 3)
-    same_mean, other_mean, last_mean = shares.mean(0).tolist()
-    return Emphasis(len(shares), same_mean, other_mean, last_mean)

@@ -10,6 +10,7 @@ from benchmark.analysis.metrics import METRICS
 from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
 from benchmark.records.results import scores_of
+from benchmark.records.tuning import with_budget
 from datamodules.errors import UserError
 
 Relation = Literal["different", "not significantly different", "not tested"]
@@ -62,7 +63,7 @@ def summarise(records: Sequence[Record], model: str, label: str) -> Row:
     scores = _reported_scores(finished)
     return Row(
         model=model,
-        label=label,
+        label=with_budget(label, mine),
         seeds=len(finished),
         failed=len(mine) - len(finished),
         mean=fmean(aucs) if aucs else None,

@@ -27,6 +27,7 @@ for command in (
     data.import_data,
     models.new_model,
     models.check_model,
+    models.tune,
     run.run,
     run.quickstart,
     results.table,

@@ -47,13 +47,16 @@ def prepare(
         prepared.append({"dataset": name, "folder": str(folder), "counts": load_manifest(folder)["counts"]})
         if protocol:
             from datamodules.samples.file import prepare_samples
+            from datamodules.samples.vocabulary import vocabulary
 
             samples = prepare_samples(name, protocol, data_dir)
             splits = {split: len(getattr(samples, split)) for split in ("train", "validation", "test")}
-            prepared[-1] |= {"protocol": protocol, "samples": splits}
+            unknown = vocabulary(samples).unknown_shares(samples, samples.test)
+            prepared[-1] |= {"protocol": protocol, "samples": splits, "unknown_to_training": unknown}
             output.say(
                 f"{name}: {protocol} gives {splits['train']:,} training, {splits['validation']:,} validation, "
-                f"{splits['test']:,} test samples"
+                f"{splits['test']:,} test samples; of these, unknown to training: "
+                + ", ".join(f"{field} {share:.1%}" for field, share in unknown.items())
             )
         output.say(f"{name}: ready in {folder}")
     impressions = any(isinstance(get_dataset(name, data_dir), ImpressionSpec) for name in datasets)

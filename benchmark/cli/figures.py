@@ -5,7 +5,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,14 +25,15 @@ from benchmark.cli.output import Output
 from benchmark.records import paper
 from datamodules.errors import UserError, unknown_name
 
-NUMBERS = ("2", "3", "auc")
+NUMBERS = ("2", "3", "auc", "growth")
 
 
 def figure(
     number: Annotated[
         str,
         typer.Argument(
-            help="2: losses over steps; 3: evolving interests of one history; auc: test AUC of every row.",
+            help="2: losses over steps; 3: evolving interests of one history; auc: test AUC of every row; growth: AUC "
+            "over the amount of data, of the sizes of the market.",
             autocompletion=completes(lambda: NUMBERS),
         ),
     ],
@@ -50,10 +51,12 @@ def figure(
         typer.Option(help="The model whose losses figure 2 shows.", autocompletion=completes(model_names)),
     ] = "dien",
     run: Annotated[
-        Path | None, typer.Option(help="Figure 3: folder of a finished run of dien, augru, agru or aigru.")
+        Path | None,
+        typer.Option(help="Figure 3: folder of a row of dien, augru, agru or aigru, or of a seed."),
     ] = None,
     user: Annotated[
-        int | None, typer.Option(help="Figure 3: whose history; none: a test user chosen by a rule.")
+        int | None,
+        typer.Option(help="Figure 3: whose history; none: one of categories, like the paper's, by a rule."),
     ] = None,
     history: Annotated[
         str | None,
@@ -64,28 +67,41 @@ def figure(
     targets: Annotated[
         str | None, typer.Option(help="Figure 3: categories of targets, likewise; 'none' is equal attention.")
     ] = None,
+    logger: Annotated[
+        Literal["wandb", "tensorboard", "csv"], typer.Option(help="Where it goes besides OUT; csv: nowhere.")
+    ] = "csv",
     out: Out = Path("runs"),
     data_dir: DataDir = Path("data"),
     as_json: Json = False,
 ) -> None:
-    """Draw a figure from the runs in OUT, as PNG and SVG; figure 3 from the weights of one run.
+    """Draw a figure from the runs in OUT, as PNG and SVG; figure 3 from the weights of the seeds of a row.
 
     Example: dien-bench figure 2 --datasets "sports beauty"
 
-    Example: dien-bench figure 3 --run runs/sports/aaai-2019/dien-official/seed-0
+    Example: dien-bench figure 3 --run runs/sports/clean/dien-official
     """
     if number not in NUMBERS:
         raise unknown_name("figure", number, NUMBERS)
     if number == "3":
         if run is None:
-            raise UserError("figure 3 shows one trained model: name its folder, --run runs/.../dien-official/seed-0")
+            raise UserError("figure 3 shows a trained model: name the folder of its row, --run runs/.../dien-official")
         drawn = _figure3(run, user, history, targets, out, data_dir)
+    elif number == "growth":
+        drawn = _growth(out)
     else:
         drawn = _learning_curves(
             number, datasets.split() if datasets else None, protocol, variant, model, out, data_dir
         )
     output = Output(as_json=as_json)
     output.written(drawn)
+    if logger != "csv":
+        from benchmark.tracking.tables import how_to_look, log_figures
+        from benchmark.tracking.trackers import check_tracker
+
+        check_tracker(logger)
+        tags = [] if number == "3" else [protocol, variant]
+        log_figures(drawn, drawn[0].stem, tracker=logger, out=out, tags=tags, say=output.say)
+        output.advise(*how_to_look(logger, out))
     output.result({"files": drawn})
 
 
@@ -120,35 +136,54 @@ def _learning_curves(
     ]
 
 
+def _growth(out: Path) -> list[Path]:
+    """The sizes of one market, as a table and a figure."""
+    from benchmark.analysis.probes import ORACLE, read_probes
+    from benchmark.records.record import read_records
+    from benchmark.report.growth import GROWTH, figure_growth, growth_table, sizes_of
+    from benchmark.report.render import write_table
+
+    sizes = sizes_of(read_records(out, protocol="next-day", variant="official"), GROWTH)
+    probes = read_probes([out], sizes[-1].dataset, "next-day") if sizes else None
+    found = probes and probes.named(ORACLE)
+    oracle = found.auc if found else None
+    return [*write_table(growth_table(sizes, oracle), out, "growth"), *figure_growth(sizes, oracle, out / "growth")]
+
+
 def _figure3(
     run: Path, user: int | None, history: str | None, targets: str | None, out: Path, data_dir: Path
 ) -> list[Path]:
-    """Figure 3 of one run: of a user, or of a history made of categories."""
-    from benchmark.analysis.evolution import Catalogue, choose, emphasis, split_names, trajectories
+    """Figure 3 of the seeds of one row: of a user, or of a history made of categories."""
+    from benchmark.analysis.emphasis import attention_of, emphasis
+    from benchmark.analysis.evolution import Catalogue, choose, split_names, trajectories
     from benchmark.records.record import read_records
-    from benchmark.report.figure3 import figure3, figure3_command
+    from benchmark.report.figure3 import Seeds, figure3, figure3_command
     from benchmark.runs.weights import load_model
     from datamodules.interactions import load_category_names
     from datamodules.samples.file import prepare_samples
 
     if user is not None and history is not None:
         raise UserError("give --user or --history, not both: a history is a user's or made of categories")
-    records = read_records(run)
-    if len(records) != 1:
-        raise UserError(f"{run} holds {len(records)} runs, expected one: name the folder of a seed")
-    (record,) = records
+    records = [record for record in read_records(run) if record.status == "finished"]
+    rows = {(r.dataset, r.protocol, r.model, r.variant): r for r in records}
+    if len(rows) != 1:
+        raise UserError(f"{run} holds runs of {len(rows)} rows, expected one: name the folder of a row, or of a seed")
+    (record,) = rows.values()
     samples = prepare_samples(record.dataset, record.protocol, data_dir)
-    net = load_model(record, samples)
+    nets = [load_model(one, samples) for one in records]
     catalogue = Catalogue(samples, load_category_names(data_dir / record.dataset))
     shown, aims = choose(catalogue, user, split_names(history), split_names(targets))
+    runs = [trajectories(net, samples, shown.items, aims) for net in nets]
+    place = [record.dataset, record.protocol, f"{record.model}-{record.variant}"]
+    place += [f"seed-{record.seed}"] if len(records) == 1 else []
     return list(
         figure3(
             record,
             shown,
-            trajectories(net, samples, shown.items, aims),
-            out / f"figure3-{record.dataset}-{record.protocol}-{record.model}-{record.variant}-seed-{record.seed}",
-            emphasis=emphasis(net, samples),
-            command=figure3_command(record, shown, aims),
+            Seeds([one.seed for one in records], runs),
+            out / f"figure3-{'-'.join(place)}",
+            emphasis=emphasis([attention_of(net, samples) for net in nets]),
+            command=figure3_command("/".join(["runs", *place]), user, history, targets),
         )
     )
 

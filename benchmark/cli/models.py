@@ -1,4 +1,4 @@
-"""`dien-bench list`, `new-model` and `check-model`: what there is, and a model of your own."""
+"""`dien-bench list`, `new-model`, `check-model`, `tune`: what there is, a model of your own, and its options."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli.options import DataDir, Json
+from benchmark.cli.options import DataDir, Json, Models, Out, Quiet, VariantName, command, seeds_of
 from benchmark.cli.output import Output
-from datamodules.errors import printable
+from datamodules.errors import UserError, printable
+from datamodules.protocol import BATCH_SIZE
 
 MANY = 5  # names in a line
 
@@ -201,3 +202,110 @@ def check_model(
     if broken := sum(rule["state"] == "broken" for rule in rules):
         output.say(f"{broken} rules are broken", style="red")
         raise typer.Exit(1)
+
+
+def tune(
+    models: Models = None,
+    dataset: Annotated[str, typer.Option(help="One data set.")] = "tafeng",
+    protocol: Annotated[str, typer.Option(help="One with validation samples: clean, next-day.")] = "clean",
+    variant: VariantName = "official",
+    trials: Annotated[int, typer.Option(help="How many options are tried for each row.")] = 20,
+    space: Annotated[
+        str,
+        typer.Option(
+            help="What is chosen: 'learning_rate=0.0003..0.003 hidden_size=18..54 auxiliary_head=mlp,inner-product'; "
+            "if not given, every number among the options of a row."
+        ),
+    ] = "",
+    search_seed: Annotated[int, typer.Option(help="Of the search, and of every trial's run.")] = 0,
+    seeds: Annotated[str, typer.Option(help="Of the runs with the best options; '' searches only.")] = "0-4",
+    steps: Annotated[
+        int | None, typer.Option(help="Of a trial, as of a run; the data set's budget if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Samples a step.")] = BATCH_SIZE,
+    workers: Annotated[
+        int, typer.Option(help="Trials side by side; what is tried depends on it, so give it again.")
+    ] = 1,
+    device: Annotated[
+        Literal["auto", "cpu", "gpu"], typer.Option(help="auto: a GPU where torch sees one, else the CPU.")
+    ] = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+    out: Out = Path("runs"),
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Choose options on validation samples, and train the best ones for every seed as the row MODEL+tuned.
+
+    Test samples are never read in a search. What was tried is in OUT/<data>/<protocol>/<model>+tuned-<variant>/. A
+    search that was interrupted goes on, and one with more trials begins with those that are there.
+
+    Example: dien-bench tune --models "din dien" --dataset tafeng --trials 20
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
+    from benchmark.executors.sweep import sweep
+    from benchmark.report.probe_tables import store_probes
+    from benchmark.runs.config import RunConfig
+    from benchmark.tuning.search import Search
+    from benchmark.tuning.search import tune as find
+    from benchmark.tuning.space import parse_space
+    from datamodules.datasets import prepare_dataset
+    from datamodules.samples.file import prepare_samples
+
+    searches = [
+        Search(
+            RunConfig(
+                dataset,
+                protocol,
+                name,
+                variant,
+                search_seed,
+                steps=steps,
+                batch_size=batch_size,
+                data_dir=str(data_dir),
+                out=str(out),
+                device=device,
+            ),
+            parse_space(name, space),
+            trials,
+            workers,
+        )
+        for name in (models or "").split()
+    ]
+    if not searches:
+        raise UserError('no row to tune: name at least one, as in --models "din dien"')
+    for search in searches:
+        search.check()
+    prepare_dataset(dataset, data_dir, report=output.say)
+    store_probes(dataset, prepare_samples(dataset, protocol, data_dir), out)
+    found = [(search, find(search, say=output.say)) for search in searches]
+    lines = [
+        {
+            "model": tuning.model,
+            "trials": len(tuning.trials),
+            "failed": sum(trial.validation_auc is None for trial in tuning.trials),
+            "validation AUC": _auc(tuning.best.validation_auc),
+            "of the defaults": _auc(tuning.trials[0].validation_auc),
+            "options": tuning.best.options,
+            "row": search.tuned(tuning, 0).model,
+        }
+        for search, tuning in found
+    ]
+    shown = [{name: value for name, value in line.items() if name != "row"} for line in lines]
+    output.show(_table(f"best on validation samples of {dataset}, {protocol}, {variant}", shown))
+    for line, (search, _) in zip(lines, found, strict=True):
+        output.say(f"all trials: {search.result}; for dien-bench run: --models {line['row']}")
+    configs = [search.tuned(tuning, seed) for seed in seeds_of(seeds) for search, tuning in found]
+    failed = sweep(configs, workers=workers, quiet=quiet).failed if configs else {}
+    rows = " ".join(f"{tuning.model} {tuning.model}+tuned" for _, tuning in found)
+    place = ("--datasets", dataset, "--protocol", protocol, "--variant", variant, "--out", out)
+    output.advise(command("dien-bench", "table", "2", *place, "--models", rows))
+    output.result({"searches": lines, "files": [search.result for search, _ in found], "failed": failed})
+    for name, reason in failed.items():
+        output.say(f"failed: {name}: {reason}", style="red")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _auc(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

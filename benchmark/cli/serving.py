@@ -17,7 +17,6 @@ RunData = Annotated[
     typer.Option("--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of its data.  [default: where the run had it]"),
 ]
 ARMS = "base-model din dien"
-SIZE = {"market": "small", "market-large": "large"}
 
 
 def export(
@@ -174,15 +173,18 @@ def abtest(
     Example: dien-bench abtest --seeds "0 1"
     """
     output, arms = Output(as_json=as_json, quiet=quiet), models.split()
-    if dataset not in SIZE:
-        raise UserError(f"an A/B test needs a market whose truth is known ({', '.join(SIZE)}), got {dataset!r}")
+    from datamodules.sources.market import SIZE_OF
+
+    if dataset not in SIZE_OF:
+        raise UserError(f"an A/B test needs a market whose truth is known ({', '.join(SIZE_OF)}), got {dataset!r}")
     if "base-model" not in arms:
         raise UserError(f"the arms {models!r} have no control: name base-model among them")
     import numpy as np
 
-    from benchmark.abtest.candidates import scorer_of_candidates
+    from benchmark.abtest.candidates import before_the_test, from_market, logged_day, scorer_of_candidates
+    from benchmark.abtest.decision import decision
     from benchmark.abtest.figure import figure_table5
-    from benchmark.abtest.market import before_the_test, from_market, logged_day
+    from benchmark.abtest.sensitivity import CANDIDATES
     from benchmark.abtest.study import abtest_of_runs
     from benchmark.abtest.table import table5
     from benchmark.api import load_run
@@ -213,8 +215,9 @@ def abtest(
     sweep(wanted, workers=workers, quiet=quiet)
     output.say("scoring candidates")
     runs = {model: [load_run(each.folder()) for each in wanted if each.model == model] for model in arms}
-    world = make_world(SIZE[dataset])
+    world = make_world(SIZE_OF[dataset])
     workload = from_market(world, log, candidates=candidates, repeats=repeats)
+    wide = None if candidates >= CANDIDATES[-1] else from_market(world, log, candidates=CANDIDATES[-1])
     users = sorted(set(workload.user.tolist()))
     found = abtest_of_runs(
         runs,
@@ -224,10 +227,15 @@ def abtest(
         logged_day(log, 0),
         spread=spread,
         covariates=before_the_test(log, np.array(users)),
+        wide=wide,
     )
     made = table5(found.calibrated, found.as_predicted, found.offline, found.budgets)
     output.show(made)
-    files = [*write_table(made, out, "table5"), *figure_table5(found.calibrated, out / "table5")]
+    (auc,) = (figures for figures, agreement in found.offline if agreement.metric == "AUC")
+    summary = decision(found.calibrated, auc)
+    output.show(summary)
+    files = [*write_table(made, out, "table5"), *write_table(summary, out, "table5-decision")]
+    files += figure_table5(found.calibrated, out / "table5")
     output.written(files)
     output.advise(command("dien-bench", "table", "3", "--datasets", dataset, "--out", out))
     header, *lines = made.csv_rows

@@ -7,14 +7,15 @@ from benchmark.analysis.probes import Probes
 from benchmark.analysis.summary import Difference, Row, differences_of_pairs
 from benchmark.records.paper import LABELS
 from benchmark.records.record import Record
+from benchmark.records.tuning import TUNED
 from benchmark.report.ranking import place_of
 from benchmark.report.table_sections import OPTIONS, OTHER_TRAINING, Shown, unlike_first
 from benchmark.report.tables import results_of
 
 
 def base_of(model: str) -> str:
-    """The row that a row with options changes, itself where it has none."""
-    return model.partition("+")[0]
+    """The row that a row with options changes; itself where it has none, or where a search chose them."""
+    return model if model.endswith(f"+{TUNED}") else model.partition("+")[0]
 
 
 def option_tables(

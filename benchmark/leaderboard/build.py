@@ -9,19 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from benchmark.analysis.probes import CATALOGUE_RULE, Probes, file_name, read_probes
+from benchmark.analysis.probes import CATALOGUE_RULE, ORACLE, Probes, file_name, read_probes
 from benchmark.leaderboard.ablations import base_of, option_records, option_tables
 from benchmark.leaderboard.claims import claims_page
 from benchmark.leaderboard.findings import findings
 from benchmark.leaderboard.marks import fill, marks_of
 from benchmark.leaderboard.site import read_figures, write_site
 from benchmark.leaderboard.site_data import document
+from benchmark.leaderboard.store import GALLERY
 from benchmark.leaderboard.study import write_study
 from benchmark.leaderboard.study_runs import finder
 from benchmark.records import paper
 from benchmark.records.curves import Curves
 from benchmark.records.record import Record
 from benchmark.records.results import RESULTS, curves_of, read_board
+from benchmark.report.growth import GROWTH, figure_growth, growth_table, sizes_of
 from benchmark.report.learning_curves import figure2, figure_auc
 from benchmark.report.probe_tables import overview
 from benchmark.report.render import escape_markdown, fixed, signed, write_table
@@ -78,6 +80,7 @@ def build(board: Path) -> list[Path]:
                 parts["table 4"] = short.replace("## ", "### ", 1).replace("\n### ", "\n#### ")
         options += option_tables(mine, protocol, variant, datasets, probes)
         written += _figures(mine, datasets, board, stem, index)
+    index += _growth(records, board, written)
     index += _evolution(board)
     measured = _measured_probes(board)
     index += [overview(measured).markdown().replace("### ", "#### ")] if measured else []
@@ -154,23 +157,43 @@ def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: 
     written: list[Path] = []
     datasets = [name for name in datasets if name in curves]
     with_auxiliary = {name: curves[name]["dien"] for name in datasets if "dien" in curves[name]}
+    gallery = board / GALLERY
     if with_auxiliary:
-        written += figure2(with_auxiliary, board / f"figure2-{stem}")
-        index += [f"![Whole loss and auxiliary loss over steps]({quote(f'figure2-{stem}.png')})", ""]
+        written += figure2(with_auxiliary, gallery / f"figure2-{stem}", formats=("svg",))
+        index += [f"![Whole loss and auxiliary loss over steps]({GALLERY}/{quote(f'figure2-{stem}.svg')})", ""]
     for name in datasets:
-        written += figure_auc(curves[name], board / f"auc-{name}-{stem}", dataset=f"{name}, {stem}")
-        index += [f"![Test AUC over steps on {escape_markdown(name)}]({quote(f'auc-{name}-{stem}.png')})", ""]
+        stem_of_set = f"auc-{name}-{stem}"
+        written += figure_auc(curves[name], gallery / stem_of_set, dataset=f"{name}, {stem}", formats=("svg",))
+        index += [f"![Test AUC over steps on {escape_markdown(name)}]({GALLERY}/{quote(stem_of_set)}.svg)", ""]
     return written
+
+
+def _growth(records: Sequence[Record], board: Path, written: list[Path]) -> list[str]:
+    """Write what the sizes of one market say, where the board has at least two; return its lines of the index."""
+    sizes = sizes_of(records, GROWTH)
+    if len(sizes) < 2:
+        return []
+    probes = _probes(board, [sizes[-1].dataset], "next-day").get(sizes[-1].dataset)
+    oracle = probes and probes.named(ORACLE)
+    paths = write_table(growth_table(sizes, oracle.auc if oracle else None), board, "growth")
+    written += [*paths, *figure_growth(sizes, oracle.auc if oracle else None, board / GALLERY / "growth", ("svg",))]
+    lines = [paths[0].read_text("utf-8").replace("### ", "#### "), ""]
+    return [*lines, f"![AUC over the number of impressions that train]({GALLERY}/growth.svg)", ""]
 
 
 def _evolution(board: Path) -> list[str]:
     """Return what the index says of the figures of evolving interests that lie on the board."""
-    stems = [path.stem for path in sorted(board.glob("figure3-*.json"))]
+    stems = [path.stem for path in sorted((board / GALLERY).glob("figure3-*.json"))]
     if not stems:
         return []
     lines = ["## Evolving interests", "", "Figure 3; to point at in [`site/figure3.html`](site/figure3.html).", ""]
     for stem, figure in zip(stems, read_figures(board), strict=True):
-        lines += [f"![Evolving interests]({stem}.png)", "", *(f"- {said}" for said in figure["caption"]), ""]
+        lines += [
+            f"![Evolving interests]({GALLERY}/{quote(stem)}.svg)",
+            "",
+            *(f"- {said}" for said in figure["caption"]),
+            "",
+        ]
         lines += ["Made by", "```", str(figure["command"]), "```", ""]
     return lines
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from markdown_it import MarkdownIt
 
 from benchmark.leaderboard.site_data import csv_of
+from benchmark.leaderboard.store import GALLERY
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 
@@ -60,8 +61,8 @@ def write_site(board: Path, shown: dict[str, Any], options: dict[str, Any] | Non
     """Write board/site from documents of `site_data` and the board's pages; return the paths, index.html first.
 
     `options` has the rankings of rows with options, which stand under board/study-details.md, where there is one. The
-    figures of figure3-*.json get a page. Without runs the first page says how to make one. What the first page shows
-    is also written as leaderboard.json and leaderboard.csv.
+    figures of gallery/figure3-*.json get a page. Without runs the first page says how to make one. What the first page
+    shows is also written as leaderboard.json and leaderboard.csv.
     """
     claims = (board / "claims.md").read_text("utf-8") if shown["runs"] else "# Claims\n\nNo run is recorded yet.\n"
     pages = {
@@ -92,12 +93,12 @@ def write_site(board: Path, shown: dict[str, Any], options: dict[str, Any] | Non
 
 
 def read_figures(board: Path) -> list[dict[str, Any]]:
-    """Return the figures of board/figure3-*.json, by name.
+    """Return the figures of board/gallery/figure3-*.json, by name.
 
     Raises `UserError` for one that shows a user: a history is rows of a data set, which are not ours to publish.
     """
     found = []
-    for path in sorted(board.glob("figure3-*.json")):
+    for path in sorted((board / GALLERY).glob("figure3-*.json")):
         try:
             figure = json.loads(path.read_text("utf-8"))
             user, _ = figure["user"], [figure[name] for name in FIGURE_PARTS]
@@ -106,7 +107,7 @@ def read_figures(board: Path) -> list[dict[str, Any]]:
         if user is not None:
             raise UserError(
                 f"{path} shows the history of user {user}, rows of the data set; on the board stand histories made of "
-                "categories, --history: move its three files away"
+                "categories, --history: move its files away"
             )
         found.append(figure)
     return found

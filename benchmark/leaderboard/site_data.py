@@ -23,6 +23,7 @@ from benchmark.records import paper
 from benchmark.records.curves import Curve, Curves
 from benchmark.records.record import Record
 from benchmark.records.results import curves_of
+from benchmark.records.tuning import with_budget
 from benchmark.report.probe_tables import overview
 from benchmark.report.ranking import RANKED, RULE, SELECTIONS, Ranking, place_of, rankings
 from benchmark.report.table_sections import (
@@ -129,7 +130,7 @@ def command(
         lines.append(f"# trained by code that was not committed, changed from commit {base}")
     elif len(commits) == 1 and (commit := commits.pop()) is not None:
         lines = [f"git checkout {shlex.quote(commit)} && make setup", *lines]
-    if settings.get("learning_rate", LEARNING_RATE) != LEARNING_RATE:
+    if settings.get("learning_rate", LEARNING_RATE) != LEARNING_RATE and "learning_rate=" not in words["models"]:
         lines.append(f"# trained with learning_rate={settings['learning_rate']} in RunConfig, which is no option")
     return "\n".join(lines)
 
@@ -199,7 +200,7 @@ def _row(records: Sequence[Record]) -> Json:
     training = [record.train_seconds - record.evaluation_seconds for record in finished]
     return {
         "model": first.model,
-        "label": paper.LABELS.get(first.model, first.model),
+        "label": with_budget(paper.label_of(first.model), records),
         "place": _key(*place_of(first)),
         "parameters": first.parameters,
         "training_seconds": _rounded(fmean(training), 1) if training else None,  # without evaluations

@@ -18,6 +18,7 @@ from benchmark.records.curves import CURVES
 from benchmark.records.predictions import PREDICTIONS, Scores
 from benchmark.records.record import RUNS, Record, read_records
 from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
+from benchmark.records.tuning import board_place, check_tuning, read_tuning, tuning_of, write_tuning
 from benchmark.report.tables import check_comparable
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
@@ -27,7 +28,8 @@ from datamodules.protocol import PROTOCOLS
 STAGED, COMPLETE = ".adding", "complete"
 LOCK = ".lock"
 # Tables and figures that `build` makes; further ones of these names are of rows that are gone.
-GENERATED = ("table[234]-*.md", "table[234]-*.csv", "figure2-*.png", "figure2-*.svg", "auc-*.png", "auc-*.svg")
+GENERATED = ("table[234]-*.md", "table[234]-*.csv", "figure2-*.svg", "auc-*.svg", "growth.*")
+GALLERY = "gallery"  # figures, as SVG alone
 NO_SETTINGS = {"model", "steps_by_default"}  # how a run was asked for: the path of a file, and whether steps were given
 
 
@@ -135,6 +137,7 @@ def check_run(record: Record) -> None:
     curves = curves_of(record)
     for column in ("loss", "test_auc"):
         curves.curve(column)
+    check_tuning(record)
     if not check_metrics(record):
         raise UserError(f"{folder} lacks {PREDICTIONS}, expected it beside the record. Train the run again.")
 
@@ -201,18 +204,20 @@ def verify(board: Path) -> tuple[int, list[str]]:
     """Recompute the metrics of every run on the board that follow from its ranks: every AUC, and GAUC.
 
     Returns how many agree, and the places of runs without predictions. Raises `UserError` for the first run whose
-    record claims another value.
+    record claims another value, or whose options are not those that the search behind them found.
     """
     settle(board)
     finished = [record for record in read_board(board) if record.status == "finished"]
     without = [record.place for record in finished if not check_metrics(record)]
+    for record in finished:
+        check_tuning(record)
     return len(finished) - len(without), without
 
 
 def remove_gone(board: Path, written: Iterable[Path]) -> list[Path]:
     """Remove the tables and figures of rows that are gone: all but what `build` has `written`; return them."""
     kept = {path.resolve() for path in written}
-    found = (path for folder in (board, board / "gallery") for pattern in GENERATED for path in folder.glob(pattern))
+    found = (path for folder in (board, board / GALLERY) for pattern in GENERATED for path in folder.glob(pattern))
     gone = sorted(path for path in found if path.resolve() not in kept)
     for path in gone:
         path.unlink()
@@ -225,7 +230,11 @@ def _stage(staged: Path, there: Sequence[Record], changed: Sequence[Record]) -> 
     rest = [record for record in there if _run(record) not in own]
     for place in sorted({(record.dataset, record.protocol) for record in changed}):
         mine, others = ([r for r in all_of if (r.dataset, r.protocol) == place] for all_of in (changed, rest))
-        write_results(results_folder(staged, *place), [*others, *mine], {record.model for record in mine})
+        folder = results_folder(staged, *place)
+        write_results(folder, [*others, *mine], {record.model for record in mine})
+        for record in mine:
+            if search := tuning_of(record):
+                write_tuning(board_place(folder, record), read_tuning(search))
 
 
 def _stage_probes(runs: Path, board: Path, dataset: str, protocol: str, records: Sequence[Record]) -> None:

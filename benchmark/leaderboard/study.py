@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmark.analysis.summary import Difference
 from benchmark.leaderboard.marks import fill
+from benchmark.leaderboard.store import GALLERY
 from benchmark.leaderboard.study_figure import figure_ladder
 from benchmark.leaderboard.study_runs import (
     DATASETS,
@@ -71,7 +72,7 @@ def write_study(records: Sequence[Record], probes: Measured, tables: Sequence[Sh
         dataset: {m: [find(dataset, p, "official", m).mean() for p in LADDER] for m in MODELS} for dataset in DATASETS
     }
     rules = {dataset: [rule_auc(probes, dataset, protocol) for protocol in LADDER] for dataset in DATASETS}
-    return [*pages, *figure_ladder(levels, rules, LADDER, board / "study")]
+    return [*pages, *figure_ladder(levels, rules, LADDER, board / GALLERY / "study")]
 
 
 def study_parts(find: Find, probes: Measured, tested: Tested) -> dict[str, list[str]]:

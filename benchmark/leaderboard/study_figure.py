@@ -15,8 +15,8 @@ Levels = Sequence[float | None]  # an AUC a protocol
 
 def figure_ladder(
     levels: Mapping[str, Mapping[str, Levels]], rules: Mapping[str, Levels], protocols: Sequence[str], stem: Path
-) -> tuple[Path, Path]:
-    """Draw data set -> model -> AUC over the protocols, and the rule's; return the paths of PNG and SVG.
+) -> tuple[Path, ...]:
+    """Draw data set -> model -> AUC over the protocols, and the rule's, as SVG; return its path.
 
     Only neighbouring protocols that were both run are joined.
     """
@@ -37,4 +37,4 @@ def figure_ladder(
         axes[0].set_ylabel("test AUC, best on test (0.5: chance)")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
-        return save_figure(figure, stem)
+        return save_figure(figure, stem, ("svg",))

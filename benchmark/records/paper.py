@@ -91,6 +91,17 @@ TABLES = {
 # Any row's label, for tables and legends that hold rows of both tables.
 LABELS = {row.model: row.label for number in ("2", "4") for row in TABLES[number]}
 
+
+def label_of(model: str) -> str:
+    """The name of a row in tables: the paper's where it has one.
+
+    >>> label_of("dien"), label_of("dien+tuned"), label_of("mine")
+    ('DIEN', 'DIEN, tuned', 'mine')
+    """
+    base, tuned, rest = model.partition("+tuned")
+    return f"{LABELS[base]}, tuned" if tuned and not rest and base in LABELS else LABELS.get(model, model)
+
+
 # Table 1, the same in both versions. The industrial row is printed as 0.8, 0.82 and 7.0 billion.
 STATISTICS = {
     "books": Statistics(users=603_668, goods=367_982, categories=1_600, samples=603_668),
@@ -161,6 +172,36 @@ INDUSTRIAL_AUC = {
     "gru-attention": Auc(0.6457),
     "augru": Auc(0.6493),
     "dien": Auc(0.6541),
+}
+
+
+class Peer(NamedTuple):
+    """Figures that others printed for a public log of impressions, and how they were measured."""
+
+    name: str
+    how: str
+    auc: dict[str, float]
+
+
+# Rows of other names: YoutubeNet and DNN stand for BaseModel, DIEN with an auxiliary weight of 0 for AUGRU.
+PEERS = {
+    "taobao-ad": (
+        Peer(
+            "DMR",
+            "Lyu et al., AAAI 2020: days 1 to 7 train, day 8 tests, mean of 5 runs, no validation day named",
+            {"wide-deep": 0.6408, "pnn": 0.6415, "din": 0.6416, "dien": 0.6420},
+        ),
+        Peer(
+            "DSIN",
+            "Feng et al., IJCAI 2019: a quarter of the users; the test day begins at 08:00 in Beijing, 8 hours late",
+            {"base-model": 0.6313, "wide-deep": 0.6326, "din": 0.6330, "gru-attention": 0.6319, "dien": 0.6343},
+        ),
+        Peer(
+            "BARS",
+            "TaobaoAd_x1: days 1 to 7 train, day 8 tests, one run, best on test",
+            {"base-model": 0.6467, "din": 0.6524, "augru": 0.6529},
+        ),
+    )
 }
 
 # Table 5, online A/B test of 2018-06-07 to 2018-07-12.

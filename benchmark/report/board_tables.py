@@ -103,7 +103,7 @@ def _section(dataset: str, protocols: Sequence[str], by_place: Mapping[Place, Ma
     columns = {protocol: by_place.get(Place(dataset, protocol), {}) for protocol in protocols}
     models = {model for lines in columns.values() for model, line in lines.items() if line["seeds"] != "0"}
     rows = [
-        (paper.LABELS.get(model, model), *(_cell(columns[protocol].get(model)) for protocol in protocols))
+        (paper.label_of(model), *(_cell(columns[protocol].get(model)) for protocol in protocols))
         for model in sorted(models, key=lambda name: (paper.order(name), name))
     ]
     rules = [

@@ -3,8 +3,6 @@
 Everything is read from where it is defined: signatures of constructors, specs of data sets, fields of protocols.
 """
 
-import inspect
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,7 +18,6 @@ from datamodules.sources.spec import PASSES
 
 Line = dict[str, Any]
 COUNTS = ("interactions", "users", "items", "categories", "impressions")
-GIVEN = ("schema", "variant")  # what a run gives every model
 NOTE_EMPTY = "An empty cell: not known before the download."
 
 
@@ -28,6 +25,7 @@ def models() -> list[Line]:
     """Return the models by name: label and tables of the paper, and options with their defaults."""
     from baselines import MODELS, installed, load  # here: torch takes seconds to import
     from baselines.spec import TRAINING
+    from benchmark.tuning.space import options_of
 
     own = [name for name in installed() if name not in MODELS]
     lines = []
@@ -40,17 +38,11 @@ def models() -> list[Line]:
                 "label": paper.LABELS.get(name, ""),
                 "tables": [number for number, rows in paper.TABLES.items() if name in (row.model for row in rows)],
                 "code": f"{kind.__module__}:{kind.__name__}",
-                "options": _options(model),
+                "options": options_of(model),
                 "training options": dict(TRAINING),
             }
         )
     return lines
-
-
-def _options(model: Callable[..., Any]) -> dict[str, Any]:
-    """Return the options of a model with their defaults, those that its row sets included."""
-    parameters = inspect.signature(model).parameters.values()
-    return {one.name: None if one.default is one.empty else one.default for one in parameters if one.name not in GIVEN}
 
 
 def datasets(data_dir: Path) -> list[Line]:

@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from benchmark.analysis.evolution import NONE, Emphasis, Floats, History, Target, Trajectory, join_names
+from benchmark.analysis.emphasis import Emphasis
+from benchmark.analysis.evolution import NONE, Floats, History, Trajectory
 from benchmark.records import paper
 from benchmark.records.record import Record
 from benchmark.report.learning_curves import SETTINGS, plain, save_figure
@@ -50,16 +51,42 @@ def project(states: Floats) -> Projection:
     return Projection(found.reshape(*states.shape[:-1], 2), (float(shares[0]), float(shares[1])))
 
 
+class Seeds(NamedTuple):
+    """What runs that differ in their seed make of one history."""
+
+    seeds: Sequence[int]
+    runs: Sequence[Sequence[Trajectory]]  # a trajectory a target, for each seed
+
+    @property
+    def first(self) -> Sequence[Trajectory]:
+        """Those of the first seed, whose states are drawn: states of different seeds have no axis in common."""
+        return self.runs[0]
+
+    @property
+    def attention(self) -> Floats:
+        """(C, T) mean over seeds."""
+        mean: Floats = np.mean([[one.attention for one in run] for run in self.runs], axis=0)
+        return mean
+
+    @property
+    def spread(self) -> Floats | None:
+        """(C, T) unbiased standard deviation over seeds; None for one."""
+        every = [[one.attention for one in run] for run in self.runs]
+        deviation: Floats | None = np.std(every, axis=0, ddof=1) if len(every) > 1 else None
+        return deviation
+
+
 def figure3(
-    record: Record, history: History, found: Sequence[Trajectory], out_stem: Path, *, emphasis: Emphasis, command: str
+    record: Record, history: History, found: Seeds, out_stem: Path, *, emphasis: Emphasis, command: str
 ) -> tuple[Path, Path, Path]:
     """Draw trajectories of one history and their attention; return the paths of PNG, SVG and JSON.
 
+    record      of one of the seeds
     out_stem    the files are out_stem + ".png", ".svg" and ".json"
-    emphasis    of the same model, said in the caption: one history is an example and no measurement
+    emphasis    of the same models, said in the caption: one history is an example and no measurement
     command     that makes the figure again, kept in the JSON
     """
-    projection = project(np.stack([one.states for one in found]))
+    projection = project(np.stack([one.states for one in found.first]))
     said = caption(history, found, emphasis)
     length = len(history.items)
     with style.context(["default", SETTINGS]):
@@ -70,7 +97,7 @@ def figure3(
         _draw_attention(heat, history, found)
         legend = figure.legend(*paths.get_legend_handles_labels(), loc="outside lower left", ncols=5, fontsize="small")
         legend.set_title("target of category")
-        figure.suptitle(plain(_title(record)))
+        figure.suptitle(plain(_title(record, found.seeds)))
         png, svg = save_figure(figure, out_stem)
     document = _document(record, history, found, projection, said, command)
     path = out_stem.with_name(f"{out_stem.name}.json")
@@ -78,46 +105,64 @@ def figure3(
     return png, svg, path
 
 
-def caption(history: History, found: Sequence[Trajectory], emphasis: Emphasis) -> list[str]:
-    """What the figure shows, in sentences made from its numbers."""
+def caption(history: History, found: Seeds, emphasis: Emphasis) -> list[str]:
+    """What the figure shows, in sentences made from its numbers; attention is the mean over seeds."""
     sentences = []
-    for one in found:
+    if len(found.seeds) > 1:
+        sentences.append(
+            f"States are those of seed {found.seeds[0]}, attention and distances are means over {len(found.seeds)}."
+        )
+    for one, attention in zip(found.first, found.attention, strict=True):
         if one.target.name == NONE:
             continue
-        top = int(one.attention.argmax())
+        top = int(attention.argmax())
         same = [place for place, name in enumerate(history.names) if name == one.target.name]
-        share = f" and {one.attention[same].sum():.3f} on the target's own category" if same else ""
+        share = f" and {attention[same].sum():.3f} on the target's own category" if same else ""
         sentences.append(
-            f"Target {one.target.name}: most attention ({one.attention[top]:.3f}) on behaviour {top + 1} "
+            f"Target {one.target.name}: most attention ({attention[top]:.3f}) on behaviour {top + 1} "
             f"({history.names[top]}){share}; equal attention is {1 / len(history.items):.3f}."
         )
-    none = next((one for one in found if one.target.name == NONE), None)
-    if none is not None and len(found) > 1:
-        length = max(float(np.linalg.norm(np.diff(none.states, axis=0), axis=1).sum()), np.finfo(float).tiny)
-        ends = [
-            f"{one.target.name} {float(np.linalg.norm(one.states[-1] - none.states[-1])) / length:.3f}"
-            for one in found
-            if one is not none
-        ]
+    if NONE in (one.target.name for one in found.first) and len(found.first) > 1:
+        ends = np.mean([_ends(run) for run in found.runs], axis=0)
+        shown = [f"{one.target.name} {end:.3f}" for one, end in zip(found.first, ends, strict=True)]
         sentences.append(
             "Distance of the last state from that without target, in lengths of the latter's whole path: "
-            f"{', '.join(ends)}."
+            f"{', '.join(text for text, one in zip(shown, found.first, strict=True) if one.target.name != NONE)}."
         )
-    sentences.append(
-        f"Over the {emphasis.samples:,} test users some of whose behaviours have the category of their own next item, "
-        f"such a behaviour gets {emphasis.same:.2f} times equal attention, any other {emphasis.other:.2f} times, and "
-        f"the last one {emphasis.last:.2f} times."
-        if emphasis.samples
-        else "No test user has behaviours both in and out of the category of the next item."
+    return [*sentences, _emphasised(emphasis)]
+
+
+def _ends(run: Sequence[Trajectory]) -> list[float]:
+    """How far each last state lies from that without target, in lengths of the latter's path."""
+    none = next(one for one in run if one.target.name == NONE)
+    length = max(float(np.linalg.norm(np.diff(none.states, axis=0), axis=1).sum()), np.finfo(float).tiny)
+    return [float(np.linalg.norm(one.states[-1] - none.states[-1])) / length for one in run]
+
+
+def _emphasised(found: Emphasis) -> str:
+    """The number over all test users, and what it says of what the paper's figure shows."""
+    if not found.users:
+        return "No test user has behaviours both in and out of the category of the next item."
+    seeds = f"{found.seeds} seeds" if found.seeds > 1 else "one seed"
+    interval = (
+        f" (95 % interval {found.interval.low:.3f} to {found.interval.high:.3f}, over users and seeds)"
+        if found.interval
+        else ""
     )
-    return sentences
+    return (
+        f"All {found.users:,} test users some of whose behaviours have the category of their own next item, {seeds}: "
+        f"such a behaviour gets {found.same:.3f} times equal attention{interval}, any other {found.other:.3f} times, "
+        f"the last one {found.last:.3f} times. More attention to behaviours of the target's category, as in the "
+        f"paper's figure: {found.verdict}."
+    )
 
 
-def figure3_command(record: Record, history: History, targets: Sequence[Target]) -> str:
-    """What to type to draw the figure again, once its run is trained."""
-    words = ["--run", f"runs/{record.dataset}/{record.protocol}/{record.model}-{record.variant}/seed-{record.seed}"]
-    words += ["--user", str(history.user)] if history.user is not None else ["--history", join_names(history.names)]
-    words += ["--targets", join_names([target.name for target in targets])]
+def figure3_command(run: Path | str, user: int | None, history: str | None, targets: str | None) -> str:
+    """What to type to draw the figure again, once its runs are trained."""
+    words = ["--run", str(run)]
+    words += [] if user is None else ["--user", str(user)]
+    words += [] if history is None else ["--history", history]
+    words += [] if targets is None else ["--targets", targets]
     return f".venv/bin/dien-bench figure 3 {shlex.join(words)}"
 
 
@@ -127,13 +172,14 @@ def colours(found: Sequence[Trajectory]) -> list[str]:
     return [NONE_COLOUR if one.target.name == NONE else next(others) for one in found]
 
 
-def _title(record: Record) -> str:
-    what = f"{paper.LABELS.get(record.model, record.model)} on {record.dataset}"
-    return f"{what}, protocol {record.protocol}, variant {record.variant}, seed {record.seed}"
+def _title(record: Record, seeds: Sequence[int]) -> str:
+    what = f"{paper.label_of(record.model)} on {record.dataset}"
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    return f"{what}, protocol {record.protocol}, variant {record.variant}, {which}"
 
 
-def _draw_paths(ax: Axes, found: Sequence[Trajectory], projection: Projection) -> None:
-    for one, points, colour in zip(found, projection.points, colours(found), strict=True):
+def _draw_paths(ax: Axes, found: Seeds, projection: Projection) -> None:
+    for one, points, colour in zip(found.first, projection.points, colours(found.first), strict=True):
         ax.plot(*points.T, color=colour, linewidth=1.4, marker="o", markersize=3.5, label=plain(one.target.name))
         ax.plot(*points[-1], color=colour, marker="o", markersize=8)
         for before, after in pairwise(points):
@@ -147,11 +193,12 @@ def _draw_paths(ax: Axes, found: Sequence[Trajectory], projection: Projection) -
     first, second = projection.shares
     ax.set_xlabel(f"component 1 ({first:.0%} of the variance)")
     ax.set_ylabel(f"component 2 ({second:.0%})")
-    ax.set_title("(a) states $h'_t$, projected", fontsize=10)
+    of = f" (seed {found.seeds[0]})" if len(found.seeds) > 1 else ""
+    ax.set_title(f"(a) states $h'_t$, projected{of}", fontsize=10)
 
 
-def _draw_attention(ax: Axes, history: History, found: Sequence[Trajectory]) -> None:
-    weights = np.stack([one.attention for one in found])
+def _draw_attention(ax: Axes, history: History, found: Seeds) -> None:
+    weights, spread = found.attention, found.spread
     equal = 1 / len(history.items)
     most = max(float(np.abs(weights - equal).max()), equal / 4)  # so that rounding gets no colour
     ax.imshow(weights, cmap=SHADES, vmin=equal - 1.6 * most, vmax=equal + 1.6 * most, aspect="auto")
@@ -159,26 +206,28 @@ def _draw_attention(ax: Axes, history: History, found: Sequence[Trajectory]) -> 
     size = 7.5 if len(history.items) <= 16 else 4
     for row, column in np.ndindex(weights.shape):
         text = f"{weights[row, column]:.3f}".removeprefix("0")
+        text += "" if spread is None else f"\n±{f'{spread[row, column]:.3f}'.removeprefix('0')}"
         ax.text(column, row, text, ha="center", va="center", fontsize=size)
     names = [f"{place}  {plain(name)}" for place, name in enumerate(history.names, start=1)]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-    ax.set_yticks(range(len(found)), [plain(one.target.name) for one in found], fontsize=8)
+    ax.set_yticks(range(len(weights)), [plain(one.target.name) for one in found.first], fontsize=8)
     ax.set_ylabel("target of category")
-    ax.set_title("(b) attention $a_t$ to the behaviours, oldest first", fontsize=10)
+    of = f", mean ± std over {len(found.seeds)} seeds" if spread is not None else ", oldest behaviour first"
+    ax.set_title(f"(b) attention $a_t${of}", fontsize=10)
     ax.set_xlabel(f"blue: more than equal attention, {equal:.3f}; orange: less", fontsize=8)
 
 
 def _document(
-    record: Record, history: History, found: Sequence[Trajectory], projection: Projection, said: list[str], command: str
+    record: Record, history: History, found: Seeds, projection: Projection, said: list[str], command: str
 ) -> dict[str, Any]:
     """What the page draws from; points and attention rounded to what a screen can show."""
     return {
-        "title": _title(record),
+        "title": _title(record, found.seeds),
         "dataset": record.dataset,
         "protocol": record.protocol,
         "model": record.model,
         "variant": record.variant,
-        "seed": record.seed,
+        "seeds": list(found.seeds),  # points are of the first, attention is the mean
         "user": history.user,
         "history": history.names,
         "variance": [round(share, DIGITS) for share in projection.shares],
@@ -186,9 +235,9 @@ def _document(
             {
                 "name": one.target.name,
                 "points": np.round(points, DIGITS).tolist(),
-                "attention": np.round(one.attention, DIGITS).tolist(),
+                "attention": np.round(attention, DIGITS).tolist(),
             }
-            for one, points in zip(found, projection.points, strict=True)
+            for one, points, attention in zip(found.first, projection.points, found.attention, strict=True)
         ],
         "caption": said,
         "command": command,

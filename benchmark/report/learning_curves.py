@@ -1,7 +1,7 @@
 """Figure 2 of the paper (learning curves) and test AUC over steps, drawn from the curves of runs.
 
-A figure is written as PNG and as SVG. The same curves under the same matplotlib give the same bytes: its
-settings are its defaults whatever the user's own are, and nothing in the files carries a date.
+A figure is written as PNG and as SVG, or as SVG alone. The same curves under the same matplotlib give the same bytes:
+its settings are its defaults whatever the user's own are, and nothing in the files carries a date.
 """
 
 import io
@@ -41,6 +41,7 @@ SETTINGS: dict[str, Any] = {
     "legend.title_fontsize": "small",
     "figure.constrained_layout.w_pad": 0.1,
 }
+FORMATS = ("png", "svg")
 PNG_DPI = 160
 BAND_ALPHA = 0.22
 LINE, BAND = "line: mean of the seeds", "band: lowest to highest"
@@ -76,15 +77,20 @@ class Band(NamedTuple):
 
 
 def figure2(
-    runs: Mapping[str, Sequence[Curves]], out_stem: Path, *, model: str = "dien", smoothing: int = 1
-) -> tuple[Path, Path]:
-    """Draw the losses of a model over steps, a panel a data set; return the paths of PNG and SVG.
+    runs: Mapping[str, Sequence[Curves]],
+    out_stem: Path,
+    *,
+    model: str = "dien",
+    smoothing: int = 1,
+    formats: Sequence[str] = FORMATS,
+) -> tuple[Path, ...]:
+    """Draw the losses of a model over steps, a panel a data set; return the paths, one a format.
 
     These are the whole loss, the auxiliary and the target loss, and those of a model's own; a model without further
     losses has one curve.
 
     runs        data set -> curves of each seed; the line is their mean, the band lowest to highest
-    out_stem    the files are out_stem + ".png" and ".svg"
+    out_stem    the files are out_stem + ".png" and so on, one a format
     model       named in the titles
     smoothing   each point of a seed becomes the mean of this many logged points, it and those before; 1: none
 
@@ -99,7 +105,7 @@ def figure2(
     curves = {dataset: _losses_over_seeds(seeds, smoothing) for dataset, seeds in runs.items()}
     columns = 2 if len(runs) == 4 else min(len(runs), 3)
     rows = math.ceil(len(runs) / columns)
-    title = paper.LABELS.get(model, model)
+    title = paper.label_of(model)
     with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(max(4.3 * columns, 5.8), 3.1 * rows + 0.6), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -117,14 +123,16 @@ def figure2(
         legend = figure.legend(*shown, loc="outside lower center", ncols=len(handles))
         if any(len(seeds) > 1 for seeds in runs.values()):
             legend.set_title(f"{LINE}, {BAND}")
-        return save_figure(figure, out_stem)
+        return save_figure(figure, out_stem, formats)
 
 
-def figure_auc(runs: Mapping[str, Sequence[Curves]], out_stem: Path, *, dataset: str) -> tuple[Path, Path]:
-    """Draw test AUC over steps for the rows of one data set; return the paths of PNG and SVG.
+def figure_auc(
+    runs: Mapping[str, Sequence[Curves]], out_stem: Path, *, dataset: str, formats: Sequence[str] = FORMATS
+) -> tuple[Path, ...]:
+    """Draw test AUC over steps for the rows of one data set; return the paths, one a format.
 
     runs        model -> curves of each seed; the line is their mean, the band lowest to highest
-    out_stem    the files are out_stem + ".png" and ".svg"
+    out_stem    the files are out_stem + ".png" and so on, one a format
     dataset     named in the title
 
     The axis begins at the lowest AUC after the first tenth of the steps, since the rise from chance would
@@ -143,7 +151,7 @@ def figure_auc(runs: Mapping[str, Sequence[Curves]], out_stem: Path, *, dataset:
         ax = figure.subplots()
         for model, band in bands.items():
             colour, dashes = ROW_STYLES.get(model) or OTHER_STYLES[others.index(model) % len(OTHER_STYLES)]
-            label = f"{plain(paper.LABELS.get(model, model))} ({len(runs[model])})"
+            label = f"{plain(paper.label_of(model))} ({len(runs[model])})"
             _draw(ax, band, label, colour, dashes, 2.2 if model == "dien" else 1.5)
         _name_axes(ax, "test AUC")
         late = [band.lowest[band.steps >= band.steps[-1] / 10] for band in bands.values()]
@@ -152,10 +160,10 @@ def figure_auc(runs: Mapping[str, Sequence[Curves]], out_stem: Path, *, dataset:
         ax.set_title(f"Test AUC on {plain(dataset)}")
         legend = figure.legend(*ax.get_legend_handles_labels(), loc="outside right center", alignment="left")
         legend.set_title(f"{LINE}\n{BAND}\n\nrow (seeds)")
-        return save_figure(figure, out_stem)
+        return save_figure(figure, out_stem, formats)
 
 
-def figure_probes(measured: Probes, out_stem: Path) -> tuple[Path, Path]:
+def figure_probes(measured: Probes, out_stem: Path) -> tuple[Path, ...]:
     """Draw the AUC of each rule with its 95 % interval, best on top; return the paths of PNG and SVG."""
     probes = sorted(measured.probes, key=lambda probe: probe.auc)
     with style.context(["default", SETTINGS, {"axes.grid.axis": "x"}]):
@@ -250,12 +258,16 @@ def plain(name: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write both formats, each in one step; the name is extended, as `with_suffix` would cut it at a dot."""
-    png, svg = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-    for path, content in zip(paths, (png, svg), strict=True):
-        write_atomically(path, content.getvalue())
-    return paths
+def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> tuple[Path, ...]:
+    """Write the formats, each in one step; the name is extended, as `with_suffix` would cut it at a dot."""
+    options: dict[str, dict[str, Any]] = {
+        "png": {"dpi": PNG_DPI, "metadata": {"Software": None}},
+        "svg": {"metadata": {"Date": None, "Creator": None}},
+    }
+    paths = []
+    for name in formats:
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=name, **options[name])
+        paths.append(stem.with_name(f"{stem.name}.{name}"))
+        write_atomically(paths[-1], drawn.getvalue())
+    return tuple(paths)

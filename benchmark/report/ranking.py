@@ -15,6 +15,7 @@ from benchmark.records import paper
 from benchmark.records.predictions import RunScores, Scores
 from benchmark.records.record import Record
 from benchmark.records.results import scores_of
+from benchmark.records.tuning import with_budget
 
 Selection = Literal["last", "validation", "test"]
 SELECTIONS: dict[Selection, str] = {
@@ -125,7 +126,8 @@ def _ranking(runs: Sequence[tuple[Record, RunScores | None]], selection: Selecti
         scores = [found for _, found in mine if found is not None] if metric in TERMS else []
         scores = scores if len(scores) == len(known) > 1 else []
         failed = sum(record.status == "failed" for record, _ in mine)
-        drawn.append((_line(model, known, failed, estimate(scores, TERMS[metric]) if scores else None), scores))
+        label = with_budget(paper.label_of(model), [record for record, _ in mine])
+        drawn.append((_line(model, label, known, failed, estimate(scores, TERMS[metric]) if scores else None), scores))
     sign = -1 if METRICS[metric].better == "higher" else 1
     drawn.sort(key=lambda one: (one[0].mean is None, sign * (one[0].mean or 0.0)))
     tested = [i for i, (_, scores) in enumerate(drawn) if scores]
@@ -148,12 +150,12 @@ def _value(metric: str, record: Record, scores: Scores | None, selection: Select
     return value
 
 
-def _line(model: str, known: Sequence[tuple[int, float]], failed: int, found: Comparison | None) -> Line:
+def _line(model: str, label: str, known: Sequence[tuple[int, float]], failed: int, found: Comparison | None) -> Line:
     seeds, values = tuple(seed for seed, _ in known), tuple(value for _, value in known)
     low, high = found.auc_interval if found else (None, None)
     return Line(
         model=model,
-        label=paper.LABELS.get(model, model),
+        label=label,
         rank=None,
         mean=fmean(values) if values else None,
         std=stdev(values) if len(values) > 1 else None,

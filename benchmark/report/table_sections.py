@@ -67,6 +67,9 @@ NOTE_INDUSTRIAL = (
     "paper, industrial: printed for Alibaba's private log of 0.8 billion users, a point of comparison and nothing to "
     "be met."
 )
+NOTE_PEERS = "Printed by others for this log, and measured otherwise, so for comparison alone. " + " ".join(
+    f"{peer.name}: {peer.how}." for peers in paper.PEERS.values() for peer in peers
+)
 NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
 OTHER_TRAINING = "‡"
 # What the training of records is that do not say it, of before 2026-11-26 (variants.md 19, 21, 22).
@@ -85,6 +88,7 @@ NOTES = (
         NOTE_INFLATION,
         NOTE_REFERENCE,
         NOTE_INDUSTRIAL,
+        NOTE_PEERS,
     ),  # in this order
     *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_TRAINING, NOTE_NO_CODE),
 )
@@ -121,7 +125,9 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
     """Return the sections of one data set, and the notes that they need."""
     printed, compared, notes = comparison(result.dataset, result.protocol)
     full = ("last step", "best − last") if not short else ()
-    columns = ["model", "AUC", *full, *(compared[:1] if short else compared)]
+    peers = () if short else paper.PEERS.get(result.dataset.partition("@")[0], ())
+    notes += [NOTE_PEERS] if peers else []
+    columns = ["model", "AUC", *full, *(compared[:1] if short else compared), *(peer.name for peer in peers)]
     cells = []
     for row, above in zip(result.rows, rows_above(result.rows), strict=True):
         mark = MARKS[relation_of(result.tested.get((row.model, above.model)))] if above else ""
@@ -134,6 +140,7 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
             "best − last": "" if row.inflation is None else f"{row.inflation:+.4f}",
             "difference": signed(row.mean, auc and auc.mean, 4),
         }
+        values |= {peer.name: fixed(peer.auc.get(row.model), 4) for peer in peers}
         values |= {METRICS[name].name: format(value, METRICS[name].shown) for name, value in row.metrics.items()}
         cells.append(values | dict.fromkeys(compared[:1], _printed(auc)))
     notes += _mark_code(result, cells, short)

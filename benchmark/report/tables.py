@@ -129,7 +129,7 @@ def _row_labels(number: str, models: Sequence[str] | None) -> dict[str, str]:
     if models is None:
         return labels
     ordered = [model for model in labels if model in models] + [model for model in models if model not in labels]
-    return {model: labels.get(model) or paper.LABELS.get(model, model) for model in ordered}
+    return {model: labels.get(model) or paper.label_of(model) for model in ordered}
 
 
 def _check_one_selection(records: Sequence[Record]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from baselines import file_hash, load, model_label
+from baselines import TUNED, file_hash, load, model_label
 from baselines.lazy_adam import Epsilon
 from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.runs.device import Device, check_device
@@ -24,7 +24,8 @@ from datamodules.protocol import BATCH_SIZE, DayProtocol, get_protocol
 from datamodules.samples.vocabulary import UnknownUser
 from datamodules.schema import Schema
 
-EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17)
+EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17); at least as many on logs of impressions
+EVALUATIONS_A_PASS = 20  # at most, on logs of impressions, of which one pass may have many thousand steps
 LOG_EVERY = 20  # steps
 CHECKPOINT_EVERY = 60.0  # seconds between two
 
@@ -93,8 +94,8 @@ class RunConfig:
                 raise unknown_name(name, str(settings[name]), [str(value).lower() for value in values])
         if settings["auxiliary_negatives"] == "unclicked" and not isinstance(get_protocol(self.protocol), DayProtocol):
             raise UserError(
-                f"auxiliary_negatives=unclicked needs impressions, protocol {self.protocol} has none: use popularity "
-                "or uniform"
+                f"auxiliary_negatives=unclicked needs impressions, protocol {self.protocol} has none: use popularity, "
+                "uniform or own"
             )
         rate = settings["learning_rate"]
         if isinstance(rate, (bool, str)) or not 0 < rate < math.inf:
@@ -125,8 +126,8 @@ class RunConfig:
         """Where the run lies."""
         return Path(self.out) / self.name
 
-    def tracked(self, settings: dict[str, Any]) -> TrackedRun:
-        """What trackers are told of the run, `settings` being those that it was started with."""
+    def tracked(self, settings: dict[str, Any], data_sha256: str = "") -> TrackedRun:
+        """What trackers are told of the run: the settings that it was started with, and the hash of its samples."""
         return TrackedRun(
             tracker=self.logger,
             out=Path(self.out),
@@ -134,7 +135,7 @@ class RunConfig:
             name=self.name,
             group=f"{self.dataset}/{self.protocol}/{self.row}",
             tags=(self.dataset, self.protocol, self.variant, self.row.partition("+")[0]),
-            config=asdict(self) | {"row": self.row, "settings": settings},
+            config=asdict(self) | {"row": self.row, "data_sha256": data_sha256, "settings": settings},
         )
 
     def settings(self) -> dict[str, Any]:
@@ -150,9 +151,14 @@ class RunConfig:
             "pairs_together": True,  # variants.md 21
             "unknown_user": "most-frequent" if official else "own",  # variants.md 19
             "adam_epsilon": "tensorflow" if official else "torch",  # variants.md 22
-            **parse_spec(self.model).options_of(training=True),
+            **self._options(),
             **file_hash(self.model),
         }
+
+    def _options(self) -> dict[str, Any]:
+        """The options of the row that its label does not say: those of training, and all of a tuned row."""
+        row = parse_spec(self.model)
+        return row.options if TUNED in row.options else row.options_of(training=True)
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,14 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
         unknown_user=settings["unknown_user"],
         seed=config.seed,
     )
+
+
+def evaluation_interval(data: InteractionsDataModule) -> int:
+    """Steps between two evaluations of a run; `data` must be set up."""
+    if not isinstance(data.protocol, DayProtocol):
+        return EVALUATE_EVERY
+    size: int = data.hparams["batch_size"]
+    return max(EVALUATE_EVERY, -(-len(data.ready.train) // size) // EVALUATIONS_A_PASS)
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from baselines.lightning_module import CTRModule, NotFinite
 from benchmark.analysis.verify import check_metrics
 from benchmark.records.record import FILE_NAME, Record, read_record, write_record
 from benchmark.runs import checkpoint
-from benchmark.runs.config import EVALUATE_EVERY, LOG_EVERY, Progress, RunConfig, data_of, lock_of
+from benchmark.runs.config import LOG_EVERY, Progress, RunConfig, data_of, evaluation_interval, lock_of
 from benchmark.runs.ddp import other_ranks
 from benchmark.runs.device import describe, uses_gpu
 from benchmark.runs.failure import keep_bad_batch
@@ -129,21 +129,21 @@ def _train_on(
     config: RunConfig, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
     folder, memory = config.folder(), PeakMemory()
-    data, settings = _prepared(config)
+    data, settings = prepared(config)
     code = code_sha256(config.model)  # before it is trained: a file can be edited meanwhile
     remove_leftovers(folder)
     checkpoints = _checkpoints(config, data, settings, say)
     keep = KeepWeights(folder / WEIGHTS, data.protocol.selection, say)
     reports = [ReportProgress(on_progress, settings["steps"])] if on_progress else []
-    loggers = open_loggers(config.tracked(settings), checkpoints.resumed_at, say)
+    loggers = open_loggers(config.tracked(settings, data.ready.sha256), checkpoints.resumed_at, say)
     try:
         with other_ranks(config, checkpoints.resumed_at):
-            module, trainer = _trainer(
-                config, data, settings, [*reports, memory, keep, checkpoints], loggers
+            module, trainer = trainer_of(
+                config, data, settings, [*reports, memory, keep, checkpoints], loggers, checkpoints.resumed_at
             )  # checkpoints last
             trainer.fit(module, datamodule=data)
         if module.last is None or module.last.step != settings["steps"]:
-            _evaluate_last(module, data, trainer)
+            evaluate_last(module, data, trainer)
             keep.keep(module)
     except NotFinite as error:
         kept = keep_bad_batch(data, error, folder)
@@ -164,14 +164,14 @@ def follow(config: RunConfig, ready: Callable[[int], None]) -> None:
 
     `ready` is told the step to go on from before the others are waited for.
     """
-    data, settings = _prepared(config, first=False)
+    data, settings = prepared(config, first=False)
     checkpoints = _checkpoints(replace(config, checkpoint_seconds=math.inf), data, settings, print)
-    module, trainer = _trainer(config, data, settings, [checkpoints], [])
+    module, trainer = trainer_of(config, data, settings, [checkpoints], [], checkpoints.resumed_at)
     ready(checkpoints.resumed_at)
     trainer.fit(module, datamodule=data)
 
 
-def _prepared(config: RunConfig, first: bool = True) -> tuple[InteractionsDataModule, dict[str, Any]]:
+def prepared(config: RunConfig, first: bool = True) -> tuple[InteractionsDataModule, dict[str, Any]]:
     """The data of a run and its settings, steps included; torch is set up for it, `first` for the one that logs."""
     rank_zero_only.rank = int(not first)  # type: ignore[attr-defined]  # else the environment's, as RANK or SLURM_PROCID
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -197,21 +197,21 @@ def _checkpoints(
         data.ready.sha256,
         data.protocol.hash,
         describe(config.device, config.devices),
-        EVALUATE_EVERY,
+        evaluation_interval(data),
     )
     return checkpoint.Checkpoints(config.folder() / checkpoint.NAME, wanted, say, config.checkpoint_seconds)
 
 
-def _trainer(
+def trainer_of(
     config: RunConfig,
     data: InteractionsDataModule,
     settings: dict[str, Any],
     callbacks: list[pl.Callback],
     loggers: list[Logger],
+    resumed_at: int = 0,
 ) -> tuple[CTRModule, pl.Trainer]:
-    """The module of a run, and what trains it from its checkpoint on; the checkpoints are the last callback."""
-    (checkpoints,) = (callback for callback in callbacks if isinstance(callback, checkpoint.Checkpoints))
-    steps, resumed_at = settings["steps"], checkpoints.resumed_at
+    """The module of a run, and what trains it from a step on; checkpoints are the last callback."""
+    steps = settings["steps"]
     data.first_step = resumed_at
     module = CTRModule(
         model=config.model,
@@ -232,7 +232,7 @@ def _trainer(
         plugins=[LightningEnvironment()],  # a run takes no place in a cluster from its environment (SLURM_NTASKS=2)
         use_distributed_sampler=False,  # every process makes whole batches, and takes its share of each
         max_epochs=1,
-        val_check_interval=min(EVALUATE_EVERY, steps - resumed_at),
+        val_check_interval=min(evaluation_interval(data), steps - resumed_at),
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # the module logs by itself
         logger=loggers,
@@ -253,7 +253,7 @@ def remove_leftovers(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _evaluate_last(module: CTRModule, data: InteractionsDataModule, trainer: pl.Trainer) -> None:
+def evaluate_last(module: CTRModule, data: InteractionsDataModule, trainer: pl.Trainer) -> None:
     """Evaluate after the last step too, where the interval does not divide the budget."""
     device = trainer.strategy.root_device  # which Lightning has taken the weights from
     module.to(device).eval()

@@ -1,4 +1,4 @@
-"""Finished tables of many runs in a tracker, and the commands that show what it holds."""
+"""Finished tables and figures of many runs in a tracker, and the commands that show what it holds."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -34,6 +34,29 @@ def log_table(
             log_tensorboard_table(name, made.markdown(), out.joinpath("tensorboard", "tables", name, *tags))
     except Exception as error:  # whatever it is: the table is in OUT
         say(f"{name}: {tracker} did not take the table ({reason_of(error)})")
+
+
+def log_figures(
+    drawn: Sequence[Path],
+    name: str,
+    *,
+    tracker: Tracker,
+    out: Path,
+    tags: Sequence[str],
+    say: Callable[[str], None] = print,
+) -> None:
+    """Log the files of figures as `log_table` does a table."""
+    try:
+        if tracker == "wandb":
+            from benchmark.tracking.wandb_runs import log_wandb_figures
+
+            log_wandb_figures(name, drawn, out, tags, say)
+        if tracker == "tensorboard":
+            from benchmark.tracking.tensorboard_runs import log_tensorboard_figures
+
+            log_tensorboard_figures(drawn, out.joinpath("tensorboard", "figures", name, *tags))
+    except Exception as error:  # whatever it is: the figures are in OUT
+        say(f"{name}: {tracker} did not take the figure ({reason_of(error)})")
 
 
 def how_to_look(tracker: Tracker, out: Path) -> list[str]:

@@ -1,10 +1,11 @@
 """Runs and tables in TensorBoard: event files in OUT/tensorboard, laid out as the runs are."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.image import imread
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from benchmark.tracking.trackers import TrackedRun, identity, outcome
@@ -46,6 +47,15 @@ def log_tensorboard_table(name: str, markdown: str, place: Path) -> None:
     """Log a table as a text."""
     logger = _logger(place)
     logger.experiment.add_text(name, markdown)
+    logger.experiment.close()
+
+
+def log_tensorboard_figures(drawn: Sequence[Path], place: Path) -> None:
+    """Log the pictures among `drawn` as images, as (height, width, 4) numbers from 0 to 1."""
+    logger = _logger(place)
+    for path in drawn:
+        if path.suffix == ".png":
+            logger.experiment.add_image(path.stem, imread(path), dataformats="HWC")
     logger.experiment.close()
 
 

@@ -64,6 +64,7 @@ def outcome(record: dict[str, Any]) -> dict[str, float | None]:
     """The figures of a record that runs are compared by; an AUC is in [0, 1], None for a selection without one."""
     return {
         "auc": record["auc"][record["selection"]],
+        "best_validation_auc": record["validation_auc"],  # of the same checkpoint; what a sweep may look at
         **{f"auc_{selection}": auc for selection, auc in record["auc"].items()},
         **{
             name: record[name] for name in ("logloss", "best_step", "parameters", "samples_per_second", "train_seconds")
@@ -73,7 +74,8 @@ def outcome(record: dict[str, Any]) -> dict[str, float | None]:
 
 def identity(record: dict[str, Any]) -> dict[str, Any]:
     """The fields of a record that say which run it is, and what made it."""
-    return {name: record[name] for name in ("dataset", "protocol", "model", "variant", "seed", "commit", "device")}
+    names = ("dataset", "protocol", "model", "variant", "seed", "commit", "device", "data_sha256")
+    return {name: record[name] for name in names}
 
 
 def reason_of(error: BaseException) -> str:

@@ -23,6 +23,7 @@ TAG_LENGTH = 64  # characters that W&B takes
 NAME_LENGTH = 128  # that it takes and shows
 OPEN_SECONDS, CLOSE_SECONDS = 20.0, 30.0  # that a run waits for the server, at most
 ID_FILE = "wandb-id.txt"
+WEIGHTS, MOST_BYTES = "weights.pt", 100_000_000
 
 
 class WandbRun:
@@ -52,9 +53,10 @@ class WandbRun:
         self._run.log({**row, AXIS: step})
 
     def finish(self, record: dict[str, Any], folder: Path) -> None:
-        """Add the outcome and the record as an artifact, and end with exit code 0.
+        """Add the outcome, and the record and the model as artifacts, and end with exit code 0.
 
-        Predictions stay out, since they tell of a data set's users.
+        Predictions stay out, since they tell of a data set's users; and a model above `MOST_BYTES`, which would not be
+        uploaded in the time that a run waits.
         """
         _close(self._run, 0, lambda: self._give(record, folder))
 
@@ -71,6 +73,11 @@ class WandbRun:
         for name in ("record.json", "config.json", "metrics.csv"):
             artifact.add_file(str(folder / name))
         self._run.log_artifact(artifact)
+        weights = folder / WEIGHTS
+        if weights.is_file() and weights.stat().st_size <= MOST_BYTES:
+            model = wandb.Artifact(f"model-{self._run.id}", type="model", metadata=metadata)
+            model.add_file(str(weights))
+            self._run.log_artifact(model)
 
 
 def log_wandb_table(
@@ -99,6 +106,30 @@ def log_wandb_table(
         for file_name, text in files.items():
             with artifact.new_file(file_name, encoding="utf-8") as file:
                 file.write(text)
+        run.log_artifact(artifact)
+
+    _close(run, 0, give)
+
+
+def log_wandb_figures(
+    name: str, drawn: Sequence[Path], out: Path, tags: Sequence[str], say: Callable[[str], None]
+) -> None:
+    """Log the pictures among `drawn` as a run of job type "figure", all files as an artifact; once for equal files."""
+    import wandb
+
+    content = hashlib.sha256(b"".join(path.read_bytes() for path in drawn)).hexdigest()[:8]
+    if any((out / "wandb").glob(f"*run-*-{name}-{content}")):
+        return
+    run = _open(
+        say, out, id=f"{name}-{content}", name="/".join([name, *tags])[:NAME_LENGTH], group="figures",
+        job_type="figure", tags=_tags(tags), resume="allow",
+    )  # fmt: skip
+
+    def give() -> None:
+        run.log({path.stem: wandb.Image(str(path)) for path in drawn if path.suffix == ".png"})
+        artifact = wandb.Artifact(f"{name}-{'-'.join(tags)}"[:NAME_LENGTH], type="figure")
+        for path in drawn:
+            artifact.add_file(str(path))
         run.log_artifact(artifact)
 
     _close(run, 0, give)

@@ -101,6 +101,12 @@ class MarketSize:
 SIZES = {
     "small": MarketSize(users=6_000, goods=4_000, categories=50, kept=0.2),  # 75,000 impressions to train
     "large": MarketSize(users=100_000, goods=30_000, categories=200, kept=0.5),  # 3 million
+    # One world and its test day, with more and more impressions to train: a factor of four each.
+    "6k": MarketSize(users=25_000, goods=10_000, categories=100, kept=1 / 256),
+    "24k": MarketSize(users=25_000, goods=10_000, categories=100, kept=1 / 64),
+    "97k": MarketSize(users=25_000, goods=10_000, categories=100, kept=1 / 16),
+    "390k": MarketSize(users=25_000, goods=10_000, categories=100, kept=1 / 4),
+    "1550k": MarketSize(users=25_000, goods=10_000, categories=100),
 }
 
 
@@ -410,4 +416,7 @@ def _spec(name: str, size: str, steps: int | None = None) -> ImpressionSpec:
     )
 
 
-MARKET, MARKET_LARGE = _spec("market", "small"), _spec("market-large", "large")
+# Optimiser steps where three passes are too many: on 390,000 impressions the validation day is best after one.
+STEPS = {"6k": 600, "24k": 600, "97k": 1_000, "390k": 3_800, "1550k": 15_200}  # at batch 128
+SIZE_OF = {"market": "small"} | {f"market-{size}": size for size in SIZES if size != "small"}  # by data set
+MARKETS = {name: _spec(name, size, STEPS.get(size)) for name, size in SIZE_OF.items()}

@@ -104,7 +104,7 @@ def test_training_batches_are_the_slow_loop(samples: Samples) -> None:
         assert kinds.tolist() == samples.catalogue["category"][numbers].tolist()  # training knows every item here
 
 
-@pytest.mark.parametrize("negatives", ["popularity", "uniform"])
+@pytest.mark.parametrize("negatives", ["popularity", "uniform", "own"])
 def test_auxiliary_negatives_differ_from_their_behaviour(samples: Samples, negatives: str) -> None:
     batches = training(samples, auxiliary_negatives=negatives, seed=3)
     for step in range(8):

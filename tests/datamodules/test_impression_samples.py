@@ -178,9 +178,22 @@ def test_unclicked_negatives_are_what_the_user_was_shown_before() -> None:
     assert (found != own.items).all()
 
 
+def test_own_negatives_are_other_behaviours_up_to_the_one_that_they_stand_for() -> None:
+    samples = make_impression_samples(log(), OF_IMPRESSIONS["next-day-dmr"])
+    sampler, pool = NegativeSampler(samples, "own"), set(samples.pool.tolist())
+    places, owners = np.arange(len(BEHAVIOURS)), np.array([row[0] for row in BEHAVIOURS])
+    drawn = np.stack([sampler.draw(places, owners, (0, 0, number)) for number in range(200)])
+    for place, (user, item, *_) in enumerate(BEHAVIOURS):
+        before = {row[1] for row in BEHAVIOURS[:place] if row[0] == user}
+        found = set(drawn[:, place].tolist())
+        expected = before - {item} or pool - {item}
+        assert item not in found, place
+        assert expected <= found <= expected | pool, place
+
+
 def test_without_impressions_there_is_nothing_unclicked() -> None:
     samples = replace(make_impression_samples(log(), OF_IMPRESSIONS["next-day"]), unclicked=None)
-    with pytest.raises(ValueError, match="choose popularity or uniform"):
+    with pytest.raises(ValueError, match="choose popularity, uniform or own"):
         NegativeSampler(samples, "unclicked")
 
 

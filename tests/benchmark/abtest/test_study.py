@@ -9,6 +9,8 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from benchmark.abtest.candidates import before_the_test, from_market, logged_day
+from benchmark.abtest.decision import decision
 from benchmark.abtest.experiment import (
     AGAIN,
     CONTROL,
@@ -23,7 +25,6 @@ from benchmark.abtest.experiment import (
     with_checks,
 )  # fmt: skip
 from benchmark.abtest.figure import figure_table5
-from benchmark.abtest.market import before_the_test, from_market, logged_day
 from benchmark.abtest.offline import agreement
 from benchmark.abtest.sensitivity import Cell, break_even
 from benchmark.abtest.statistics import METRICS, Gain, gain, metric
@@ -173,16 +174,28 @@ def test_table(test: AbTest, predictions: Predictions, workload: Workload) -> No
     )
     markdown = made.markdown()
     assert "+20.7" in markdown
-    worth = next(section for section in made.sections if section.heading.startswith("What a gain in AUC"))
-    clicks = test.arm("dien").replayed["ctr"]
-    assert worth.rows[1][3].startswith(f"{100 * clicks.value / 2:+.1f} [")  # 0.65 against 0.63
-    assert worth.rows[1][4:7] == ("+0.0191", "+20.7", "+10.8")
-    low, high = (100 * end / 2 for end in clicks.interval)
-    assert worth.rows[1][7] == (
-        "more than here" if high < 10.8 else "less than here" if low > 10.9 else "not different"
-    )
     assert "99 candidates" not in markdown  # more than there are
     assert sum(arm.users for arm in test.arms) == len(np.unique(workload.user))
+
+
+def test_decision(test: AbTest) -> None:
+    """Verdicts by the intervals, and rates that are clicks over AUC, of which 0.65 has 2 hundredths more than 0.63."""
+    made = decision(test, {"base-model": 0.63, "din": 0.62, "dien": 0.65})
+    earned, rates = made.sections
+    cells = {(cell.arm, cell.candidates): cell.gains for cell in test.cells}
+    for line, arm in zip(earned.rows, ("din", "dien"), strict=True):
+        for cell, number in zip(line[2:4], (2, 10), strict=True):
+            low, high = cells[arm, number]["ecpm"].interval
+            assert cell.endswith("earns more" if low > 0 else "earns less" if high < 0 else "inconclusive")
+    assert [line[1] for line in earned.rows] == ["-0.0100", "+0.0200"]
+    assert rates.rows[0][1:3] == ("no AUC gain", "no AUC gain")
+    dien = rates.rows[1]
+    clicks = [cells["dien", number]["ctr"] for number in (2, 10)]
+    assert [cell.split()[0] for cell in dien[1:3]] == [f"{100 * gain.value / 2:+.1f}" for gain in clicks]
+    assert dien[3:6] == ("+0.0191", "+20.7", "+10.8")
+    above = [number for number, gain in zip((2, 10), clicks, strict=True) if 100 * gain.interval.high / 2 < 10.8]
+    assert (dien[6] == "more than here with any of these numbers") == (len(above) == 2)
+    assert [row[2] for row in made.csv_rows[1:]] == ["2", "10", "2", "10"]
 
 
 def test_figure(test: AbTest, tmp_path: Path) -> None:
@@ -237,7 +250,10 @@ def test_trained_runs_in_the_market() -> None:
     assert covariates[:, 0].sum() < (log.day(log.shown.time) < 64).sum()  # not all users come on the last day
     assert np.all(covariates[:, 1] <= covariates[:, 0])
     runs = {"base-model": ["quality"], "dien": ["truth"]}
-    found = abtest_of_runs(runs, score, workload, validation, tested, covariates=covariates)
+    wide = from_market(world, log, candidates=25)
+    found = abtest_of_runs(runs, score, workload, validation, tested, covariates=covariates, wide=wide)
+    assert sorted({cell.candidates for cell in found.calibrated.cells}) == [2, 5, 25]
+    assert found.calibrated.other_requests == ((25, len(wide.user)),)
     raw, mended = found.as_predicted.arm("dien"), found.calibrated.arm("dien")
     assert raw.calibration > 2.5  # four times too high
     assert mended.calibration < 1.6

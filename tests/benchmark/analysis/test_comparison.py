@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, ttest_ind
 from sklearn.metrics import roc_auc_score
 
-from benchmark.analysis.comparison import compare, estimate, estimate_rule, holm, placements, t_test, user_terms
+from benchmark.analysis.comparison import (
+    compare,
+    contrast,
+    estimate,
+    estimate_rule,
+    holm,
+    placements,
+    t_test,
+    user_terms,
+)
 from benchmark.analysis.metrics import auc
 from benchmark.records.predictions import Scores, scores_of_samples
 from benchmark.records.results import scores_of
@@ -252,6 +261,25 @@ def test_equal_rows_are_told_apart_in_at_most_five_per_cent(over_users: float, o
     assert alarms / trials <= 0.081
     if (over_users, over_seeds) == (1.0, 0.0):
         assert alarms > 0  # careful, and not blind
+
+
+def test_a_contrast_counts_users_once_and_the_seeds_of_every_row() -> None:
+    """By how much a lead grows: the variance by its formula; of one row against one it is `compare`."""
+    high, low, other, last = ([draw(10 * row + seed, 80) for seed in range(3)] for row in range(4))
+    made = contrast([high, last], [low, other])
+    signs = {1: (high, last), -1: (low, other)}
+    auc_of = {sign: [np.array([auc(scores) for scores in row]) for row in rows] for sign, rows in signs.items()}
+    users = sum(
+        sign * np.mean([user_terms(scores)[1] for scores in row], axis=0)
+        for sign, rows in signs.items()
+        for row in rows
+    )
+    seeds = sum(float(aucs.var(ddof=1)) / 3 for rows in auc_of.values() for aucs in rows)
+    assert made.difference == pytest.approx(sum(sign * sum(map(np.mean, rows)) for sign, rows in auc_of.items()))
+    assert made.standard_error**2 == pytest.approx(np.var(users, ddof=1) / 80 + seeds)
+    assert contrast([low], [high]) == compare(high, low)
+    with pytest.raises(ValueError, match="same users, got 80 and 81"):
+        contrast([high, last], [low, [draw(0, 81), draw(1, 81)]])
 
 
 def test_a_test_needs_two_seeds() -> None:

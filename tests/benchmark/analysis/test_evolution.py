@@ -6,23 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t as student
 from sklearn.decomposition import PCA
 
 from baselines.base_model import BaseModel
 from baselines.dien import DIEN
+from benchmark.analysis.comparison import Interval
+from benchmark.analysis.emphasis import Attention, Emphasis, attention_of, emphasis
 from benchmark.analysis.evolution import (
     Catalogue,
-    Emphasis,
     Target,
     choose,
-    emphasis,
     history_of,
-    join_names,
-    split_names,
-    telling_user,
+    paper_like,
     trajectories,
 )
-from benchmark.report.figure3 import caption, figure3, figure3_command, project
+from benchmark.report.figure3 import Seeds, caption, figure3, figure3_command, project
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError
 from datamodules.interactions import load_category_names
@@ -134,37 +133,31 @@ def test_lift_is_that_of_counting(catalogue: Catalogue, samples: Samples) -> Non
     assert catalogue.unrelated(names) == catalogue.names[3 + int(mean[4:].argmin())]
 
 
-def test_the_user_shown_by_default_follows_the_rule(catalogue: Catalogue, samples: Samples) -> None:
-    def told(user: int) -> tuple[int, int, float]:
-        (place,) = np.flatnonzero((samples.test.user == user) & (samples.test.label == 1))
-        items = samples.items[samples.test.begin[place] : samples.test.end[place]]
-        categories = samples.item_category[items]
-        return (
-            len(items),
-            len(set(categories)),
-            float((categories == samples.item_category[samples.test.item[place]]).mean()),
-        )
-
-    chosen = telling_user(samples)
-    length, categories, same = told(chosen)
-    assert 8 <= length <= 12
-    assert 0 < same <= 0.5
-    for user in set(samples.test.user.tolist()):
-        (place,) = np.flatnonzero((samples.test.user == user) & (samples.test.label == 1))
-        if samples.test.end[place] == samples.offsets[user]:
-            continue  # no history
-        length, others, same = told(user)
-        if 8 <= length <= 12 and 0 < same <= 0.5:
-            assert (-categories, chosen) <= (-others, user)
+def test_the_history_chosen_by_default_follows_the_rule(catalogue: Catalogue, samples: Samples) -> None:
+    """Counted by loops; all 12 categories of the data set are among the 30 most reviewed."""
+    reviews = [0] * 13
+    known = samples.known_items()
+    for item in samples.pool.tolist():
+        reviews[samples.item_category[item]] += int(known[item])
+    order = sorted(range(1, 13), key=lambda number: -reviews[number])
+    lift = [catalogue.lift(name) for name in catalogue.names]
+    pairs = {(lift[a - 1][b], -order.index(a)): a for a in order for b in order if a != b}
+    last = pairs[max(pairs)]
+    others = [number for number in order if number != last and lift[last - 1][number] <= 1][:6]
+    expected = [catalogue.names[number - 1] for number in [*others, others[1], last]]
+    assert paper_like(catalogue) == expected
     history, targets = choose(catalogue, None, [], [])
-    assert history.user == chosen
-    assert [target.name for target in targets][2:] == ["none"]
-    assert targets[1].name not in history.names
+    assert history == history_of(catalogue, expected)
+    assert history.user is None
+    assert targets[0].name == expected[-1]
+    assert targets[0].item not in history.items
+    assert targets[1].name not in expected
+    assert targets[2] == Target(None, "none")
     with pytest.raises(UserError, match="user must be from 0 to 299"):
         choose(catalogue, 300, [], [])
 
 
-def test_emphasis_is_that_of_a_loop(samples: Samples) -> None:
+def test_attention_to_the_targets_category_is_that_of_a_loop(samples: Samples) -> None:
     model, rows = dien(samples), []
     test = samples.test
     for place in np.flatnonzero(test.label == 1):
@@ -173,10 +166,36 @@ def test_emphasis_is_that_of_a_loop(samples: Samples) -> None:
         if same.any() and not same.all():
             (one,) = trajectories(model, samples, items.tolist(), [Target(int(test.item[place]), "")])
             share = one.attention * len(items)
-            rows.append((share[same].mean(), share[~same].mean(), share[-1]))
-    found = emphasis(model, samples)
-    assert found.samples == len(rows) > 5
-    np.testing.assert_allclose(found[1:], np.mean(rows, axis=0), rtol=1e-4)
+            rows.append((test.user[place], share[same].mean(), share[~same].mean(), share[-1]))
+    found = attention_of(model, samples)
+    order = np.argsort(found.user)
+    assert len(order) == len(rows) > 5
+    np.testing.assert_allclose(np.array(found).T[order], sorted(rows), rtol=1e-4)
+
+
+def run(user: list[int], same: list[float]) -> Attention:
+    values = np.array(same)
+    return Attention(np.array(user), values, values / 2, values * 2)
+
+
+def test_emphasis_has_an_interval_over_users_and_seeds() -> None:
+    """Users count once, however many samples they have; by hand: seed means 2.5 and 3.5, user means 2 and 4."""
+    found = emphasis([run([7, 7, 9], [1, 2, 3.5]), run([7, 7, 9], [2, 3, 4.5])])
+    assert (found.users, found.seeds, found.same, found.other, found.last) == (2, 2, 3.0, 1.5, 6.0)
+    variance = 2 / 2 + 0.5 / 2  # of user means, over two users; of seed means, over two seeds
+    degrees = variance**2 / (1.0**2 + 0.25**2)
+    half = student.ppf(0.975, degrees) * variance**0.5
+    assert found.interval == pytest.approx((3 - half, 3 + half))
+    assert emphasis([run([1, 2], [3, 4])]).interval is None
+
+
+@pytest.mark.parametrize(
+    ("same", "verdict"),
+    [([1.5, 1.51, 1.49], "shows"), ([0.9, 0.91, 0.89], "does not show"), ([0.5, 1.0, 1.6], "inconclusive")],
+)
+def test_verdicts(same: list[float], verdict: str) -> None:
+    assert emphasis([run([1, 2, 3], same)] * 2).verdict == verdict
+    assert emphasis([run([1, 2, 3], same)]).verdict == "inconclusive"
 
 
 def test_the_projection_is_scikit_learns() -> None:
@@ -194,25 +213,24 @@ def test_the_projection_is_scikit_learns() -> None:
 def test_files_and_caption(tmp_path: Path, samples: Samples, catalogue: Catalogue) -> None:
     record = committed()[Path("tafeng/arxiv-v1/dien-official/seed-0")]
     history, targets = choose(catalogue, None, [catalogue.names[0], catalogue.names[1], catalogue.names[0]], [])
-    found = trajectories(dien(samples), samples, history.items, targets)
-    command = figure3_command(record, history, targets)
-    drawn = figure3(record, history, found, tmp_path / "figure3", emphasis=Emphasis(9, 1.5, 0.7, 1.1), command=command)
+    torch.manual_seed(1)
+    nets = [dien(samples), DIEN(vocabulary(samples).schema).eval()]
+    found = Seeds((0, 1), [trajectories(net, samples, history.items, targets) for net in nets])
+    measured = Emphasis(9, 2, 1.5, 0.7, 1.1, Interval(1.2, 1.8))
+    command = figure3_command("runs/a/b/dien-official", None, "Bags, Packs;Tents", None)
+    drawn = figure3(record, history, found, tmp_path / "figure3", emphasis=measured, command=command)
     assert [path.suffix for path in drawn] == [".png", ".svg", ".json"]
     document = json.loads(drawn[2].read_text())
     assert document["user"] is None
-    assert document["history"] == history.names
-    for one, target in zip(found, document["targets"], strict=True):
-        np.testing.assert_allclose(target["attention"], one.attention, atol=1e-5)
-    assert document["command"].endswith(f"--targets {','.join(target.name for target in targets)}")
-    said = " ".join(caption(history, found, Emphasis(9, 1.5, 0.7, 1.1)))
-    assert "9 test users" in said
-    assert "1.50 times equal attention" in said
+    assert (document["history"], document["seeds"]) == (history.names, [0, 1])
+    for place, target in enumerate(document["targets"]):
+        mean = (found.runs[0][place].attention + found.runs[1][place].attention) / 2
+        np.testing.assert_allclose(target["attention"], mean, atol=1e-5)
+    assert document["command"].endswith("figure 3 --run runs/a/b/dien-official --history 'Bags, Packs;Tents'")
+    said = " ".join(caption(history, found, measured))
+    assert "All 9 test users" in said
+    assert "1.500 times equal attention (95 % interval 1.200 to 1.800, over users and seeds)" in said
+    assert said.endswith("figure: shows.")
     before = [path.read_bytes() for path in drawn]
-    figure3(record, history, found, tmp_path / "figure3", emphasis=Emphasis(9, 1.5, 0.7, 1.1), command=command)
+    figure3(record, history, found, tmp_path / "figure3", emphasis=measured, command=command)
     assert [path.read_bytes() for path in drawn] == before
-
-
-@pytest.mark.parametrize("names", [["Tents"], ["Bags, Packs"], ["Bags, Packs", "Tents"], ["Speakers", "none"]])
-def test_names_are_joined_as_they_are_split(names: list[str]) -> None:
-    assert split_names(join_names(names)) == names
-    assert split_names(" , ") == split_names(None) == []

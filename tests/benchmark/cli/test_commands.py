@@ -99,6 +99,7 @@ def test_prepare_and_probe_as_json(tmp_path: Path) -> None:
     (made,) = json.loads(invoke("prepare", "generated", "--protocol", "clean", "--data-dir", tmp_path, "--json").stdout)
     assert made["counts"]["users"] == 300
     assert sum(made["samples"].values()) == 2 * 300
+    assert made["unknown_to_training"]["user"] == 1  # users are held out
     arguments = ("probe", "--dataset", "generated", "--protocol", "clean", "--data-dir", tmp_path, "--out", tmp_path)
     (probes,) = json.loads(invoke(*arguments, "--json").stdout)
     written = json.loads((tmp_path / "probes-generated-clean.json").read_text())

@@ -69,7 +69,7 @@ def test_mistakes_are_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--dataset", "sports"), r"a market whose truth is known \(market, market-large\), got 'sports'"),
+        (("--dataset", "sports"), r"a market whose truth is known \(market, .*, got 'sports'"),
         (("--models", "din dien"), "the arms 'din dien' have no control: name base-model among them"),
         (("--models", "base-model dein"), "unknown model 'dein', did you mean 'din' or 'dien'"),
         (("--seeds", "0 one"), "seeds must be whole numbers or ranges"),

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from benchmark.analysis.probes import FITTED, Probe, Probes, read_probes
 from benchmark.cli.app import app
 from benchmark.leaderboard.build import build
-from benchmark.leaderboard.store import GENERATED, add_runs, check_tables, remove_gone, verify
+from benchmark.leaderboard.store import GALLERY, GENERATED, add_runs, check_tables, remove_gone, verify
 from benchmark.records.results import curves_of, read_board, scores_of
 from benchmark.report.probe_tables import write_probes
 from datamodules.errors import UserError
@@ -28,8 +28,9 @@ def test_pages_are_not_stale(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards"
     for name in ("results", "probes"):
         shutil.copytree(BOARD / name, board / name)
-    for path in (BOARD / "table1.csv", *BOARD.glob("study*"), *BOARD.glob("figure3-*.json")):
-        shutil.copyfile(path, board / path.name)
+    (board / GALLERY).mkdir()
+    for path in (BOARD / "table1.csv", *BOARD.glob("study*.md"), *(BOARD / GALLERY).glob("figure3-*.json")):
+        shutil.copyfile(path, board / path.relative_to(BOARD))
     shutil.copyfile(BOARD.parent / "README.md", tmp_path / "README.md")
     shutil.copytree(BOARD.parent / "docs", tmp_path / "docs")
     written = build(board)
@@ -42,7 +43,8 @@ def test_pages_are_not_stale(tmp_path: Path) -> None:
             committed = BOARD / path.relative_to(board)
             assert path.read_bytes() == committed.read_bytes(), f"{committed}: run make leaderboard"
     generated = {path.name for path in written}
-    assert {path.name for pattern in GENERATED for path in BOARD.glob(pattern)} <= generated, "run make leaderboard"
+    found = (path for folder in (BOARD, BOARD / GALLERY) for pattern in GENERATED for path in folder.glob(pattern))
+    assert {path.name for path in found} <= generated, "run make leaderboard"
 
 
 def test_a_board_of_ones_own_leaves_the_readme_beside_it(tmp_path: Path) -> None:

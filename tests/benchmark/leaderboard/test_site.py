@@ -287,8 +287,13 @@ FIGURE = {
 }
 
 
+def gallery(board: Path) -> Path:
+    (board / "gallery").mkdir()
+    return board / "gallery"
+
+
 def test_evolving_interests_are_read_by_pointer_and_key(visit: Any, tmp_path: Path) -> None:
-    (tmp_path / "figure3-a.json").write_text(json.dumps(FIGURE))
+    (gallery(tmp_path) / "figure3-a.json").write_text(json.dumps(FIGURE))
     write_site(tmp_path, document([], []))
     page = visit(tmp_path / "site" / "figure3.html")
     plot, readout = page.locator(".paths"), page.locator(".step")
@@ -322,6 +327,6 @@ def test_a_figure_that_shows_a_user_does_not_get_on_the_board(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     figure = {name: value for name, value in (FIGURE | change).items() if value is not ...}
-    (tmp_path / "figure3-a.json").write_text(json.dumps(figure))
+    (gallery(tmp_path) / "figure3-a.json").write_text(json.dumps(figure))
     with pytest.raises(UserError, match=message):
         write_site(tmp_path, document([], []))

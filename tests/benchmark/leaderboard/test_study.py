@@ -218,7 +218,7 @@ def test_the_committed_pages_are_filled_from_a_board_of_one_s_own(records: list[
     for name in PAGES:
         shutil.copyfile(BOARD / name, tmp_path / name)
     written = write_study(records, {}, [], tmp_path)
-    assert [path.name for path in written] == [*PAGES, "study.png", "study.svg"]
+    assert [path.name for path in written] == [*PAGES, "study.svg"]
     text = "".join((tmp_path / name).read_text("utf-8") for name in PAGES)
     mean = np.mean(list(aucs(records, "dien", "arxiv-v1").values()))
     assert f"{mean:.3f} ±" in text
@@ -264,7 +264,9 @@ def test_the_figure_joins_no_points_across_what_was_not_run(tmp_path: Path, monk
         return original(self, values, **options)
 
     monkeypatch.setattr(Axes, "plot", plot)
-    levels = {"sports": {"dien": [0.9, 0.8, 0.7, 0.6], "augru": [0.9, None, 0.7, 0.6]}}
+    levels: dict[str, dict[str, list[float | None]]] = {
+        "sports": {"dien": [0.9, 0.8, 0.7, 0.6], "augru": [0.9, None, 0.7, 0.6]}
+    }
     study_figure.figure_ladder(levels, {"sports": [0.9, None, None, 0.5]}, ["a", "b", "c", "d"], tmp_path / "study")
     assert drawn["DIEN"] == [0.9, 0.8, 0.7, 0.6]
     assert drawn["AUGRU"] == pytest.approx([0.9, np.nan, 0.7, 0.6], nan_ok=True)  # a line ends at what is no number

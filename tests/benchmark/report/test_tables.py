@@ -447,6 +447,22 @@ def test_the_paper_s_electronics_stand_beside_subsets_in_a_column_of_their_own()
     assert line == "sports,arxiv-v1,official,dien,1,0.890000,,0.880000,,,,,0.010000,,,,,,,,0.400000,"
 
 
+@pytest.mark.parametrize("dataset", ["taobao-ad", "taobao-ad@0.25"])
+def test_what_others_printed_for_a_public_log_stands_beside_it_with_how_it_was_measured(dataset: str) -> None:
+    place = {"protocol": "next-day", "selection": "validation"}
+    runs = [run(model, 0, 0.64, dataset=dataset, **place) for model in ("din", "dien")]
+    made = table(runs, "3", [dataset], "next-day", "official", ["din", "dien"])
+    section = made.sections[0]
+    columns = [section.header.index(name) for name in ("DMR", "DSIN", "BARS")]
+    assert [[row[j] for j in columns] for row in section.rows] == [
+        ["0.6416", "0.6330", "0.6524"],
+        ["0.6420", "0.6343", ""],
+    ]
+    assert any("mean of 5 runs" in note and "best on test" in note for note in made.notes)
+    other = table([run("din", 0, 0.6, dataset="market", **place)], "3", ["market"], "next-day", "official")
+    assert not {"DMR", "DSIN", "BARS"} & set(other.sections[0].header)
+
+
 def test_no_printed_figures_under_other_protocols() -> None:
     records = [run("dien", 0, 0.6, protocol="clean", selection="validation")]
     made = table(records, "4", ["electronics", "sports"], "clean", "official")

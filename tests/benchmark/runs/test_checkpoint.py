@@ -12,7 +12,6 @@ import torch
 
 import baselines.lightning_module
 from benchmark.runs import checkpoint
-from benchmark.runs import train as run
 from benchmark.runs.checkpoint import Refused
 from benchmark.runs.config import Progress, RunConfig
 from benchmark.runs.train import train_run
@@ -50,7 +49,7 @@ class CutOff(Exception):
 @pytest.fixture(autouse=True)
 def frequent_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every 25 steps: no multiple of the 20 between logs, so that losses are pending in a checkpoint."""
-    monkeypatch.setattr(run, "EVALUATE_EVERY", 25)
+    monkeypatch.setattr("benchmark.runs.config.EVALUATE_EVERY", 25)
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,14 @@
 
 import base64
 import hashlib
+import io
 import json
 import math
+import os
 import re
 import struct
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -13,24 +17,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from matplotlib.image import imread, imsave
 from tensorboardX.proto.event_pb2 import Event
+from typer.testing import CliRunner
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from baselines.lightning_module import NotFinite
+from baselines.spec import parse_spec
+from benchmark.cli.app import app
 from benchmark.records import paper
 from benchmark.records.record import FIELDS as RECORD_FIELDS
 from benchmark.report.render import Table
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
-from benchmark.tracking import loggers, trackers
+from benchmark.tracking import loggers, trackers, wandb_runs
 from benchmark.tracking.loggers import failure_told, open_loggers
-from benchmark.tracking.tables import log_table
+from benchmark.tracking.tables import log_figures, log_table
 from benchmark.tracking.trackers import SERIES, Tracker, check_tracker, outcome
 from benchmark.tracking.wandb_runs import ID_FILE, run_id
 from benchmark.tracking.wandb_workspace import COLUMNS, PANELS, create, describe, workspace
 from datamodules.errors import UserError
+from datamodules.protocol import get_protocol
 from tests.benchmark.tracking.wandb_log import history, offline_runs, only, summary, wandb_records
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +76,7 @@ def test_an_offline_run_holds_every_series_and_the_outcome(tmp_path: Path, data_
     settings = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert settings["seed"] == 3
     assert settings["settings"] == record["settings"]
+    assert settings["data_sha256"] == record["data_sha256"]
 
     curves = pd.read_csv(folder / "metrics.csv")
     assert set(curves.columns) - {"step"} == set(SERIES)
@@ -79,11 +94,14 @@ def test_an_offline_run_holds_every_series_and_the_outcome(tmp_path: Path, data_
     for name in ("logloss", "parameters", "samples_per_second", "best_step"):
         assert shown[name] == record[name]
 
-    artifact = only(records, "artifact")
-    assert artifact.type == "record"
-    digests = {entry.path: entry.digest for entry in artifact.manifest.contents}
-    assert set(digests) == {"record.json", "config.json", "metrics.csv"}  # no predictions
-    for name, digest in digests.items():
+    assert shown["best_validation_auc"] == record["validation_auc"]
+    artifacts = {r.artifact.type: r.artifact for r in records if r.WhichOneof("record_type") == "artifact"}
+    digests = {kind: {e.path: e.digest for e in each.manifest.contents} for kind, each in artifacts.items()}
+    assert {kind: set(files) for kind, files in digests.items()} == {
+        "record": {"record.json", "config.json", "metrics.csv"},  # no predictions
+        "model": {"weights.pt"},
+    }
+    for name, digest in (digests["record"] | digests["model"]).items():
         assert base64.b64decode(digest) == hashlib.md5((folder / name).read_bytes()).digest()
 
 
@@ -250,6 +268,74 @@ def test_tensorboard_gets_the_same_curves(tmp_path: Path, data_dir: str, monkeyp
         assert {s: v for (tag, s), v in points.items() if tag == name} == pytest.approx(expected, rel=1e-6), name
     (auc,) = [value for (tag, _), value in points.items() if tag == "outcome/auc"]
     assert auc == pytest.approx(record["auc"]["validation"])
+    assert any(record["data_sha256"].encode() in event.SerializeToString() for event in written)
+
+
+def test_a_large_model_stays_here(tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wandb_runs, "MOST_BYTES", 1000)
+    train_run(config(tmp_path, data_dir, logger="wandb"))
+    assert only(wandb_records(offline_runs(tmp_path)[0]), "artifact").type == "record"
+
+
+def drawn_figure(folder: Path) -> list[Path]:
+    """A picture of 4 by 3 points, all of them red, and a file beside it."""
+    imsave(folder / "figure2.png", np.tile(np.array([1.0, 0.0, 0.0]), (3, 4, 1)))
+    (folder / "figure2.svg").write_text("<svg/>")
+    return [folder / "figure2.png", folder / "figure2.svg"]
+
+
+def test_figures_are_images_and_logged_once(tmp_path: Path) -> None:
+    drawn = drawn_figure(tmp_path)
+    for _ in range(2):
+        log_figures(drawn, "figure2", tracker="wandb", out=tmp_path, tags=["clean"])
+    (log,) = offline_runs(tmp_path)
+    records = wandb_records(log)
+    assert (only(records, "run").job_type, only(records, "run").display_name) == ("figure", "figure2/clean")
+    (row,) = history(records)
+    assert (row["figure2/_type"], row["figure2/width"], row["figure2/height"]) == ("image-file", 4, 3)
+    digests = {entry.path: entry.digest for entry in only(records, "artifact").manifest.contents}
+    for path in drawn:
+        assert base64.b64decode(digests[path.name]) == hashlib.md5(path.read_bytes()).digest()
+
+
+def test_tensorboard_gets_figures_too(tmp_path: Path) -> None:
+    log_figures(drawn_figure(tmp_path), "figure2", tracker="tensorboard", out=tmp_path, tags=["clean"])
+    written = events(tmp_path / "tensorboard" / "figures" / "figure2" / "clean")
+    ((tag, image),) = [(v.tag, v.image) for e in written for v in e.summary.value if v.HasField("image")]
+    assert (tag, image.width, image.height) == ("figure2", 4, 3)
+    pixels = imread(io.BytesIO(image.encoded_image_string))
+    assert (pixels[..., :3] == [1.0, 0.0, 0.0]).all()
+
+
+def test_the_documented_sweep_runs_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/wandb-sweep.yaml, made a command line by W&B's own code, for the ends of its space."""
+    sweep = yaml.safe_load((ROOT / "docs" / "wandb-sweep.yaml").read_text("utf-8"))
+    record = dict.fromkeys(RECORD_FIELDS) | {"auc": {"last": 0.5}, "selection": "last"}
+    assert sweep["metric"]["name"] in outcome(record)
+    assert sweep["metric"] == {"name": "best_validation_auc", "goal": "maximize"}
+    assert get_protocol(sweep["command"][2].split("--protocol ")[1].split()[0]).selection == "validation"
+    ends = [{name: {"value": space[end]} for name, space in sweep["parameters"].items()} for end in ("min", "max")]
+    stub = tmp_path / "bin" / "dien-bench"
+    stub.parent.mkdir()
+    stub.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    stub.chmod(0o755)
+    for values in ends:
+        arguments = create_sweep_command_args({"args": values})
+        words = [
+            word
+            for part in create_sweep_command(list(sweep["command"]))
+            for word in (arguments[part[2:-1]] if part.startswith("${") else [part])
+        ]
+        done = subprocess.run(
+            words, env=os.environ | {"PATH": f"{stub.parent}:{os.environ['PATH']}"}, capture_output=True, check=True
+        )
+        given = json.loads(done.stdout)
+        spec = parse_spec(given[given.index("--models") + 1])
+        assert spec.options == {name: value["value"] for name, value in values.items()}
+        shown = CliRunner().invoke(app, [*given, "--dry-run", "--out", str(tmp_path / "runs"), "--json"])
+        assert shown.exit_code == 0, shown.output
+        (planned,) = json.loads(shown.stdout)
+        assert planned["run"].startswith("tafeng/clean/dien+")
 
 
 def test_a_resumed_run_takes_back_tensorboard_points_behind_its_checkpoint(tmp_path: Path) -> None:

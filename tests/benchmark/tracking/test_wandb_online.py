@@ -64,7 +64,7 @@ def test_an_online_run_is_said_with_its_address(tmp_path: Path, server: StandIn)
     ((run, lines),) = server.curves.items()
     assert said == [f"{config(tmp_path).name}: {server.url}/me/dien-bench/runs/{run}"]
     assert [line["trainer/global_step"] for line in lines] == [20, 40]
-    assert (server.exit_codes, server.artifacts) == ({run: 0}, ["record"])
+    assert (server.exit_codes, sorted(server.artifacts)) == ({run: 0}, ["model", "record"])
     opened(config(tmp_path, seed=1), said.append)
     fail()
     assert sorted(server.exit_codes.values()) == [0, 1]

@@ -1,0 +1,1 @@
+"""Options of a model chosen by a search on validation samples."""
