@@ -180,9 +180,9 @@ def _show_rocket(
     names: list[str] | None, protocol: str | None, variant: str | None, out: Path, output: Output
 ) -> dict[str, Any]:
     """Print and write a table of each protocol and variant, and return what --json shows."""
+    from benchmark.bench.serving.rocket import rocket_table
     from benchmark.records.record import read_records
     from benchmark.report.render import write_table
-    from benchmark.report.rocket import rocket_table
     from benchmark.report.run_tables import places_of
 
     tables, files = [], list[Path]()

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmark.bench.serving.table import LABELS
 from benchmark.records import paper
@@ -16,13 +17,13 @@ COLOURS = dict(zip(LABELS, ("#7f7f7f", "#CC79A7", "#E69F00", "#009E73", "#D55E00
 LIMITS = (1.0, 2_000.0)  # ms; what lies above is drawn at the edge
 
 
-def figure_ladder(cells: Sequence[Mapping[str, Any]], stem: Path) -> tuple[Path, Path]:
-    """Draw the tests of the records of one plan; return the paths of PNG and SVG."""
+def figure_ladder(cells: Sequence[Mapping[str, Any]], stem: Path) -> tuple[Path, ...]:
+    """Draw the tests of the records of one plan; return the paths of the files."""
     numbers = sorted({cell["candidates"] for cell in cells})
     bound = cells[0]["plan"]["bound_ms"]
     with style.context(["default", SETTINGS]):
         figure = Figure(figsize=(3.6 * len(numbers) + 0.6, 4.2), layout="constrained")
-        axes = figure.subplots(1, len(numbers), sharey=True, squeeze=False)[0]
+        axes = figure.subplots(1, len(numbers), sharex=True, sharey=True, squeeze=False)[0]
         for ax, n in zip(axes, numbers, strict=True):
             _draw(ax, [cell for cell in cells if cell["candidates"] == n])
             ax.axhline(bound, color="black", linewidth=0.8, linestyle="--", label=f"bound, {bound:g} ms")
@@ -43,6 +44,9 @@ def _draw(ax: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
         if points:
             rates, latencies = zip(*points, strict=True)
             shown = [min(latency, LIMITS[1]) for latency in latencies]
-            ax.plot(rates, shown, "o", markersize=3.5, color=COLOURS[name], alpha=0.8, label=label)
+            ax.plot(rates, shown, "o", markersize=3.5, color=COLOURS[name], alpha=0.8, label=label, clip_on=False)
     ax.set_xscale("log")
     ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.analysis.comparison import compare, holm
+from benchmark.bench.serving.rocket import BOOSTER, LIGHT, rocket_table
 from benchmark.records.record import read_records
 from benchmark.records.results import scores_of
-from benchmark.report.rocket import BOOSTER, LIGHT, rocket_table
 from benchmark.runs.config import RunConfig
 from datamodules.errors import UserError
 from tests.benchmark.boards import export_row
