@@ -22,7 +22,10 @@ from datamodules.protocol import OF_IMPRESSIONS, OF_INTERACTIONS, AnyProtocol, D
 from datamodules.sources.amazon import AMAZON, CATEGORIES, name_of
 from datamodules.sources.generated import GENERATED
 from datamodules.sources.impression_logs import IMPRESSIONS
-from datamodules.sources.spec import AnySpec, Counts, DatasetSpec, ImpressionSpec, RawInteractions
+from datamodules.sources.released.finished import write_finished
+from datamodules.sources.released.protocol import RELEASED, ReleasedProtocol
+from datamodules.sources.released.sets import FINISHED
+from datamodules.sources.spec import AnySpec, Counts, DatasetSpec, FinishedSpec, ImpressionSpec, RawInteractions
 from datamodules.sources.tafeng import TAFENG
 
 OWN_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"  # of a data set of the user's own: one folder, one word in every option
@@ -44,6 +47,8 @@ def get_dataset(name: str, data_dir: Path | None = None) -> AnySpec:
     """
     if name in DATASETS:
         return DATASETS[name]
+    if name in FINISHED:
+        return FINISHED[name]
     base, at, share = name.partition("@")
     if base in IMPRESSIONS:
         return _with_share(IMPRESSIONS[base], share) if at else IMPRESSIONS[base]
@@ -53,7 +58,7 @@ def get_dataset(name: str, data_dir: Path | None = None) -> AnySpec:
     for category in CATEGORIES:
         if name.lower().replace("-", "_").replace(" ", "_") == category.lower():
             raise UserError(f"unknown data set '{name}', did you mean '{name_of(category)}'?")
-    raise unknown_name("data set", name, [*own, *DATASETS, *IMPRESSIONS])
+    raise unknown_name("data set", name, [*own, *DATASETS, *FINISHED, *IMPRESSIONS])
 
 
 def _with_share(spec: ImpressionSpec, share: str) -> ImpressionSpec:
@@ -69,6 +74,13 @@ def _with_share(spec: ImpressionSpec, share: str) -> ImpressionSpec:
 
 def check_fits(spec: AnySpec, protocol: AnyProtocol) -> None:
     """Raise `UserError` where a protocol makes no samples of what a data set has."""
+    if isinstance(spec, FinishedSpec) != isinstance(protocol, ReleasedProtocol):
+        if isinstance(spec, FinishedSpec):
+            raise UserError(f"{spec.name} is a set of finished samples: use protocol {RELEASED.name}")
+        raise UserError(
+            f"protocol {protocol.name} is that of finished samples ({', '.join(FINISHED)}), and {spec.name} has none: "
+            f"use one of {', '.join(OF_INTERACTIONS if isinstance(spec, DatasetSpec) else OF_IMPRESSIONS)}"
+        )
     if isinstance(spec, ImpressionSpec) and isinstance(protocol, Protocol):
         raise UserError(
             f"{spec.name} is a log of impressions, of which protocol {protocol.name} makes no samples: use one of "
@@ -85,7 +97,7 @@ def own_datasets(data_dir: Path) -> list[str]:
     """Return the names of the data sets that were imported into a data directory."""
     names = (path.parent.name for path in data_dir.glob(f"*/{MANIFEST}"))
     return sorted(
-        name for name in names if name not in DATASETS and name not in IMPRESSIONS and re.fullmatch(OWN_NAME, name)
+        name for name in names if name not in {*DATASETS, *FINISHED, *IMPRESSIONS} and re.fullmatch(OWN_NAME, name)
     )
 
 
@@ -137,6 +149,8 @@ def prepare_dataset(name: str, data_dir: Path, report: Callable[[str], None] = p
                 report(f"{spec.name}: reading {spec.title}")
                 if isinstance(spec, ImpressionSpec):
                     _write_impressions(spec, folder, report)
+                elif isinstance(spec, FinishedSpec):
+                    _write_finished(spec, folder, report)
                 else:
                     _write_interactions(spec, folder, report)
     except OSError as error:
@@ -159,6 +173,17 @@ def _write_impressions(spec: ImpressionSpec, folder: Path, report: Callable[[str
             report(f"{spec.name}: {note}")
         report(f"{spec.name}: {', '.join(f'{count:,} {what}' for what, count in counts_of(log).items())}")
         write_impressions(log, spec, folder)
+
+
+def _write_finished(spec: FinishedSpec, folder: Path, report: Callable[[str], None]) -> None:
+    with TemporaryDirectory(prefix=f".{spec.name}-", dir=folder.parent) as scratch:
+        rows = spec.read(folder.parent, Path(scratch))
+        for note in rows.notes:
+            report(f"{spec.name}: {note}")
+        known = ", ".join(f"{count:,} {what}" for what, count in spec.expected.items())
+        found = ", ".join(f"{count:,} {what}" for what, count in rows.counts.items())
+        report(f"{spec.name}: {found} - exactly the known {known}")
+        write_finished(rows, spec, folder)
 
 
 def _is_prepared(folder: Path, spec: AnySpec) -> bool:

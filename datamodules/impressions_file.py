@@ -22,6 +22,8 @@ from datamodules.files.atomic import this_process
 from datamodules.files.big_arrays import blocks, header_of, mapped
 from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again
 from datamodules.impressions import Behaviours, Impressions, Shown
+from datamodules.sources.released.finished import FORMAT as FINISHED
+from datamodules.sources.released.finished import FinishedSamples, load_finished
 from datamodules.sources.spec import ImpressionSpec
 
 FORMAT = "impressions-1"
@@ -88,7 +90,12 @@ def write_impressions(log: Impressions, spec: ImpressionSpec, folder: Path) -> N
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def load_impressions(folder: Path) -> Impressions:
+def load_impressions(folder: Path) -> Impressions | FinishedSamples:
+    """Return what was prepared for a protocol of impressions: a log of them, or samples that were published as such."""
+    return load_finished(folder) if load_manifest(folder).get("format") == FINISHED else load_log(folder)
+
+
+def load_log(folder: Path) -> Impressions:
     """Return the log in a prepared folder, its arrays mapped from there.
 
     Raises `UserError` where there is none, where it is damaged, and where another reader version wrote it.

@@ -53,9 +53,10 @@ def _claims(record: Record, scores: RunScores) -> Iterator[Claim]:
     for (checkpoint, claimed), found in zip(aucs.items(), scores, strict=True):
         # The one best on test is left out of the predictions where it is the reported one.
         yield Claim("auc", checkpoint, claimed, found or scores.reported)
-    if record.schema_version >= FIRST_WITH_METRICS:
-        probabilities = record.path.name != RUNS
-        precise = scores.reported.negative.max() < 1 - NEAR_ONE and scores.reported.positive.min() > 0
-        for name, metric in METRICS.items():
-            if name != "auc" and (metric.by_order or probabilities) and (name != "logloss" or precise):
-                yield Claim(name, "reported", getattr(record, name), scores.reported)
+    probabilities, keeps_all = record.path.name != RUNS, record.schema_version >= FIRST_WITH_METRICS
+    precise = scores.reported.negative.max() < 1 - NEAR_ONE and scores.reported.positive.min() > 0
+    for name, metric in METRICS.items():
+        # An old record has none of the later metrics, or somebody has put it there.
+        claimed = keeps_all or (name != "logloss" and getattr(record, name) is not None)
+        if name != "auc" and claimed and (metric.by_order or probabilities) and (name != "logloss" or precise):
+            yield Claim(name, "reported", getattr(record, name), scores.reported)

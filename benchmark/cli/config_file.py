@@ -14,6 +14,7 @@ import yaml
 from datamodules.errors import UserError, unknown_name
 
 OF_A_RUN = {"dataset": "datasets", "seed": "seeds", "model": "models"}  # field of config.json -> option
+CONFIGS = Path(__file__).parent / "configs"  # of published results
 NO_KEYS = ("config", "print_config", "help")
 
 
@@ -22,6 +23,7 @@ def use_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
         from benchmark.runs.config import config_from, read_config  # here: it imports torch
 
+        path = _named(path)
         values = read_config(path)
         if values.get("settings"):
             config_from(values, path)
@@ -29,11 +31,18 @@ def use_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+def _named(path: Path) -> Path:
+    """The file that comes with the suite under a plain name, where no file of that name is here."""
+    named = CONFIGS / f"{path}.yaml"
+    return named if path.name == str(path) and not path.exists() and named.is_file() else path
+
+
 Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="Options from a YAML or JSON file, such as the config.json of a run; those given here come first.",
+        help="Options from a YAML or JSON file, such as the config.json of a run, or a name that comes with the suite "
+        "(electronics-x1-bars); those given here come first.",
         callback=use_config,
         is_eager=True,
     ),

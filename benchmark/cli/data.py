@@ -1,5 +1,6 @@
 """`dien-bench prepare` and `import`: raw files, or a click log of your own, to interactions and samples."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,15 @@ def prepare(
         str | None,
         typer.Option(help="Make the samples of this protocol too.", autocompletion=completes(protocol_names)),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only ask every source of the raw files whether it has them.")
+    ] = False,
+    mirrors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mirror", help="With --check: a URL or folder to ask; can be given again.  [default: all known]"
+        ),
+    ] = None,
     data_dir: DataDir = Path("data"),
     quiet: Quiet = False,
     as_json: Json = False,
@@ -34,13 +44,16 @@ def prepare(
     from datamodules.datasets import get_dataset, prepare_dataset
     from datamodules.files.manifest import load_manifest
     from datamodules.protocol import get_protocol
-    from datamodules.sources.spec import ImpressionSpec
+    from datamodules.sources.spec import FinishedSpec, ImpressionSpec
 
     output = Output(as_json=as_json, quiet=quiet)
     for name in datasets:
         get_dataset(name, data_dir)
     if protocol:
         get_protocol(protocol)
+    if check:
+        _check_sources(datasets, data_dir, mirrors, output)
+        return
     prepared: list[dict[str, Any]] = []
     for name in datasets:
         folder = prepare_dataset(name, data_dir, report=output.say)
@@ -59,12 +72,38 @@ def prepare(
                 + ", ".join(f"{field} {share:.1%}" for field, share in unknown.items())
             )
         output.say(f"{name}: ready in {folder}")
-    impressions = any(isinstance(get_dataset(name, data_dir), ImpressionSpec) for name in datasets)
-    protocol = protocol or ("next-day" if impressions else None)
+    specs = [get_dataset(name, data_dir) for name in datasets]
+    impressions = any(isinstance(spec, ImpressionSpec) for spec in specs)
+    finished = all(isinstance(spec, FinishedSpec) for spec in specs)
+    protocol = protocol or ("next-day" if impressions else "released" if finished else None)
     chosen = ("--protocol", protocol) if protocol else ()
     table = "3" if impressions else "4"
     output.advise(command("dien-bench", "run", "--datasets", " ".join(datasets), *chosen, "--table", table))
     output.result(prepared)
+
+
+def _check_sources(datasets: list[str], data_dir: Path, mirrors: list[str] | None, output: Output) -> None:
+    """Say of every raw file which sources have it; raises `UserError` where a file has none."""
+    from datamodules.datasets import get_dataset
+    from datamodules.errors import UserError
+    from datamodules.files.answers import ask
+
+    found: list[dict[str, Any]] = []
+    lacking = []
+    for name in datasets:
+        files = get_dataset(name, data_dir).files
+        if not files:
+            output.say(f"{name}: has no files on a server")
+        for file in files:
+            answers = [ask(file, source) for source in mirrors or file.sources]
+            for answer in answers:
+                has = "has it" if answer.answers else "does not have it"
+                output.say(f"{answer.file}: {answer.source} {has}: {answer.says}")
+            found += [{"dataset": name, **asdict(answer)} for answer in answers]
+            lacking += [] if any(answer.answers for answer in answers) else [file.name]
+    output.result(found)
+    if lacking:
+        raise UserError(f"no source has {', '.join(lacking)}: set DATA_MIRROR or AMAZON_MIRROR to one that does")
 
 
 def import_data(

@@ -1,12 +1,14 @@
 """`dien-bench leaderboard`: committed records, and the pages made from them."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import typer
 
 from benchmark.cli.options import Json, Quiet, Variant, command, completes, protocol_names
 from benchmark.cli.output import Output
+from datamodules.errors import UserError
 
 leaderboard = typer.Typer()
 Board = Annotated[Path, typer.Option("--board", help="The leaderboard's folder.")]
@@ -52,7 +54,7 @@ def show(
 
 @leaderboard.command()
 def add(
-    runs: Annotated[Path, typer.Argument(help="Folder of runs, OUT of `dien-bench run`.")],
+    runs: Annotated[Path, typer.Argument(help="Folder of runs, OUT of `dien-bench run`, or a file of packed ones.")],
     board: Board = Path("leaderboards"),
     replace: Annotated[
         bool, typer.Option("--replace", help="Rows of the board that are among the runs give way to them, all seeds.")
@@ -62,18 +64,51 @@ def add(
 ) -> None:
     """Check runs and copy their records: all seeds, failed ones too, the same samples, and the AUC that they claim.
 
-    Probes in the same folder come along. A command that is killed leaves the board as it was, or is completed by the
-    next one.
+    Probes in the same folder come along; a packed file has none. A command that is killed leaves the board as it was,
+    or is completed by the next one.
 
     Example: dien-bench leaderboard add runs
     """
     from benchmark.leaderboard.store import add_runs
+    from benchmark.records.packed import unpack
 
     output = Output(as_json=as_json, quiet=quiet)
-    added, kept = add_runs(runs, board, replace=replace)
+    with TemporaryDirectory(prefix="packed-runs-") as scratch:
+        folder = runs
+        if runs.is_file():
+            folder = Path(scratch)
+            unpack(runs, folder)
+        added, kept = add_runs(folder, board, replace=replace)
     output.say(f"{added} runs added, {kept} were there already")
     output.advise(command("dien-bench", "leaderboard", "build", "--board", board))
     output.result({"added": added, "kept": kept})
+
+
+@leaderboard.command()
+def pack(
+    runs: Annotated[Path, typer.Argument(help="Folder of runs, OUT of `dien-bench run`.")],
+    to: Annotated[Path, typer.Option("--to", help="The file to write.")] = Path("runs.zip"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Check runs and write them to one file, to be sent to whoever keeps a board: records, curves, predictions.
+
+    Example: dien-bench leaderboard pack runs --to my-runs.zip
+    """
+    from benchmark.leaderboard.store import check_run
+    from benchmark.records.packed import pack as write
+    from benchmark.records.record import read_records
+
+    output = Output(as_json=as_json, quiet=quiet)
+    records = read_records(runs)
+    if not any(record.status == "finished" for record in records):
+        raise UserError(f"{runs} holds no finished run; train some first: dien-bench run --help")
+    for record in records:
+        check_run(record)
+    size = write(records, to)
+    output.say(f"{to}: {len(records)} runs, {size:,} bytes")
+    output.advise(f"whoever keeps the board runs: {command('dien-bench', 'leaderboard', 'add', to)}")
+    output.result({"file": to, "runs": len(records), "bytes": size})
 
 
 @leaderboard.command()

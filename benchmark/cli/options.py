@@ -20,8 +20,9 @@ def dataset_names() -> list[str]:
     """Names of data sets, those that were imported among them."""
     from datamodules.datasets import DATASETS, own_datasets  # here: its readers take half a second to import
     from datamodules.sources.impression_logs import IMPRESSIONS
+    from datamodules.sources.released.sets import FINISHED
 
-    return [*own_datasets(Path(os.environ.get("DIEN_BENCH_DATA", "data"))), *DATASETS, *IMPRESSIONS]
+    return [*own_datasets(Path(os.environ.get("DIEN_BENCH_DATA", "data"))), *DATASETS, *FINISHED, *IMPRESSIONS]
 
 
 def model_names() -> list[str]:
@@ -68,7 +69,7 @@ ProtocolName = Annotated[
     str,
     typer.Option(
         "--protocol",
-        help="arxiv-v1, aaai-2019, clean, din-2018, random-ties or uniform-negatives.",
+        help="arxiv-v1, aaai-2019, clean, din-2018, random-ties, uniform-negatives or released.",
         autocompletion=completes(protocol_names),
     ),
 ]

@@ -192,7 +192,7 @@ def abtest(
     from benchmark.report.render import write_table
     from benchmark.runs.config import RunConfig
     from datamodules.datasets import prepare_dataset
-    from datamodules.impressions_file import load_impressions
+    from datamodules.impressions_file import load_log
     from datamodules.sources.market import make_world
 
     wanted = [
@@ -211,7 +211,7 @@ def abtest(
     ]
     for config in wanted:
         config.check()
-    log = load_impressions(prepare_dataset(dataset, data_dir, report=output.say))
+    log = load_log(prepare_dataset(dataset, data_dir, report=output.say))
     sweep(wanted, workers=workers, quiet=quiet)
     output.say("scoring candidates")
     runs = {model: [load_run(each.folder()) for each in wanted if each.model == model] for model in arms}

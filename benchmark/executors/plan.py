@@ -21,7 +21,7 @@ from benchmark.runs.train import finished_record
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import DayProtocol, Protocol, get_protocol
-from datamodules.sources.spec import PASSES, ImpressionSpec
+from datamodules.sources.spec import PASSES, FinishedSpec, ImpressionSpec
 
 BOARD = Path(__file__).resolve().parents[2] / "leaderboards" / "results"  # of this checkout, wherever one stands
 BYTES_A_WEIGHT = 4  # of weights.pt, next to which the other files of a run are small
@@ -125,6 +125,8 @@ def budget(config: RunConfig) -> int | None:
     spec, protocol = get_dataset(config.dataset, Path(config.data_dir)), get_protocol(config.protocol)
     if config.steps or spec.steps:
         return config.steps or spec.steps
+    if isinstance(spec, FinishedSpec):
+        return PASSES * -(-spec.expected["training rows"] // config.batch_size)
     users, interactions = spec.counts.get("users"), spec.counts.get("interactions")
     if users is None or isinstance(protocol, DayProtocol) or isinstance(spec, ImpressionSpec):
         return None

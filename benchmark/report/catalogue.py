@@ -14,6 +14,7 @@ from datamodules.datasets import DATASETS, get_dataset, own_datasets
 from datamodules.files.manifest import MANIFEST, load_manifest
 from datamodules.protocol import PROTOCOLS
 from datamodules.sources.impression_logs import IMPRESSIONS
+from datamodules.sources.released.sets import FINISHED
 from datamodules.sources.spec import PASSES
 
 Line = dict[str, Any]
@@ -48,7 +49,7 @@ def models() -> list[Line]:
 def datasets(data_dir: Path) -> list[Line]:
     """Return the data sets by name, imported ones first; None stands for what is not known before the download."""
     lines = []
-    for name in (*own_datasets(data_dir), *DATASETS, *IMPRESSIONS):
+    for name in (*own_datasets(data_dir), *DATASETS, *FINISHED, *IMPRESSIONS):
         spec, folder = get_dataset(name, data_dir), data_dir / name
         prepared = (folder / MANIFEST).is_file()
         counts, size = dict.fromkeys(COUNTS) | spec.counts, spec.download_bytes

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from benchmark.analysis.comparison import Interval
 from benchmark.analysis.metrics import METRICS
+from benchmark.analysis.printed import verdict
 from benchmark.analysis.probes import ORACLE, UNKNOWN, Probe, Probes
 from benchmark.analysis.summary import (
     DIFFERENT,
@@ -22,6 +23,7 @@ from benchmark.records import paper
 from benchmark.records.paper import Auc
 from benchmark.records.record import Record, code_state
 from benchmark.report.render import Section, fixed, signed
+from datamodules.sources.released.protocol import RELEASED
 
 # The data set whose printed figures stand beside data sets that the paper does not have.
 REFERENCE = "electronics"
@@ -34,6 +36,8 @@ SELECTION_WORDS = {
     "validation": "best on validation users",
     "test": "best on test",
 }
+VERDICT = "verdict"
+BARS_COLUMNS = {"BARS GAUC": "gauc", "BARS log loss": "logloss"}  # column -> metric
 DIFFERENT_CODE = "†"
 MARKS: dict[Relation, str] = {DIFFERENT: "≠", NOT_DIFFERENT: "≈", NOT_TESTED: "?"}
 
@@ -79,6 +83,15 @@ NOTE_TRAINING = (
     "difference may be theirs."
 )
 NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
+NOTE_VERDICT = (
+    "Verdict: our mean against the printed one, on the same test rows: agrees, higher or lower (Welch's t test over "
+    "seeds, 5 %; against a single printed run, where one more of ours would lie), not tested with fewer than two seeds."
+)
+NOTE_BARS = (
+    "BARS: printed by reczoo/BARS for one seed, best on the test rows; its DNN stands beside BaseModel, its DIEN "
+    "without auxiliary loss beside BaseModel + GRU + AUGRU. Its settings, as far as rows here have them: "
+    "--config electronics-x1-bars."
+)
 NOTES = (
     *(
         NOTE_MEAN,
@@ -88,6 +101,8 @@ NOTES = (
         NOTE_INFLATION,
         NOTE_REFERENCE,
         NOTE_INDUSTRIAL,
+        NOTE_VERDICT,
+        NOTE_BARS,
         NOTE_PEERS,
     ),  # in this order
     *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_TRAINING, NOTE_NO_CODE),
@@ -131,7 +146,7 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
     cells = []
     for row, above in zip(result.rows, rows_above(result.rows), strict=True):
         mark = MARKS[relation_of(result.tested.get((row.model, above.model)))] if above else ""
-        auc = printed.get(row.model)
+        auc = paper.printed_auc(result.dataset, row.model, result.protocol) or printed.get(row.model)
         values = {
             "model": row.label,
             "AUC": _mean_cell(row, result.seeds, mark),
@@ -139,7 +154,9 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
             "last step": fixed(row.last, 4),
             "best − last": "" if row.inflation is None else f"{row.inflation:+.4f}",
             "difference": signed(row.mean, auc and auc.mean, 4),
+            VERDICT: verdict(row.mean, row.std, row.seeds, auc),
         }
+        values |= _of_bars(result.dataset, row.model)
         values |= {peer.name: fixed(peer.auc.get(row.model), 4) for peer in peers}
         values |= {METRICS[name].name: format(value, METRICS[name].shown) for name, value in row.metrics.items()}
         cells.append(values | dict.fromkeys(compared[:1], _printed(auc)))
@@ -288,6 +305,10 @@ def _base_model_auc(result: Result) -> float | None:
 def comparison(dataset: str, protocol: str) -> tuple[dict[str, Auc], tuple[str, ...], list[str]]:
     """Return the printed figures to show for a data set, the names of their columns and the notes to them."""
     of_protocol = paper.AUC_OF_PROTOCOL.get(protocol, {})
+    if dataset == paper.BARS_DATASET and dataset in of_protocol:
+        return of_protocol[dataset], ("BARS", "difference", VERDICT, *BARS_COLUMNS), [NOTE_VERDICT, NOTE_BARS]
+    if dataset in of_protocol and protocol == RELEASED.name:
+        return of_protocol[dataset], ("paper", "difference", VERDICT), [NOTE_VERDICT]
     if dataset in of_protocol:
         return of_protocol[dataset], ("paper", "difference"), []
     if paper.INDUSTRIAL in of_protocol:
@@ -295,6 +316,12 @@ def comparison(dataset: str, protocol: str) -> tuple[dict[str, Auc], tuple[str, 
     if of_protocol:
         return of_protocol[REFERENCE], ("paper, Electronics",), [NOTE_REFERENCE]
     return {}, (), []
+
+
+def _of_bars(dataset: str, model: str) -> dict[str, str]:
+    """The further figures that BARS prints for a row, by column."""
+    printed = paper.BARS.get(model.partition("+")[0], {}) if dataset == paper.BARS_DATASET else {}
+    return {column: f"{printed[name]:.4f}" for column, name in BARS_COLUMNS.items() if name in printed}
 
 
 def _mean_cell(row: Row, seeds: int, mark: str) -> str:

@@ -20,7 +20,7 @@ from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import check_fits, get_dataset
 from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
-from datamodules.protocol import BATCH_SIZE, DayProtocol, get_protocol
+from datamodules.protocol import BATCH_SIZE, OF_IMPRESSIONS, get_protocol
 from datamodules.samples.vocabulary import UnknownUser
 from datamodules.schema import Schema
 
@@ -92,7 +92,7 @@ class RunConfig:
         for name, values in known.items():
             if name in settings and settings[name] not in values:
                 raise unknown_name(name, str(settings[name]), [str(value).lower() for value in values])
-        if settings["auxiliary_negatives"] == "unclicked" and not isinstance(get_protocol(self.protocol), DayProtocol):
+        if settings["auxiliary_negatives"] == "unclicked" and get_protocol(self.protocol).name not in OF_IMPRESSIONS:
             raise UserError(
                 f"auxiliary_negatives=unclicked needs impressions, protocol {self.protocol} has none: use popularity, "
                 "uniform or own"
@@ -140,7 +140,7 @@ class RunConfig:
 
     def settings(self) -> dict[str, Any]:
         """What besides the identity decides the numbers."""
-        official, shown = self.variant == "official", isinstance(get_protocol(self.protocol), DayProtocol)
+        official, shown = self.variant == "official", get_protocol(self.protocol).name in OF_IMPRESSIONS
         return {
             "model": self.model,
             "steps": self.steps,
@@ -196,7 +196,7 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
 
 def evaluation_interval(data: InteractionsDataModule) -> int:
     """Steps between two evaluations of a run; `data` must be set up."""
-    if not isinstance(data.protocol, DayProtocol):
+    if data.protocol.name not in OF_IMPRESSIONS:
         return EVALUATE_EVERY
     size: int = data.hparams["batch_size"]
     return max(EVALUATE_EVERY, -(-len(data.ready.train) // size) // EVALUATIONS_A_PASS)

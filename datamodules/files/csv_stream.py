@@ -1,14 +1,16 @@
-"""Streams a csv table with Arrow: plain, inside .gz or inside .tar.gz, of any length in little memory."""
+"""Streams a csv table with Arrow: plain, inside .gz, .tar.gz or .zip, of any length in little memory."""
 
+import hashlib
 import io
 import tarfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -22,18 +24,43 @@ TOLERATED = 1000  # one malformed line among so many is counted and left out, mo
 NULLS = ["", "NULL", "null"]
 
 
+class Hashed(io.RawIOBase):
+    """A file whose bytes go into a digest as they are read, once and in order."""
+
+    def __init__(self, file: IO[bytes], digest: "hashlib._Hash") -> None:
+        self.file, self.digest = file, digest
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        content = self.file.read(size)
+        self.digest.update(content)
+        return content
+
+    def readline(self, size: int | None = -1) -> Any:
+        """The next line."""
+        line = self.file.readline(-1 if size is None else size)
+        self.digest.update(line)
+        return line
+
+
 @dataclass
 class CsvTable:
     """One table: the wanted columns with their types, and once it was read its rows and malformed lines.
 
     Names in the header are taken without spaces around them. `aliases`: other name in a header -> name. `member`:
-    pattern of the file's name in a .tar.gz. A cell that is empty or NULL is null.
+    pattern of the file's name in a .tar.gz or .zip. `md5`: of the text, where its source publishes it. A cell that is
+    empty or NULL is null.
     """
 
     path: Path
     columns: Mapping[str, pa.DataType]
     aliases: Mapping[str, str] = field(default_factory=dict)
     member: str = "*.csv"
+    md5: str | None = None
     rows: int = 0
     malformed: int = 0  # lines with another number of cells, left out
 
@@ -45,10 +72,16 @@ class CsvTable:
         self.rows = self.malformed = 0
         try:
             with ExitStack() as stack:
-                for batch in self._reader(self._open(stack)):
+                file = self._open(stack)
+                digest = hashlib.md5(usedforsecurity=False)
+                for batch in self._reader(Hashed(file, digest) if self.md5 else file):
                     self.rows += batch.num_rows
                     yield batch
-        except (EOFError, tarfile.TarError) as error:
+                if self.md5 and (found := digest.hexdigest()) != self.md5:
+                    raise UserError(
+                        f"{self.path}: the md5 of {self.member} is {found}, expected {self.md5}. {mend(self.path)}"
+                    )
+        except (EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
             raise UserError(f"{self.path} is cut short or no archive: {error}. {mend(self.path)}") from None
         except (BadGzipFile, isal_zlib.error, pa.ArrowInvalid, UnicodeDecodeError) as error:  # type: ignore[misc]
             raise UserError(f"{self.path} cannot be read as csv: {error}. {mend(self.path)}") from None
@@ -65,7 +98,7 @@ class CsvTable:
         batches = list(self.batches())
         return pa.Table.from_batches(batches, pa.schema(list(self.columns.items())))
 
-    def _reader(self, file: IO[bytes]) -> pa_csv.CSVStreamingReader:
+    def _reader(self, file: IO[bytes] | Hashed) -> pa_csv.CSVStreamingReader:
         head = file.readline(LONGEST_LINE)
         names = [name.strip().strip('"').strip() for name in head.decode("utf-8-sig").split(",")]
         names = [self.aliases.get(name, name) for name in names]
@@ -93,6 +126,15 @@ class CsvTable:
     def _open(self, stack: ExitStack) -> IO[bytes]:
         """Open the text; all that must be closed goes to `stack`."""
         name = self.path.name.lower()
+        if name.endswith(".zip"):
+            archive_of_zip = stack.enter_context(zipfile.ZipFile(self.path))
+            inside = archive_of_zip.namelist()
+            for one in inside:
+                if fnmatch(PurePosixPath(one).name, self.member):
+                    return io.BufferedReader(stack.enter_context(archive_of_zip.open(one)))  # type: ignore[type-var]
+            raise UserError(
+                f"{self.path} holds no file {self.member}, only {', '.join(inside[:20])}. {mend(self.path)}"
+            )
         if not name.endswith((".gz", ".tgz")):
             return stack.enter_context(self.path.open("rb"))
         unpacked: IO[bytes] = stack.enter_context(igzip.open(self.path, "rb"))  # type: ignore[no-untyped-call]

@@ -18,6 +18,7 @@ from urllib.request import url2pathname
 import requests
 
 from datamodules.errors import UserError, cannot_write
+from datamodules.files.index_page import PREFIX, linked
 from datamodules.files.lock import locked
 from datamodules.files.transfer import PAUSE, Fault, Target, parts_of, public, receive
 
@@ -42,9 +43,10 @@ def fetch(
 ) -> Path:
     """Return the path of a verified copy of `filename`, downloaded into `folder` if it is not there yet.
 
-    A mirror is an http(s) URL to which the name is appended, or a local folder (path or file:// URL), whose
-    file is used in place. They are tried in order, each as long as it brings bytes, and those that brought some
-    again, until none does. `size`: bytes, `md5`: as the source publishes it, `timeout`: seconds without an answer.
+    A mirror is an http(s) URL to which the name is appended, a page of links (index:URL), or a local folder (path or
+    file:// URL), whose file is used in place. They are tried in order, each as long as it brings bytes, and those that
+    brought some again, until none does. `size`: bytes, `md5`: as the source publishes it, `timeout`: seconds without an
+    answer.
 
     Raises DownloadError if no mirror delivers (the message ends with `advice`), if `folder` cannot be written
     or if the file is in `folder` but not as expected; a file that has its final name is never deleted.
@@ -61,6 +63,8 @@ def fetch(
         progressed = []
         for mirror in left:
             try:
+                if mirror.startswith(PREFIX):
+                    return _from_index(target, mirror.removeprefix(PREFIX), mirrors, timeout, started)
                 if mirror.lower().startswith(("http://", "https://")):
                     return _from_server(target, f"{mirror.rstrip('/')}/{quote(filename)}", timeout, started)
                 return _from_folder(target, mirror)
@@ -152,6 +156,21 @@ def _from_folder(target: Target, mirror: str) -> Path:
         return _present(local)
     except DownloadError as error:
         raise Fault(str(error)) from None
+
+
+def _from_index(target: Target, page: str, others: Sequence[str], timeout: float, started: set[str]) -> Path:
+    """Download from the first address that a page links to and that can give the file; `others` were asked already."""
+    failures, progress = [], False
+    for url in linked(page, target.path.name, timeout):
+        if url.rpartition("/")[0] in [other.rstrip("/") for other in others]:
+            failures.append(f"it links to {public(url)}, asked before")
+            continue
+        try:
+            return _from_server(target, url, timeout, started)
+        except Fault as fault:
+            failures.append(f"{public(url)}: {fault}")
+            progress |= fault.progress
+    raise Fault("; ".join(failures), progress=progress)
 
 
 def _from_server(target: Target, url: str, timeout: float, started: set[str]) -> Path:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from datamodules.files.answers import several
 from datamodules.files.download import DownloadError, fetch
 
 
@@ -18,7 +19,7 @@ def obtain(
 ) -> Path:
     """Return the path of a file called any stem with any ending: one in `folder`, else from a mirror.
 
-    DATA_MIRROR, a URL or a folder, takes the place of `mirrors` where it is set; there every name is tried, on
+    DATA_MIRROR, URLs or folders, takes the place of `mirrors` where it is set; there every name is tried, on
     `mirrors` only the first. Raises DownloadError as `fetch` does; the message ends with `advice`.
     """
     names = [stem + ending for stem in stems for ending in endings]
@@ -29,7 +30,7 @@ def obtain(
     failure = None
     for name in names:
         try:
-            return fetch(name, (own,), folder, md5=md5, advice=advice)
+            return fetch(name, several(own), folder, md5=md5, advice=advice)
         except DownloadError as error:
             failure = failure or error
             if not any(absent in str(error) for absent in (": no file ", ": 404 ")):

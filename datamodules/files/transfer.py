@@ -53,8 +53,8 @@ class Target:
 
     @property
     def magic(self) -> bytes:
-        """What the file must begin with."""
-        return MAGIC.get(self.path.suffix.lower(), b"")
+        """What the file must begin with; a checksum that its source publishes says it better than its name."""
+        return b"" if self.md5 else MAGIC.get(self.path.suffix.lower(), b"")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def receive(target: Target, url: str, session: requests.Session, timeout: float,
         offset = part.offset if part else 0
         begin, end = _accept(response, target, part)  # the body begins at `begin`, up to `offset` it is known already
         validator = _validator(response) if end is not None else None
-        head = b"" if begin else _head(response, target)
+        head = b"" if begin else head_of(response, target)
         if part is None and validator and end is not None:
             part = new_part(target, validator, end, url)
             for other in parts_of(target):
@@ -170,7 +170,7 @@ def _open(
     asked = next((part for part in parts if part.url == public(url)), parts[0] if parts else None)
     tried = []
     while True:
-        response = _get(session, url, asked, timeout)
+        response = get(session, url, asked, timeout)
         if asked and response.status_code in (206, 416):
             if _continues(response, asked):
                 return response, asked
@@ -191,7 +191,7 @@ def _open(
         asked = same
 
 
-def _head(response: requests.Response, target: Target) -> bytes:
+def head_of(response: requests.Response, target: Target) -> bytes:
     """Return the first bytes of a body, or raise Fault where they are not those of the file."""
     try:
         head = response.raw.read(4)
@@ -215,7 +215,7 @@ def _skip(response: requests.Response, head: bytes, count: int) -> bytes:
     return bytes(chunk[count:])
 
 
-def _get(session: requests.Session, url: str, saved: Part | None, timeout: float) -> requests.Response:
+def get(session: requests.Session, url: str, saved: Part | None, timeout: float) -> requests.Response:
     """Send one request, for the bytes behind `saved` if given; the body of the answer is still unread."""
     headers = {"Range": f"bytes={saved.offset}-", "If-Range": saved.validator} if saved else {}
     limits = (min(timeout, CONNECT_TIMEOUT), timeout)
@@ -265,6 +265,13 @@ def _accept(response: requests.Response, target: Target, saved: Part | None) -> 
 def _number(text: str) -> int | None:
     """Return the number in a header, None where it has none (thousands of digits are none)."""
     return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
+
+
+def length_of(response: requests.Response) -> int | None:
+    """Return the bytes of the whole file that an answer is about, None where it does not say."""
+    if response.status_code == 206:
+        return _number(response.headers.get("Content-Range", "").rpartition("/")[2])
+    return _number(response.headers.get("Content-Length", ""))
 
 
 def _validator(response: requests.Response) -> str | None:

@@ -12,14 +12,22 @@ from datamodules.errors import UserError
 from datamodules.impressions import DAY, Impressions, Shown
 from datamodules.protocol import DayProtocol
 from datamodules.samples import Int64, Samples, Split, Unclicked, by_user_and_time, with_digest
+from datamodules.samples.released import make_released_samples
+from datamodules.sources.released.finished import FinishedSamples
+from datamodules.sources.released.protocol import ReleasedProtocol
 
 
-def make_impression_samples(log: Impressions, protocol: DayProtocol) -> Samples:
+def make_impression_samples(log: Impressions | FinishedSamples, protocol: DayProtocol) -> Samples:
     """Turn a log of impressions into samples; raises `UserError` where a split would be empty or of one class.
+
+    Samples that were published as such become what they are.
 
     The history of an impression: the user's behaviours of the protocol's days before it, strictly earlier, the newest
     `max_history` of them.
     """
+    if isinstance(log, FinishedSamples):
+        assert isinstance(protocol, ReleasedProtocol)  # check_fits
+        return make_released_samples(log, protocol)
     shown, behaviours = log.shown, log.behaviours
     day = log.day(shown.time)
     last = int(day.max(initial=0))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from datamodules.errors import UserError
+from datamodules.files.answers import RemoteFile, several
 from datamodules.files.download import fetch, origin
 from datamodules.files.gzip_blocks import mend
 from datamodules.files.manifest import describe_input
@@ -27,6 +28,7 @@ from datamodules.sources.spec import UNKNOWN_CATEGORY, Counts, DatasetSpec, RawI
 MIRRORS = (
     "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
     "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
+    "index:https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",  # wherever the release's own page leads
 )
 LICENCE = "published for research by J. McAuley, UCSD; no licence stated, not redistributed here"
 SOURCE_VERSION = 2  # 1 kept the last of two metadata lines about one item
@@ -128,15 +130,15 @@ def _check_categories(about: Metadata, missing: int, items: int) -> list[str]:
 
 
 def _mirrors() -> tuple[str, ...]:
-    """Return where to look for the files: AMAZON_MIRROR alone where it is set."""
+    """Return where to look for the files, in this order: AMAZON_MIRROR alone where it is set."""
     mirror = os.environ.get("AMAZON_MIRROR", "").strip()
-    return (mirror,) if mirror else MIRRORS
+    return several(mirror) if mirror else MIRRORS
 
 
 def _obtain(filename: str, folder: Path) -> Path:
     mirrors = _mirrors()
     advice = (
-        "Or set AMAZON_MIRROR to a URL or a local folder that holds the file.\n"
+        "Or set AMAZON_MIRROR to URLs or local folders that hold the file.\n"
         "Without an Amazon server: DATASETS=tafeng, which comes from the Python package index."
     )
     # A stripped-down copy in the user's own mirror is welcome: its counts are the check.
@@ -166,6 +168,10 @@ def _spec(category: str) -> DatasetSpec:
         categories_are_exact=not in_paper,
         source_version=SOURCE_VERSION,
         source="snap.stanford.edu, or AMAZON_MIRROR",
+        files=tuple(
+            RemoteFile(name, MIRRORS, SIZES.get(name), variable="AMAZON_MIRROR")
+            for name in (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
+        ),
     )
 
 

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from datamodules.errors import UserError
+from datamodules.files.answers import RemoteFile
 from datamodules.files.columns import ids, in_share, ranks, rows_of, text_ranks, values_at
 from datamodules.files.csv_stream import CsvTable
 from datamodules.files.download import origin
@@ -230,6 +231,7 @@ def _spec(name: str, title: str, release: Release, download_bytes: int) -> Impre
         expected=release.expected,
         read=partial(read_kuairand, release),
         download_bytes=download_bytes,
+        files=(RemoteFile(release.archive, MIRRORS, md5=release.md5),),
     )
 
 

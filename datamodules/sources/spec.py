@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.files.answers import RemoteFile
 from datamodules.impressions import Impressions
 
 UNKNOWN_CATEGORY = "unknown"  # of items without metadata
@@ -71,6 +72,7 @@ class DatasetSpec:
     source_version: int = 1  # raised whenever the reader finds other behaviours in the same raw files
     source: str = "your own file"  # where the raw files come from, in words
     download_bytes: int | None = None  # of the raw files; None: not known
+    files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
 
     @property
     def counts(self) -> dict[str, int | None]:
@@ -97,6 +99,7 @@ class ImpressionSpec:
     expected: Mapping[str, int]  # published counts of the raw files; the reader compares them
     read: ImpressionReader
     download_bytes: int | None = None  # of the raw files; None: not known
+    files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
     source_version: int = 1  # raised whenever the reader makes other arrays of the same raw files
     steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
     least_share: float = 0.0  # of the users: results on a smaller share do not compare with others
@@ -107,4 +110,25 @@ class ImpressionSpec:
         return {**self.expected}
 
 
-AnySpec = DatasetSpec | ImpressionSpec
+@dataclass(frozen=True)
+class FinishedSpec:
+    """One set of finished samples: what it is, how large it must be, and its reader."""
+
+    name: str
+    title: str
+    licence: str
+    source: str  # where the raw files come from, in words
+    expected: Mapping[str, int]  # published counts; they must be found
+    read: Callable[[Path, Path], Any]  # from the data directory and a scratch folder; returns FinishedSamples
+    download_bytes: int | None = None  # of the raw files; None: not known
+    files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
+    source_version: int = 1  # raised whenever the reader makes other rows of the same raw files
+    steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """What is known of its size beforehand."""
+        return {**self.expected}
+
+
+AnySpec = DatasetSpec | ImpressionSpec | FinishedSpec

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from datamodules.errors import UserError
+from datamodules.files.answers import RemoteFile
 from datamodules.files.big_arrays import GrowingArray, Partitions
 from datamodules.files.columns import different, ids, in_share, ranks, rows_of, text_ranks, values_at
 from datamodules.files.csv_stream import CsvTable
@@ -405,5 +406,6 @@ TAOBAO_AD = ImpressionSpec(
     source="PaddleRec's store, Tianchi data set 56, or DATA_MIRROR",
     expected=PUBLISHED,
     read=read_taobao_ad,
+    files=tuple(RemoteFile(stems[0] + ENDINGS[0], MIRRORS) for stems in FILES.values()),
     least_share=LEAST_SHARE,
 )

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import pickle
 import socket
 import threading
 import warnings
@@ -31,6 +32,7 @@ from benchmark.leaderboard.claims import claims_page
 from benchmark.leaderboard.site import embed
 from benchmark.leaderboard.site_data import document, thinned
 from benchmark.records.curves import read_metrics
+from benchmark.records.packed import LIMITS, unpack
 from benchmark.records.predictions import PREDICTIONS, read_scores
 from benchmark.records.record import FILE_NAME, read_records, run_folder
 from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
@@ -48,6 +50,7 @@ from datamodules.sources import tafeng
 from datamodules.sources.amazon_files import Malformed, Metadata, parse_metadata, parse_review, reviews_of
 from datamodules.sources.click_file import ClickFile, read_chunks
 from datamodules.sources.generated import generate_interactions
+from datamodules.sources.released.pickles import read_vocabulary
 
 
 class Target(NamedTuple):
@@ -435,7 +438,51 @@ def check_answer(data: bytes, folder: Path) -> None:
 TABLE1 = b"dataset,users,goods,categories,samples\nbooks,603668,367982,1600,603668\n"
 METRICS = b"loss,step,test_auc,auxiliary_loss\n1.5,20,,0.5\n1.25,40,0.75,0.25\nnan,60,0.5,\n"
 NOTE = f"# 40 bytes\n{hashlib.sha256(bytes([31, 139]) * 20).hexdigest()}  a.gz\n".encode()
+# Vocabularies of Python 2, against `pickle` itself, and runs that somebody sent
+
+
+class _NoNames(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        raise ValueError(f"{module}.{name}")
+
+
+def check_vocabulary(data: bytes, folder: Path) -> None:
+    """What is read is what `pickle` reads; everything else is refused."""
+    try:
+        found = read_vocabulary(data)
+    except ValueError:
+        return
+    plain = _NoNames(io.BytesIO(data), encoding="bytes").load()
+    assert found == {key.encode() if isinstance(key, str) else key: number for key, number in plain.items()}
+
+
+def vocabularies() -> list[bytes]:
+    """Of `cPickle` and of `pickle`, text and unicode."""
+    plain = b"(dp1\nS'default_cat'\np2\nI0\nsS\"Children's Books\"\np3\nI1\nsS'a\\\\b\\xff'\nI2\ns."
+    return [plain, *(pickle.dumps({"x": 1, "caf\xe9": 70_000}, protocol) for protocol in (0, 1, 2))]
+
+
+def check_packed(data: bytes, folder: Path) -> None:
+    """Nothing but files of runs comes out, below the folder."""
+    (folder / "sent.zip").write_bytes(data)
+    with suppress(UserError):
+        unpack(folder / "sent.zip", folder / "there")
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder).parts
+        assert path.is_dir() or inside == ("sent.zip",) or (len(inside) == 6 and inside[-1] in LIMITS)
+
+
+def packed_runs() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in LIMITS:
+            archive.writestr(f"sports/clean/din-official/seed-0/{name}", b"content" * 9)
+    return content.getvalue()
+
+
 TARGETS = {
+    "vocabulary": Target(vocabularies, check_vocabulary),
+    "packed-runs": Target(lambda: [packed_runs()], check_packed),
     "reviews": Target(lambda: REVIEWS, check_reviews),
     "metadata": Target(lambda: METADATA, check_metadata),
     "gzip": Target(lambda: [gzip.compress(b"a\nb\n" * 9), gzip.compress(b"") + gzip.compress(b"x" * 99)], check_gzip),

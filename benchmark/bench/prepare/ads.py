@@ -22,7 +22,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from benchmark.bench.prepare.child import peak_mb
-from datamodules.impressions_file import counts_of, load_impressions, write_impressions
+from datamodules.impressions_file import counts_of, load_log, write_impressions
 from datamodules.sources.taobao_ad import DAYS, FIRST, PROFILE, PUBLISHED, REACH, TAOBAO_AD, read_taobao_ad
 
 DAY = 86_400  # seconds
@@ -153,7 +153,7 @@ def prepare(folder: Path) -> dict[str, Any]:
     del log
     shutil.rmtree(scratch)
     peak = peak_mb()
-    load_impressions(prepared)
+    load_log(prepared)
     step("load")
     size = sum(path.stat().st_size for path in prepared.iterdir())
     return report | {"seconds": seconds, "peak_mb": peak, "peak_before_mb": before, "prepared_mb": round(size / 1e6)}

@@ -18,6 +18,7 @@ from benchmark.report import catalogue
 from datamodules.datasets import DATASETS
 from datamodules.protocol import PROTOCOLS
 from datamodules.sources.impression_logs import IMPRESSIONS
+from datamodules.sources.released.sets import FINISHED
 
 ROOT = Path(__file__).parents[3]
 
@@ -48,7 +49,7 @@ def test_data_sets_before_and_after_they_are_prepared(tmp_path: Path) -> None:
         return {line["name"]: line for line in found}
 
     before = listed()
-    assert list(before) == [*DATASETS, *IMPRESSIONS]
+    assert list(before) == [*DATASETS, *FINISHED, *IMPRESSIONS]
     assert before["sports"]["interactions"] == 296_337
     assert before["sports"]["download_bytes"] is None
     assert (before["generated"]["interactions"], before["generated"]["prepared"]) == (None, False)

@@ -470,7 +470,8 @@ def test_mirrors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     name, folder = "reviews_Electronics_5.json.gz", tmp_path / "raw" / "amazon"
     assert asked[0] == (name, ("http://localhost/x",), folder, None)  # a stripped-down copy will do
     assert asked[1] == asked[2] == (name, amazon.MIRRORS, folder, 495_854_086)
-    assert all("snap.stanford.edu" in url for url in amazon.MIRRORS)
+    assert ["snap.stanford.edu" in url for url in amazon.MIRRORS] == [True, True, False]
+    assert "cseweb.ucsd.edu" in amazon.MIRRORS[2]
 
 
 def test_the_manifest_names_where_a_file_was_downloaded(mirror: Path) -> None:
