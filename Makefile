@@ -32,7 +32,8 @@ SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant
 	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(DEVICES),--devices $(DEVICES)) \
 	$(if $(RETRY_FAILED),--retry-failed) $(if $(DRY_RUN),--dry-run) $(if $(filter off,$(WANDB)),--no-wandb)
 
-.PHONY: help quickstart setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 leaderboard \
+.PHONY: help quickstart setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 \
+	reproduce-serving reproduce-rocket leaderboard \
 	bench bench-peers gpu-check docs/command-line.md
 
 help:  ## this list
@@ -83,11 +84,25 @@ reproduce-table5: setup  ## the simulated A/B test, of runs of Table 3 that are 
 	$(BENCH) abtest --seeds "$(SEEDS)" --out "$(OUT)" $(if $(MODELS),--models "$(MODELS)") $(if $(STEPS),--steps $(STEPS)) \
 		$(if $(WORKERS),--workers $(WORKERS))
 
+# Measures on one core and loads from another: nothing else should run meanwhile.
+reproduce-serving: setup  ## the ladder of the paper's serving section, on a quiet machine; trains what is missing
+	$(BENCH) serving-table --out "$(OUT)" $(if $(WORKERS),--workers $(WORKERS))
+
 reproduce-table4: setup  ## train the rows of Table 4 and print it: DATASETS=tafeng needs no Amazon server
 	$(SWEEP) --table 4
 
 docs/command-line.md: setup  ## the page on the command line, from the program
 	$(VENV)/bin/python -m typer benchmark.cli.app utils docs --name dien-bench --title "Command line" --output $@
+
+# Rocket Launching: the booster, the light net alone, and the light net that the booster teaches.
+HINTS := 0.01 0.03 0.1 0.3 1
+reproduce-rocket: DATASETS = market
+reproduce-rocket: PROTOCOL = $(if $(filter market taobao-ad kuairand-pure,$(DATASETS)),next-day,clean)
+reproduce-rocket: MODELS = dien+hidden_size=108 dien+hidden_size=32 $(HINTS:%=dien-rocket+hint_weight=%) \
+	dien-rocket+share=false dien-rocket+block=false dien-rocket+block=false+share=false
+reproduce-rocket: setup  ## train the rows of Rocket Launching and test them against each other
+	$(SWEEP)
+	$(if $(DRY_RUN),,$(BENCH) table rocket --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant "$(VARIANT)" --out "$(OUT)")
 
 leaderboard: setup  ## pages, tables and figures of leaderboards/ from its records
 	$(BENCH) leaderboard build

@@ -38,6 +38,8 @@ for command in (
     serving.serve,
     serving.load_test,
     bench.bench,
+    bench.serving_table,
+    bench.soak,
     bench.gpu_check,
     figures.wandb_workspace,
 ):

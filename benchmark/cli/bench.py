@@ -1,4 +1,4 @@
-"""`dien-bench bench` and `dien-bench gpu-check`: how fast it is, and whether a GPU computes what it should."""
+"""How fast it is, and whether a GPU computes what it should: `bench`, `serving-table`, `soak`, `gpu-check`."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli.options import DataDir, Json, Models, Out, ProtocolName, VariantName, completes, dataset_names
+from benchmark.cli.options import (
+    DataDir,
+    Json,
+    Models,
+    Out,
+    ProtocolName,
+    Quiet,
+    VariantName,
+    completes,
+    dataset_names,
+    require,
+)
 from benchmark.cli.output import Output
 from benchmark.records import paper
+from datamodules.errors import UserError
 
 
 def bench(
@@ -95,4 +107,129 @@ def gpu_check(
         output.say(f"{name or f'  {what}'}: {status}: {figures}", style="red" if status == "failed" else None)
     output.written(out / name for name in ("gpu-check.json", "gpu-check.md"))
     if not passed:
+        raise typer.Exit(1)
+
+
+def serving_table(
+    dataset: Annotated[
+        str | None, typer.Option(help="Of the runs that are served.  [default: market, with --quick generated]")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Of the runs that are served.  [default: next-day, with --quick clean]")
+    ] = None,
+    variant: VariantName = "official",
+    seed: Annotated[int, typer.Option(min=0, help="Of the runs that are served.")] = 0,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds; fewer than three are inconclusive.")] = 3,
+    only: Annotated[
+        str | None, typer.Option(help="Steps: eager fused once batches light scan buckets. Not given: all.")
+    ] = None,
+    quick: Annotated[bool, typer.Option(help="Tiny sizes and untrained models: to see that it works.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Runs side by side, where some have to be trained.")] = 2,
+    out: Out = Path("runs"),
+    data_dir: DataDir = Path("data"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the ladder of the paper's serving section, and write OUT/serving.md, .csv and a figure.
+
+    From a plain loop that serves one request at a time to the light net, exported. Each step is served on one core and
+    loaded from another, in three rounds: latencies, and the largest rate at p99 <= 50 ms, with 1, 50 and 200
+    candidates. Trains the two models where they are missing. Each measurement is kept in OUT/serving/records, and what
+    is there is not measured again.
+
+    Example: dien-bench serving-table --quick --out runs/quick
+    """
+    output = Output(as_json=as_json, quiet=quiet)
+    require("serving", "starlette", "uvicorn", "prometheus_client", "aiohttp")
+    require("export", "onnx", "onnxruntime", "onnxscript")
+    from dataclasses import replace
+
+    from benchmark.bench.serving.figure import figure_ladder
+    from benchmark.bench.serving.ladder import QUICK, Plan, measure_ladder
+    from benchmark.bench.serving.steps import STEPS, step_of
+    from benchmark.bench.serving.table import ladder_table
+    from benchmark.bench.timing import BUSY, load_average
+    from benchmark.executors.sweep import sweep
+    from benchmark.report.render import write_table
+    from benchmark.runs.config import RunConfig
+    from datamodules.datasets import prepare_dataset
+
+    steps = [step_of(name) for name in only.split()] if only else list(STEPS)
+    dataset, protocol = dataset or ("generated" if quick else "market"), protocol or ("clean" if quick else "next-day")
+    configs = {
+        model: RunConfig(
+            dataset,
+            protocol,
+            model,
+            variant,
+            seed,
+            steps=5 if quick else None,
+            data_dir=str(data_dir),
+            out=str(out),
+        )
+        for model in dict.fromkeys(step.model for step in steps)
+    }
+    for config in configs.values():
+        config.check()
+    prepare_dataset(dataset, data_dir, report=output.say)
+    result = sweep(list(configs.values()), workers=workers, quiet=quiet)
+    if result.failed:
+        raise UserError("; ".join(f"{name} failed: {reason}" for name, reason in result.failed.items()))
+    if (busy := load_average()[0]) >= BUSY and not quick:
+        output.say(f"warning: load average {busy}, expected below {BUSY}: latencies will be too high", style="yellow")
+    plan = QUICK if quick else replace(Plan(), repeats=repeats)
+    runs = {model: config.folder() for model, config in configs.items()}
+    cells = measure_ladder(plan, runs, data_dir, out / "serving", steps, output.say)
+    made = ladder_table(cells)
+    output.show(made)
+    files = [*write_table(made, out, "serving"), *figure_ladder(cells, out / "serving")]
+    output.written(files)
+    rows = [dict(zip(made.csv_rows[0], values, strict=True)) for values in made.values()]
+    output.result({"title": made.title, "rows": rows, "files": files})
+
+
+def soak(
+    run: Annotated[Path, typer.Option("--run", help="Folder of a finished run, with its weights.")],
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 60.0,
+    share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the largest rate at p99 <= 50 ms.")] = 0.7,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Requests a second.  [default: a share of the largest, found first]")
+    ] = None,
+    history: Annotated[int, typer.Option(min=0, help="Behaviours in a request.")] = 50,
+    candidates: Annotated[int, typer.Option(min=1, help="Candidates in a request.")] = 50,
+    out: Out = Path("runs"),
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of its data.  [default: where the run had it]"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve a run under load for an hour and write OUT/soak.json and soak.md: does memory grow, does a request fail?
+
+    Exit code 1: memory grows, or a request was not answered.
+
+    Example: dien-bench soak --run runs/tafeng/clean/dien-official/seed-0 --minutes 10
+    """
+    output = Output(as_json=as_json)
+    require("serving", "starlette", "uvicorn", "prometheus_client", "aiohttp")
+    from benchmark.bench.serving.soak import soak as measure
+
+    made = measure(
+        run,
+        data_dir,
+        out,
+        minutes=minutes,
+        share=share,
+        rate=rate,
+        candidates=candidates,
+        history=history,
+        report=output.say,
+    )
+    output.show(made)
+    output.written(out / name for name in ("soak.json", "soak.md"))
+    result = json.loads((out / "soak.json").read_text("utf-8"))
+    output.result(result)
+    if result["memory"]["verdict"] == "grows" or result["counts"]["refused"] + result["counts"]["failed"]:
         raise typer.Exit(1)

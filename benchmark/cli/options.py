@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -135,6 +136,13 @@ def command(*words: object) -> str:
     "dien-bench run --out 'my runs'"
     """
     return shlex.join(map(str, words))
+
+
+def require(extra: str, *packages: str) -> None:
+    """Raise `UserError`, naming the extra to install, where a package is missing."""
+    missing = [name for name in packages if not find_spec(name)]
+    if missing:
+        raise UserError(f"this needs {', '.join(missing)}: pip install 'dien-bench[{extra}]'")
 
 
 def check_names(datasets: list[str], protocol: str, data_dir: Path) -> None:

@@ -1,13 +1,13 @@
 """Trained runs in use: `dien-bench export`, `serve`, `load-test`, and `abtest` in the simulated market."""
 
 import asyncio
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import typer
 
-from benchmark.cli.options import DataDir, Json, Out, Quiet, command, seeds_of
+from benchmark.cli.options import DataDir, Json, Out, Quiet, command, require, seeds_of
 from benchmark.cli.output import Output
 from datamodules.errors import UserError
 
@@ -25,6 +25,13 @@ def export(
     kind: Annotated[
         Literal["onnx", "torch"], typer.Option("--format", help="onnx: a graph; torch: a program of torch.export.")
     ] = "onnx",
+    loop: Annotated[
+        Literal["scan", "buckets"] | None,
+        typer.Option(
+            help="The recurrence in ONNX. scan: one loop for any length; buckets: written out for histories of up to "
+            "10, 20, 50 and 100, Scan beyond.  [default: what measured better]"
+        ),
+    ] = None,
     data_dir: RunData = None,
 ) -> None:
     """Write a run as one file that takes a history of any length and any number of candidates.
@@ -37,13 +44,15 @@ def export(
     Example: dien-bench export --run runs/tafeng/clean/dien-official/seed-0 --out dien.onnx
     """
     output = Output()
-    _require("export", "onnx", "onnxruntime", "onnxscript")
+    require("export", "onnx", "onnxruntime", "onnxscript")
     from benchmark.api import load_run
-    from benchmark.serving.export import write_onnx, write_torch
+    from benchmark.serving.export import FASTER, write_onnx, write_torch
     from benchmark.serving.runs import scorer_of
 
+    if loop and kind == "torch":
+        raise UserError(f"--loop {loop} is of ONNX, a torch program has the recurrence as one operator: leave it out")
     scorer = scorer_of(load_run(run, data_dir=data_dir))
-    difference = {"onnx": write_onnx, "torch": write_torch}[kind](scorer, out)
+    difference = write_torch(scorer, out) if kind == "torch" else write_onnx(scorer, out, loop or FASTER)
     output.say(", ".join(f"{name} {value}" for name, value in scorer.about.items()))
     output.say(f"largest difference to the run's probabilities: {difference:.1e}")
     output.written([out])
@@ -55,7 +64,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one.")] = 8000,
     window: Annotated[float, typer.Option(min=0, help="Milliseconds that a request waits for others at most.")] = 2.0,
     batch_requests: Annotated[int, typer.Option(min=1, help="Requests in a batch at most.")] = 64,
-    batch_candidates: Annotated[int, typer.Option(min=1, help="Candidates in a batch of several requests.")] = 2_048,
+    batch_candidates: Annotated[int, typer.Option(min=1, help="Candidates in a batch of several requests.")] = 256,
     waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; beyond it 503.")] = 256,
     max_history: Annotated[int, typer.Option(min=1, help="Behaviours in a request at most.")] = 1_000,
     max_candidates: Annotated[int, typer.Option(min=1, help="Candidates in a request at most.")] = 1_000,
@@ -71,7 +80,7 @@ def serve(
     Example: dien-bench serve --run runs/tafeng/clean/dien-official/seed-0
     """
     output = Output(quiet=quiet)
-    _require("serving", "starlette", "uvicorn", "prometheus_client")
+    require("serving", "starlette", "uvicorn", "prometheus_client")
     import torch
 
     from benchmark.api import load_run
@@ -99,18 +108,32 @@ def load_test(
     history: Annotated[int, typer.Option(min=0, help="Behaviours in a request.")] = 50,
     candidates: Annotated[int, typer.Option(min=1, help="Candidates in a request.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals and requests.")] = 0,
+    malformed: Annotated[
+        int | None, typer.Option(min=1, help="Instead send so many malformed and hostile messages, and count answers.")
+    ] = None,
     url: Annotated[str, typer.Option(help="Address of a server.")] = "http://127.0.0.1:8000",
     as_json: Json = False,
 ) -> None:
     """Send requests to a server at times drawn beforehand (Poisson), and print latencies from the scheduled times.
 
+    With --malformed a reply other than 200, or 4xx with a reason, ends the test and is shown.
+
     Example: dien-bench load-test --rate 100 --candidates 200
     """
     output = Output(as_json=as_json)
-    _require("serving", "aiohttp")
+    require("serving", "aiohttp")
     from benchmark.serving.load import Load, Measured, fields_of, largest_rate, over_http, random_bodies
 
-    bodies = random_bodies(asyncio.run(fields_of(url)), history, candidates, seed=seed)
+    fields = asyncio.run(fields_of(url))
+    if malformed is not None:
+        from benchmark.bench.serving.malformed import send_malformed
+
+        at = urlsplit(url)
+        found = dict(sorted(send_malformed(malformed, seed, at.hostname or "127.0.0.1", at.port or 80).items()))
+        output.say(", ".join(f"{status}: {count:,}" for status, count in found.items()))
+        output.result(found)
+        return
+    bodies = random_bodies(fields, history, candidates, seed=seed)
     tests: list[dict[Any, Any]] = []
 
     def measured(at: float) -> Measured:
@@ -126,15 +149,9 @@ def load_test(
         output.result(tests[0])
         return
     bound = p99
-    found = largest_rate(lambda at: measured(at).within(bound), rate / 64, rate)
-    output.say(f"largest rate with p99 <= {p99:g} ms and nothing refused: {found:.1f} requests a second")
-    output.result({"largest_rate": found, "p99_ms": p99, "tests": tests})
-
-
-def _require(extra: str, *packages: str) -> None:
-    missing = [name for name in packages if not find_spec(name)]
-    if missing:
-        raise UserError(f"this needs {', '.join(missing)}: pip install 'dien-bench[{extra}]'")
+    largest = largest_rate(lambda at: measured(at).within(bound), rate / 64, rate)
+    output.say(f"largest rate with p99 <= {p99:g} ms and nothing refused: {largest:.1f} requests a second")
+    output.result({"largest_rate": largest, "p99_ms": p99, "tests": tests})
 
 
 def abtest(

@@ -36,13 +36,17 @@ if TYPE_CHECKING:
     from benchmark.report.render import Table
     from benchmark.report.run_tables import RunTable
 
+ROCKET = "rocket"
 TABLE1 = "electronics books"  # whose counts the paper prints
 
 
 def table(
     number: Annotated[
         str,
-        typer.Argument(help="1, 2, 3 or 4, as in the paper.", autocompletion=completes(lambda: ["1", *paper.TABLES])),
+        typer.Argument(
+            help="1, 2, 3 or 4, as in the paper; rocket: Rocket Launching.",
+            autocompletion=completes(lambda: ["1", *paper.TABLES, ROCKET]),
+        ),
     ],
     datasets: Annotated[
         str | None,
@@ -83,8 +87,11 @@ def table(
     """
     output, names = Output(as_json=as_json, quiet=quiet), None if datasets is None else datasets.split()
     check_names(names or [], protocol or "arxiv-v1", data_dir)
-    if number not in ("1", *paper.TABLES):
-        raise unknown_name("table", number, ["1", *paper.TABLES])
+    if number not in ("1", *paper.TABLES, ROCKET):
+        raise unknown_name("table", number, ["1", *paper.TABLES, ROCKET])
+    if number == ROCKET:
+        output.result(_show_rocket(names, protocol, variant, out, output))
+        return
     if number == "1":
         output.result(_show_table1(names or TABLE1.split(), data_dir, out, output))
         return
@@ -167,6 +174,24 @@ def show_tables(number: str, tables: Sequence[RunTable], out: Path, output: Outp
     files = write_tables(number, tables, out)
     output.written(files)
     return _as_json([table.shown for table in tables], files)
+
+
+def _show_rocket(
+    names: list[str] | None, protocol: str | None, variant: str | None, out: Path, output: Output
+) -> dict[str, Any]:
+    """Print and write a table of each protocol and variant, and return what --json shows."""
+    from benchmark.bench.serving.rocket import rocket_table
+    from benchmark.records.record import read_records
+    from benchmark.report.render import write_table
+    from benchmark.report.run_tables import places_of
+
+    tables, files = [], list[Path]()
+    for place, found in places_of(out, names, protocol, variant).items():
+        tables.append(rocket_table(read_records(out), found, *place))
+        output.show(tables[-1])
+        files += write_table(tables[-1], out, f"rocket-{place.protocol}-{place.variant}")
+    output.written(files)
+    return _as_json(tables, files)
 
 
 def _show_table1(datasets: list[str], data_dir: Path, out: Path, output: Output) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Inputs are rows of embedding tables: user fields (1,), behaviour fields (T,), target fields (N,), fields of the moment
 (N,), T >= 0 and N >= 1; the output is the probabilities (N,). torch.export follows `encode` and `score` for one history
-and N copies of it; there the packed layout is plain arithmetic on T and N. A recurrence becomes ONNX's Scan.
+and N copies of it; there the packed layout is plain arithmetic on T and N. A recurrence becomes ONNX's Scan, or loops
+that are written out for histories of some lengths (`onnx_recurrence.py`).
 """
 
 import copy
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ from baselines.layers.recurrence import recurrence
 from baselines.layers.recurrent import RecurrentLayer
 from baselines.layers.sigmoid_mlp import Shared
 from baselines.layers.two_stage import TwoStage
-from benchmark.serving.onnx_recurrence import DOMAIN, OPSET, with_recurrences
-from benchmark.serving.request import PARTS
+from benchmark.serving.onnx_recurrence import BUCKETS, DOMAIN, OPSET, with_recurrences
+from benchmark.serving.onnx_scorer import run_onnx, session_of
 from benchmark.serving.scorer import RunScorer
 from datamodules.batch import Fields, Histories, Targets, make_batch
 from datamodules.errors import UserError
@@ -38,7 +39,9 @@ from datamodules.samples import digest
 from datamodules.schema import Schema
 
 PARITY = 1e-5  # largest difference to the run's own probabilities
-LENGTHS, CANDIDATES = (0, 1, 2, 7, 100), (1, 2, 50, 512)  # for which it is verified
+LENGTHS, CANDIDATES = (0, 1, 2, 7, 15, 50, 100, 101), (1, 2, 50, 512)  # for which it is verified
+Loop = Literal["scan", "buckets"]
+FASTER: Loop = "scan"  # by make reproduce-serving
 
 
 @torch.library.custom_op("dien_bench::recurrence", mutates_args=())
@@ -170,30 +173,22 @@ def example(schema: Schema, behaviours: int, candidates: int, seed: int = 0) -> 
     return user, history, draw(schema.of_target, candidates), draw(schema.context, candidates)
 
 
-def write_onnx(scorer: RunScorer, path: Path) -> float:
+def write_onnx(scorer: RunScorer, path: Path, loop: Loop = FASTER) -> float:
     """Write a run as ONNX and return the largest difference to it, by onnxruntime; raises `UserError` above 1e-5."""
-    import onnxruntime
-
     schema = scorer.vocabulary.schema
     program = program_of(scorer.model, schema)
     with _quiet(), torch.no_grad():
         ready = program.run_decompositions(IN_ONNX)
         found = torch.onnx.export(ready, (), dynamo=True, opset_version=OPSET, verbose=False)
     assert found is not None
-    model = with_recurrences(found.model_proto)
-    for name, value in metadata(scorer).items():
+    model = with_recurrences(found.model_proto, BUCKETS if loop == "buckets" else ())
+    for name, value in (metadata(scorer) | {"loop": loop}).items():
         model.metadata_props.add(key=name, value=value)
     content = model.SerializeToString()
-    session = onnxruntime.InferenceSession(content)
+    session = session_of(content)
 
     def predict(inputs: Sequence[Fields]) -> NDArray[np.float32]:
-        named = {
-            f"{part}_{name}": rows.numpy()
-            for part, fields in zip(PARTS, inputs, strict=True)
-            for name, rows in fields.items()
-        }
-        probabilities: NDArray[np.float32] = session.run(None, named)[0]
-        return probabilities
+        return run_onnx(session, [{name: rows.numpy() for name, rows in fields.items()} for fields in inputs])
 
     difference = verified(predict, scorer)
     write_atomically(path, content)

@@ -6,6 +6,7 @@ neither refused nor failed requests, and calls a library in its own process: thi
 """
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -113,6 +114,51 @@ def largest_rate(holds: Callable[[float], bool], low: float, high: float, precis
         middle = (low * high) ** 0.5
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low
+
+
+def largest_rate_near(holds: Callable[[float], bool], start: float, factor: float, precision: float = 0.1) -> float:
+    """Return the largest rate at which `holds`, looked for around `start` in steps of `factor`.
+
+    It is 0 where none does down to a tenth of `start`.
+
+    >>> 66 < largest_rate_near(lambda rate: rate <= 70, 3, 2) <= 70
+    True
+    """
+    if holds(start):
+        low, high = start, start * factor
+        while holds(high):
+            low, high = high, high * factor
+    else:
+        lowest = start / 10
+        low, high = max(start / factor, lowest), start
+        while not holds(low):
+            if low == lowest:
+                return 0.0
+            low, high = max(low / factor, lowest), low
+    while high / low > 1 + precision:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+async def closed_loop(url: str, bodies: Sequence[bytes], seconds: float, warmup: float = 0.5) -> list[float]:
+    """Return the ms of each request of one client, who asks again once it has the answer; raises `UserError` for a
+    request that is not answered.
+    """
+    loop, found = asyncio.get_running_loop(), list[float]()
+    async with aiohttp.ClientSession(headers={"Content-Type": "application/json"}) as session:
+        start = loop.time()
+        for number in itertools.count():
+            began = loop.time()
+            async with session.post(f"{url}/predict", data=bodies[number % len(bodies)]) as answer:
+                said = await answer.read()
+                if answer.status != 200:
+                    raise UserError(f"{url} answered {answer.status} to a sound request: {said[:200]!r}")
+            if began >= start + warmup:
+                found.append(1e3 * (loop.time() - began))
+            if found and loop.time() > start + warmup + seconds:
+                break
+    return found
 
 
 async def over_http(load: Load, url: str, bodies: Sequence[bytes], timeout: float = 10.0) -> Measured:

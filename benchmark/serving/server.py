@@ -26,6 +26,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from benchmark.serving.batcher import Batcher, Batching, Probabilities
+from benchmark.serving.memory import reuse_memory
 from benchmark.serving.request import PARTS, Limits, Refused, Request, Scorer, parse
 from datamodules.errors import UserError
 
@@ -173,13 +174,23 @@ def make_server(app: Starlette, limits: Limits) -> uvicorn.Server:
 
 def serve(app: Starlette, host: str, port: int, limits: Limits, say: Callable[[str], None] = print) -> None:
     """Serve until SIGINT or SIGTERM; raises `UserError` where the address cannot be had."""
+    listening = listener(host, port)
+    reuse_memory()
+    with listening, contextlib.suppress(KeyboardInterrupt):  # uvicorn passes the signal on when all is answered
+        say(f"listening on http://{host}:{listening.getsockname()[1]}")
+        make_server(app, limits).run(sockets=[listening])
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """Return the socket that a server listens on; raises `UserError` where the address cannot be had."""
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         raise UserError(f"cannot listen on {host}:{port}: {error}. Choose another --host or --port") from error
-    with listening, contextlib.suppress(KeyboardInterrupt):  # uvicorn passes the signal on when all is answered
-        say(f"listening on http://{host}:{listening.getsockname()[1]}")
-        make_server(app, limits).run(sockets=[listening])
+    # Connections inherit it. asyncio sets it only on sockets that name their protocol, which these do not, and the body
+    # of an answer would then wait 40 ms for the client to acknowledge the headers.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _json(status: int, content: Any) -> Response:

@@ -169,6 +169,18 @@ def test_rocket_launching_is_two_diens_and_a_hint(official: bool, shared: bool) 
         assert moved == (name.startswith("light.") and ".auxiliary." not in name), name
 
 
+@VARIANTS
+def test_rocket_launching_without_hint_and_sharing_is_the_light_net_alone(official: bool) -> None:
+    rocket = build("dien-rocket+hint_weight=0+share=false+hidden_size=3+booster_size=5", official, True)
+    alone = build("dien+auxiliary_head=mlp+hidden_size=3", official, True)
+    light = dict(rocket.model.light.named_parameters())
+    alone.model.load_state_dict(rocket.model.light.state_dict())
+    for module in (rocket, alone):
+        module.training_step(batch_of_float64(True), 0).backward()
+    for name, parameter in alone.model.named_parameters():
+        torch.testing.assert_close(parameter.grad, light[name].grad, msg=name)
+
+
 @SHARED
 @VARIANTS
 @pytest.mark.parametrize("row", ROWS)

@@ -16,6 +16,8 @@ from baselines import MODELS
 from benchmark.serving import export
 from benchmark.serving.frozen import freeze
 from benchmark.serving.onnx_recurrence import DOMAIN, OPSET, with_recurrences
+from benchmark.serving.onnx_scorer import OnnxScorer
+from benchmark.serving.request import Request
 from benchmark.serving.scorer import RunScorer
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError
@@ -38,17 +40,18 @@ def by_hand(x: Floats, weight: Floats, p: Floats, q: Floats, after: bool) -> NDA
     return np.stack(states) if states else np.zeros((0, *h.shape))
 
 
+@pytest.mark.parametrize("buckets", [(), (1, 4)], ids=["scan", "buckets"])
 @pytest.mark.parametrize("kind", ["RecurrenceAfter", "RecurrenceBefore"])
-def test_a_recurrence_in_onnx_is_that_of_the_equations(kind: str) -> None:
+def test_a_recurrence_in_onnx_is_that_of_the_equations(kind: str, buckets: tuple[int, ...]) -> None:
     shapes = {"x": ["T", "N", 12], "weight": [4, 12], "p": ["T", "N", 1], "q": ["T", "N", 1]}
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     states = helper.make_tensor_value_info("states", TensorProto.FLOAT, ["T", "N", 4])
     graph = helper.make_graph([helper.make_node(kind, list(shapes), ["states"], domain=DOMAIN)], "g", inputs, [states])
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-    model = with_recurrences(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    model = with_recurrences(helper.make_model(graph, opset_imports=opsets, ir_version=10), buckets)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     rng = np.random.default_rng(0)
-    for t, n in ((0, 1), (0, 3), (1, 1), (7, 5)):
+    for t, n in ((0, 1), (0, 3), (1, 1), (2, 1), (3, 2), (4, 2), (5, 1), (7, 5)):
         drawn = [rng.normal(size=size).astype(np.float32) for size in ((t, n, 12), (4, 12), (t, n, 1), (t, n, 1))]
         found = session.run(None, dict(zip(shapes, drawn, strict=True)))[0]
         np.testing.assert_allclose(found, by_hand(*drawn, after=kind == "RecurrenceAfter"), atol=1e-5)
@@ -66,12 +69,17 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> RunScorer:
     return RunScorer(frozen, rows, {"model": "dien"})
 
 
-def test_dien_in_onnx(scorer: RunScorer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", ["scan", "buckets"])
+def test_dien_in_onnx(loop: export.Loop, scorer: RunScorer, tmp_path: Path) -> None:
     path = tmp_path / "dien.onnx"
-    assert export.write_onnx(scorer, path) <= 1e-5
+    assert export.write_onnx(scorer, path, loop) <= 1e-5
+    requests = [Request({"item": [3] * t}, {"item": [*range(n)]}, {"user": 2}) for t, n in ((0, 1), (12, 4), (101, 2))]
+    for found, expected in zip(OnnxScorer(scorer, path).score(requests), scorer.score(requests), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
     model = onnx.load(path)
     onnx.checker.check_model(model)
-    assert "Scan" in {node.op_type for node in model.graph.node}
+    kinds = {node.op_type for node in model.graph.node}
+    assert kinds & {"Scan", "If"} == {"scan": {"Scan"}, "buckets": {"If"}}[loop]
     sums = [
         node
         for node in model.graph.node
@@ -81,7 +89,7 @@ def test_dien_in_onnx(scorer: RunScorer, tmp_path: Path) -> None:
     ]
     assert not sums  # threads of onnxruntime would overwrite each other's
     told = {one.key: one.value for one in model.metadata_props}
-    assert told["model"] == "dien"
+    assert (told["model"], told["loop"]) == ("dien", loop)
     assert json.loads(told["schema"]) == scorer.vocabulary.schema.as_dict()
     assert len(told["vocabulary_sha256"]) == 64
 

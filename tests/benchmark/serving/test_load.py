@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.serving.load import Load, Measured, Outcome, largest_rate, measure, summarise
+from benchmark.serving.load import (
+    Load,
+    Measured,
+    Outcome,
+    closed_loop,
+    largest_rate,
+    largest_rate_near,
+    measure,
+    summarise,
+)
+from datamodules.errors import UserError
+from tests.benchmark.serving import local_server
 from tests.benchmark.serving.fake_time import run
 
 SERVICE = 0.005  # seconds
@@ -92,3 +103,21 @@ def test_the_largest_rate_is_found() -> None:
     assert largest_rate(lambda _: False, 5, 50) == 5
     p99 = {rate: measured(Load(rate, 20)).within(25) for rate in (60, 190)}
     assert p99 == {60: True, 190: False}
+
+
+def test_the_largest_rate_is_looked_for_around_a_start() -> None:
+    for start, factor in ((40, 2), (90, 1.4), (150, 2), (900, 2)):
+        assert 100 / 1.1 < largest_rate_near(lambda rate: rate <= 100, start, factor) <= 100
+    asked: list[float] = []
+    assert largest_rate_near(lambda rate: bool(asked.append(rate)), 80, 2) == 0  # type: ignore[func-returns-value]
+    assert asked == [80, 40, 20, 10, 8]  # down to a tenth
+
+
+def test_one_client_asks_again_when_it_has_the_answer() -> None:
+    with local_server.running(local_server.Fake()) as local:
+        sound, wrong = b'{"history": {"item": []}, "target": {"item": [1]}}', b"{}"
+        found = asyncio.run(closed_loop(local.url, [sound], seconds=0.05, warmup=0.05))
+        assert found
+        assert min(found) > 0
+        with pytest.raises(UserError, match="answered 422 to a sound request"):
+            asyncio.run(closed_loop(local.url, [sound, wrong], seconds=0.05))

@@ -1,6 +1,10 @@
 """The HTTP endpoint: answers, refusals with their reasons, overload, shutdown, hostile clients."""
 
 import json
+import platform
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,10 +12,11 @@ from typing import Any
 import pytest
 import requests
 
+from benchmark.bench.serving.malformed import send_malformed
 from benchmark.serving.batcher import Batching
 from benchmark.serving.request import Limits, Request
+from benchmark.serving.server import listener
 from tests.benchmark.serving.local_server import FAIL, Fake, Local, expected, running, until
-from tests.fuzz import serving as fuzz
 
 LIMITS = Limits(history=20, candidates=10, body=2_000)
 
@@ -88,7 +93,7 @@ def test_other_paths_and_methods(server: Local) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_malformed_brings_it_down(server: Local, seed: int) -> None:
-    found = fuzz.main(300, seed, "127.0.0.1", server.port)
+    found = send_malformed(300, seed, "127.0.0.1", server.port)
     assert {"400", "413", "422"} <= set(found)
 
 
@@ -147,3 +152,32 @@ def accepts(local: Local) -> bool:
     except ConnectionError:
         return False
     return True
+
+
+def test_answers_do_not_wait_for_the_client_to_acknowledge_headers() -> None:
+    with listener("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has it")
+def test_memory_is_reused_in_the_thread_that_scores() -> None:
+    """Page faults of blocks of 40 and 8 MB that are freed and asked for again: some 20,000 where they are not kept."""
+    program = """
+import resource, threading
+import numpy as np
+from benchmark.serving.memory import reuse_memory
+assert reuse_memory()
+def work():
+    for number in range(5):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        kept = [np.ones(size) for size in (5_000_000, 5_000_000, 1_000_000)]
+        del kept
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 1_000
