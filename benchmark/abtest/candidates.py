@@ -22,11 +22,14 @@ from datamodules.sources.market import Draws, World
 PURPOSE = 19  # of the candidates' random numbers; the market's own are 1 to 6
 
 
-def from_market(world: World, log: Impressions, *, candidates: int, seed: int = 0, repeats: int = 1) -> Workload:
+def from_market(
+    world: World, log: Impressions, *, candidates: int, seed: int = 0, repeats: int = 1, every: int = 1
+) -> Workload:
     """Take the pages of the log's last day as requests; the candidates are ads that the policy of the log would show.
 
     log        of this world
     repeats    how often each page asks, every time with new candidates; the history of its user is the same
+    every      only each page of so many asks
 
     Requests are for the first position of a page. Raises UserError where the log has none on its last day.
     """
@@ -35,7 +38,7 @@ def from_market(world: World, log: Impressions, *, candidates: int, seed: int = 
     rows = np.flatnonzero((day == day.max()) & (shown.context["position"] == 1)) if len(shown) else np.arange(0)
     if not len(rows):
         raise UserError("the log shows no ad on its last day, expected requests for an A/B test. Make a larger market.")
-    rows = np.repeat(rows, repeats)
+    rows = np.repeat(rows[::every], repeats)
     draws = Draws(PURPOSE, seed)
     context = {name: column[rows] for name, column in shown.context.items()}
     return draw_workload(

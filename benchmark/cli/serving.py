@@ -217,7 +217,7 @@ def abtest(
     runs = {model: [load_run(each.folder()) for each in wanted if each.model == model] for model in arms}
     world = make_world(SIZE_OF[dataset])
     workload = from_market(world, log, candidates=candidates, repeats=repeats)
-    wide = None if candidates >= CANDIDATES[-1] else from_market(world, log, candidates=CANDIDATES[-1])
+    wide = None if candidates >= CANDIDATES[-1] else from_market(world, log, candidates=CANDIDATES[-1], every=2)
     users = sorted(set(workload.user.tolist()))
     found = abtest_of_runs(
         runs,

@@ -250,7 +250,8 @@ def test_trained_runs_in_the_market() -> None:
     assert covariates[:, 0].sum() < (log.day(log.shown.time) < 64).sum()  # not all users come on the last day
     assert np.all(covariates[:, 1] <= covariates[:, 0])
     runs = {"base-model": ["quality"], "dien": ["truth"]}
-    wide = from_market(world, log, candidates=25)
+    wide = from_market(world, log, candidates=25, every=2)
+    assert len(wide.user) == -(-len(workload.user) // 6)  # which ask three times
     found = abtest_of_runs(runs, score, workload, validation, tested, covariates=covariates, wide=wide)
     assert sorted({cell.candidates for cell in found.calibrated.cells}) == [2, 5, 25]
     assert found.calibrated.other_requests == ((25, len(wide.user)),)
