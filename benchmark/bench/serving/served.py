@@ -62,8 +62,8 @@ def serving(step: str, run: Path, onnx: Path, data_dir: Path | None, core: int |
     command = [sys.executable, "-m", "benchmark.bench.serving.served", *words]
     environment = os.environ | WORKER_VARIABLES | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *found]))}
     with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8") as process,
     ):
         try:
             assert process.stdout is not None

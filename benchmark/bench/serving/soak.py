@@ -148,7 +148,7 @@ def _load(served: Served, bodies: Sequence[bytes], rate: float, seconds: float) 
     def watch() -> None:
         while not ended.wait(min(1.0, seconds / 60)):
             try:
-                resident = int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1])
+                resident = int(Path(f"/proc/{served.process.pid}/statm").read_text("utf-8").split()[1])
             except (OSError, IndexError):  # it has ended, and its requests fail
                 return
             samples.append((round(time.monotonic() - began, 2), round(resident * page, 3)))
