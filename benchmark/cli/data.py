@@ -97,7 +97,7 @@ def _check_sources(datasets: list[str], data_dir: Path, mirrors: list[str] | Non
         for file in files:
             answers = [ask(file, source) for source in mirrors or file.sources]
             for answer in answers:
-                has = "has it" if answer.answers else "does not have it"
+                has = "has it" if answer.answers else "does not give it"
                 output.say(f"{answer.file}: {answer.source} {has}: {answer.says}")
             found += [{"dataset": name, **asdict(answer)} for answer in answers]
             lacking += [] if any(answer.answers for answer in answers) else [file.name]
