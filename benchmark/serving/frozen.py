@@ -2,7 +2,7 @@
 
 Two things of the official variant do: Dice takes the statistics of its batch in evaluation too (variants.md 8), and
 sums run over the padding up to the longest history of the batch (variants.md 9). Frozen, Dice has the statistics of
-training samples, and nothing is summed over padding. Every other model stays as it is.
+samples that are given, and nothing is summed over padding. Every other model stays as it is.
 """
 
 import copy

@@ -10,7 +10,7 @@ from benchmark.serving.frozen import freeze
 from benchmark.serving.scorer import RunScorer
 from datamodules.batches import EvaluationBatches
 
-WINDOWS = 4  # of 20 batches of training samples, from which a frozen model has its statistics
+WINDOWS = 4  # of 20 batches, from which a frozen model has its statistics
 
 
 def scorer_of(run: Run) -> RunScorer:
@@ -23,8 +23,13 @@ def scorer_of(run: Run) -> RunScorer:
 
 
 def as_served(run: Run) -> Run:
-    """Return a run with its model frozen, so that a score does not depend on which others share its batch."""
+    """Return a run with its model frozen, so that a score does not depend on which others share its batch.
+
+    It has the statistics of validation samples, whose labels are not looked at; of training samples where the protocol
+    has no others. Models that have learned training users by heart have other activations there.
+    """
     samples, vocabulary, size = run.data.ready, run.data.vocabulary, run.data.hparams["batch_size"]
-    windows = EvaluationBatches(samples, samples.train, size, vocabulary)
+    split = samples.validation if len(samples.validation) else samples.train
+    windows = EvaluationBatches(samples, split, size, vocabulary)
     chosen = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(int))
     return replace(run, model=freeze(run.model, [windows[at] for at in chosen]))
