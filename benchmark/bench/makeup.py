@@ -2,7 +2,7 @@
 
 In the variant official, Dice takes the statistics of its batch at test too (variants.md 8), so a score depends on which
 others share its batch. Trained runs are scored again on the same test samples in other batches: with the samples of a
-history together and apart, in ten random orders each, and frozen as a server has it.
+history together and apart, in ten random orders each, and frozen: as a server has it, and with the statistics of training samples.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,8 @@ def main(
     data_dir: Annotated[Path, typer.Option(help="Folder of prepared data.")] = Path("data"),
 ) -> None:
     """Print, for each run, its AUC as evaluated and what other batches add to it: mean, lowest and highest."""
-    print("| run | AUC | samples of a history together | apart | frozen |\n| --- | ---: | ---: | ---: | ---: |")
+    print("| run | AUC | samples of a history together | apart | frozen as served | frozen on training samples |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for folder in _runs(folders):
         run = load_run(folder, data_dir=data_dir)
         as_evaluated = auc_of(run)
@@ -38,7 +39,8 @@ def main(
             moved = np.array([auc_of(run, other_batches(run, kind, seed)) for seed in range(ORDERS)]) - as_evaluated
             cells.append(f"{moved.mean():+.4f} ({moved.min():+.4f} to {moved.max():+.4f})")
         name = "/".join(folder.parts[-4:])
-        print(f"| {name} | {as_evaluated:.4f} | {' | '.join(cells)} | {auc_of(as_served(run)) - as_evaluated:+.4f} |")
+        cells += [f"{auc_of(frozen) - as_evaluated:+.4f}" for frozen in (as_served(run), as_served(run, "train"))]
+        print(f"| {name} | {as_evaluated:.4f} | {' | '.join(cells)} |")
 
 
 def auc_of(run: Run, batches: EvaluationBatches | None = None) -> float:

@@ -1,6 +1,7 @@
 """A finished run as it is served and exported: its model frozen, and what that does to its AUC."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -22,14 +23,14 @@ def scorer_of(run: Run) -> RunScorer:
     return RunScorer(served.model, run.data.vocabulary, about)
 
 
-def as_served(run: Run) -> Run:
+def as_served(run: Run, statistics: Literal["train", "validation"] | None = None) -> Run:
     """Return a run with its model frozen, so that a score does not depend on which others share its batch.
 
-    It has the statistics of validation samples, whose labels are not looked at; of training samples where the protocol
-    has no others. Models that have learned training users by heart have other activations there.
+    It has the statistics of the split that is named, whose labels are not looked at: by default validation samples, and
+    training samples where the protocol has no others. A model that overfits has other activations on training samples.
     """
     samples, vocabulary, size = run.data.ready, run.data.vocabulary, run.data.hparams["batch_size"]
-    split = samples.validation if len(samples.validation) else samples.train
-    windows = EvaluationBatches(samples, split, size, vocabulary)
+    name = statistics or ("validation" if len(samples.validation) else "train")
+    windows = EvaluationBatches(samples, getattr(samples, name), size, vocabulary)
     chosen = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(int))
     return replace(run, model=freeze(run.model, [windows[at] for at in chosen]))
