@@ -2,7 +2,8 @@
 
 In the variant official, Dice takes the statistics of its batch at test too (variants.md 8), so a score depends on which
 others share its batch. Trained runs are scored again on the same test samples in other batches: with the samples of a
-history together and apart, in ten random orders each, and frozen: as a server has it, and with the statistics of training samples.
+history together and apart, in ten random orders each, and frozen: as a server has it, and with the statistics of
+training samples.
 """
 
 from collections.abc import Iterator
