@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.api import Run, load_run, train
 from benchmark.bench.makeup import auc_of, other_batches
+from benchmark.serving.runs import as_served
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +37,15 @@ def test_only_statistics_of_a_batch_move_an_auc(runs: dict[str, Run]) -> None:
     }
     assert np.ptp(list(auc["din-paper"])) < 1e-3  # the rounding of ties
     assert len(auc["din-official"]) > 1
+
+
+def test_a_served_model_has_the_statistics_of_validation_samples(runs: dict[str, Run]) -> None:
+    """And not those of training samples, on which a model that overfits has other activations."""
+    run = runs["din-official"]
+    by_default, of_validation, of_training = (
+        {name: value for name, value in as_served(run, *split).model.named_buffers() if name.endswith("shift")}
+        for split in ((), ("validation",), ("train",))
+    )
+    assert by_default
+    assert all((by_default[name] == of_validation[name]).all() for name in by_default)
+    assert any((by_default[name] != of_training[name]).any() for name in by_default)

@@ -3,13 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from benchmark.records.record import line_of, read_records
-from benchmark.runs.config import Progress, RunConfig
+from benchmark.runs.config import Progress, RunConfig, evaluation_interval
 from benchmark.runs.train import finished_record, train_run
 from datamodules.errors import UserError
 from tests.benchmark.boards import committed
@@ -180,3 +181,23 @@ def test_a_file_whose_name_does_not_show_is_refused_before_training(tmp_path: Pa
     path.write_text("from baselines.base_model import BaseModel\n")
     with pytest.raises(UserError, match="has characters that do not show"):
         config(tmp_path, data_dir, model=f"{path}:BaseModel").check()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "samples", "expected"),
+    [
+        ("clean", 10_000_000, 100),
+        ("next-day", 75_000, 100),
+        ("next-day", 1_280_001, 500),
+        ("released", 10_000_000, 100),
+    ],
+)
+def test_logs_of_impressions_are_evaluated_at_most_twenty_times_a_pass(
+    protocol: str, samples: int, expected: int
+) -> None:
+    data = SimpleNamespace(
+        protocol=SimpleNamespace(name=protocol),
+        ready=SimpleNamespace(train=range(samples)),
+        hparams={"batch_size": 128},
+    )
+    assert evaluation_interval(data) == expected  # type: ignore[arg-type]
