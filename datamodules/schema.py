@@ -1,8 +1,6 @@
 """The fields of a data set: what its users, behaviours, targets and contexts are described by."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 Rows = dict[str, int]  # a field -> rows of its embedding table, row 0 included
 
@@ -46,8 +44,3 @@ class Schema:
     def as_dict(self) -> dict[str, Rows]:
         """The schema as plain dictionaries; `Schema(**schema.as_dict())` is the schema again."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "Schema":
-        """The schema of `as_dict`."""
-        return cls(**fields)

@@ -88,12 +88,6 @@ def draw_workload(
     return Workload(user, time, context, item, truth, appeal, rng.random(len(user)))
 
 
-def uniformly(ads: Ints, seed: int) -> Draw:
-    """Draw candidates from these ads, all equally likely."""
-    rng = np.random.default_rng((17, seed))  # 17: the stream's own number
-    return lambda user, time: ads[rng.integers(len(ads), size=len(user))]
-
-
 def draw_distinct(draw: Callable[[Ints], Ints], requests: int, candidates: int) -> Ints:
     """Draw candidates (R, K), all different within a request; `draw` gives one for each row number (N,)."""
     rows = np.repeat(np.arange(requests), candidates)

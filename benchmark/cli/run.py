@@ -63,7 +63,7 @@ def run(
         str | None,
         typer.Option(
             "--table",
-            help="Train the rows of this table, and print it: 2 or 4.",
+            help="Train the rows of this table, and print it: 2, 3 or 4.",
             autocompletion=completes(lambda: paper.TABLES),
         ),
     ] = None,

@@ -118,15 +118,6 @@ class Samples:
         known[0] = False
         return known
 
-    def unknown_items(self, split: Split) -> tuple[float, float]:
-        """Return the share of items that no training sample mentions among a split's positives and its negatives.
-
-        Where the two differ, the rule "the item is unknown" tells positives from negatives. An empty split gives 0, 0.
-        """
-        unknown = ~self.known_items()[split.item]
-        positive, negative = (unknown[split.label == label] for label in (1, 0))
-        return float(positive.mean()) if len(positive) else 0.0, float(negative.mean()) if len(negative) else 0.0
-
 
 def make_samples(interactions: Interactions, protocol: Protocol, order_within_time: bool = True) -> Samples:
     """Turn interactions into samples under a protocol.

@@ -119,19 +119,6 @@ def test_known_is_what_training_mentions() -> None:
     assert set(np.flatnonzero(samples.known_items()).tolist()) == mentioned
 
 
-def test_shares_of_unknown_items() -> None:
-    """Users 0 to 26 train on items 1 to 3; the test users' last items are counted by hand against that."""
-    rows = [(user, 1 + (user + step) % 3, step) for user in range(30) for step in range(3)]
-    data = interactions(rows, RANK, items=10)
-    samples = make_samples(data, get_protocol("arxiv-v1"))
-    assert samples.unknown_items(samples.test) == (0.0, 0.0)
-    split = samples.test  # three positives, three negatives, negatives first
-    changed = replace(split, item=np.array([4, 5, 1, 6, 2, 3], np.int32))
-    positives, negatives = samples.unknown_items(changed)
-    assert (positives, negatives) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
-    assert samples.unknown_items(samples.validation) == (0.0, 0.0)  # there is none
-
-
 def test_a_user_who_saw_everything_has_no_negative() -> None:
     rows = [(user, item, item) for user in range(10) for item in (1, 2, 3)]
     with pytest.raises(UserError, match="found no negative"):

@@ -30,11 +30,11 @@ from benchmark.abtest.sensitivity import Cell, break_even
 from benchmark.abtest.statistics import METRICS, Gain, gain, metric
 from benchmark.abtest.study import AbTest, abtest_of_runs, run_test
 from benchmark.abtest.table import table5
-from benchmark.abtest.workload import Requests, Workload, draw_workload, true_probability, uniformly
+from benchmark.abtest.workload import Requests, Workload, draw_workload, true_probability
 from benchmark.analysis.comparison import Interval
 from datamodules.errors import UserError
 from datamodules.sources.market import MarketSize, make_log, make_world
-from tests.benchmark.abtest.toy import toy, toy_predictions, toy_workload
+from tests.benchmark.abtest.toy import toy, toy_predictions, toy_workload, uniformly
 
 ARMS = ["base-model", "din", "dien", AGAIN, ORACLE, RANDOM]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from benchmark.abtest.offline import isotonic
-from benchmark.abtest.workload import Contexts, Floats, Ints, Workload, draw_workload, uniformly
+from benchmark.abtest.workload import Contexts, Draw, Floats, Ints, Workload, draw_workload
 
 NOISE = {"base-model": 1.55, "din": 1.42, "dien": 1.27}  # of a model's logit, in units of the truth's spread
 
@@ -29,6 +29,12 @@ def toy(users: int = 600, ads: int = 400, size: int = 8, spread: float = 0.9) ->
     rng = np.random.default_rng(5)
     scale = np.sqrt(spread) / size**0.25
     return Toy(scale * rng.standard_normal((users, size)), scale * rng.standard_normal((ads, size)))
+
+
+def uniformly(ads: Ints, seed: int) -> Draw:
+    """Candidates from these ads, all equally likely."""
+    rng = np.random.default_rng((17, seed))
+    return lambda user, time: ads[rng.integers(len(ads), size=len(user))]
 
 
 def toy_workload(world: Toy, candidates: int = 10, requests: int = 3000, seed: int = 0) -> Workload:
