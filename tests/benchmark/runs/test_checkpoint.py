@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,12 @@ class CutOff(Exception):
     """Stands for the death of the process."""
 
 
-@pytest.fixture(autouse=True)
-def frequent_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def frequent_evaluations() -> Iterator[None]:
     """Every 25 steps: no multiple of the 20 between logs, so that losses are pending in a checkpoint."""
-    monkeypatch.setattr("benchmark.runs.config.EVALUATE_EVERY", 25)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.runs.config.EVALUATE_EVERY", 25)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,14 @@ def config(out: Path, data_dir: str, model: str, **changes: Any) -> RunConfig:
         "generated", "clean", model, "official", 3, steps=70, data_dir=data_dir, out=str(out), checkpoint_seconds=0
     )
     return replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> RunConfig:
+    """A run that nothing cuts off."""
+    made = config(tmp_path_factory.mktemp("whole"), data_dir, "base-model")
+    train_run(made)
+    return made
 
 
 def cut_off(config: RunConfig, step: int) -> None:
@@ -129,10 +140,8 @@ def test_a_run_that_is_cut_off_twice_ends_as_one_that_is_not(
     ],
 )
 def test_a_malformed_checkpoint_is_removed_and_the_run_starts_from_the_beginning(
-    tmp_path: Path, data_dir: str, part: str, value: object, found: str
+    tmp_path: Path, whole: RunConfig, part: str, value: object, found: str
 ) -> None:
-    whole = config(tmp_path / "whole", data_dir, "base-model")
-    train_run(whole)
     broken = replace(whole, out=str(tmp_path / "broken"))
     steps, said = list[int](), list[str]()
     cut_off(broken, 60)
