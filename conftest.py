@@ -1,8 +1,10 @@
-"""Threads of the tests, training without a process of its own, and modules without doctests: what they import is optional."""
+"""Threads of the tests, sweeps without processes of their own, and which doctests need what is not installed."""
 
 import gc
 import os
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -23,37 +25,35 @@ class InThisProcess:
 
     number, config = 0, None
 
-    def __init__(self, train, runs, *, workers, gpus):
+    def __init__(self, train: Any, runs: int, *, workers: int, gpus: Sequence[str]) -> None:
         self.train, self.workers = train, [self]
 
-    def assign(self, config):
+    def assign(self, config: Any) -> None:
         self.config = config
 
-    def release(self):
+    def release(self) -> Any:
         config, self.config = self.config, None
         return config
 
-    def receive(self):
+    def receive(self) -> Iterator[Any]:
         from benchmark.executors.base import attempt
 
-        said = []
-        said.append(attempt(self.train, self.config, said.append))
+        said: list[Any] = []
+        said.append(attempt(self.train, self.config, said.append))  # type: ignore[arg-type]
         yield from said
 
-    def wait(self, seconds):
-        pass
+    def wait(self, seconds: float) -> None: ...
 
-    def stop(self):
-        pass
+    def stop(self) -> None: ...
 
 
 @pytest.fixture
-def trains_here(monkeypatch):
+def trains_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps of a test train in its own process; tests/benchmark/executors has the processes of a real one."""
     monkeypatch.setattr("benchmark.executors.sweep.ProcessExecutor", InThisProcess)
 
 
-def pytest_collection_finish():
+def pytest_collection_finish() -> None:
     """Leave what is imported out of later collections of garbage: each run begins with one, for its peak of memory."""
     gc.collect()
     gc.freeze()

@@ -14,7 +14,7 @@ import torch
 import baselines.lightning_module
 from benchmark.runs import checkpoint
 from benchmark.runs.checkpoint import Refused
-from benchmark.runs.config import Progress, RunConfig
+from benchmark.runs.config import CHECKPOINT, Progress, RunConfig
 from benchmark.runs.train import train_run
 from benchmark.runs.weights import WEIGHTS
 from datamodules.errors import UserError
@@ -120,11 +120,11 @@ def test_a_run_that_is_cut_off_twice_ends_as_one_that_is_not(
     cut_off(broken, 40)
     cut_off(broken, 60)
     assert not (broken.folder() / "record.json").exists()
-    assert (broken.folder() / checkpoint.NAME).exists()
+    assert (broken.folder() / CHECKPOINT).exists()
     train_run(broken, lambda progress: steps.append(progress.step))
     assert steps == [60, 70]
     assert outcome(broken) == outcome(whole)
-    assert not (broken.folder() / checkpoint.NAME).exists()
+    assert not (broken.folder() / CHECKPOINT).exists()
     assert sorted(path.name for path in broken.folder().iterdir()) == sorted(
         path.name for path in whole.folder().iterdir()
     )
@@ -145,7 +145,7 @@ def test_a_malformed_checkpoint_is_removed_and_the_run_starts_from_the_beginning
     broken = replace(whole, out=str(tmp_path / "broken"))
     steps, said = list[int](), list[str]()
     cut_off(broken, 60)
-    path = broken.folder() / checkpoint.NAME
+    path = broken.folder() / CHECKPOINT
     torch.save(torch.load(path) | {part: value}, path)
     train_run(broken, lambda progress: steps.append(progress.step), said.append)
     assert said == [f"{path} {found}; it is removed, and the run starts from the beginning"]

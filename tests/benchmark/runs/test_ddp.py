@@ -16,8 +16,7 @@ import pytest
 
 from benchmark.cli.run import gpu_groups
 from benchmark.executors.base import attempt
-from benchmark.runs import checkpoint
-from benchmark.runs.config import Progress, RunConfig
+from benchmark.runs.config import CHECKPOINT, Progress, RunConfig
 from benchmark.runs.process import ProcessDied
 from benchmark.runs.train import train_run
 from datamodules.errors import UserError
@@ -143,7 +142,7 @@ def test_killed_it_goes_on_at_once_to_the_same_figures_and_leaves_no_process(tmp
     command = [sys.executable, "-c", DIES, json.dumps(asdict(broken)), "120"]
     assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
     left, steps = others(broken), list[int]()
-    assert (broken.folder() / checkpoint.NAME).exists()
+    assert (broken.folder() / CHECKPOINT).exists()
     train_run(broken, lambda progress: steps.append(progress.step))
     assert steps == [120, 130]
     assert outcome(broken) == outcome(whole)
