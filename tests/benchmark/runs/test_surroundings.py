@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import ChainMap
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,15 @@ train_run(RunConfig(**json.loads(sys.argv[1])))
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
-def test_a_run_takes_no_place_in_a_cluster_from_its_environment(tmp_path: Path, data_dir: str, cluster: str) -> None:
+def test_a_run_takes_no_place_in_a_cluster_from_its_environment(
+    tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch, cluster: str
+) -> None:
     here = config(tmp_path / "here", data_dir, logger="tensorboard")
     there = replace(here, out=str(tmp_path / "there"))
     train_run(here)
-    command = [sys.executable, "-c", TRAINS, json.dumps(asdict(there))]
-    subprocess.run(command, cwd=ROOT, env=os.environ | CLUSTERS[cluster], check=True)
+    for name, value in CLUSTERS[cluster].items():
+        monkeypatch.setenv(name, value)
+    train_run(there)
     for name in ("metrics.csv", "predictions.parquet"):
         assert (there.folder() / name).read_bytes() == (here.folder() / name).read_bytes()
     events = [len(list(Path(each.out).rglob("events.out.tfevents.*"))) for each in (here, there)]
@@ -73,24 +77,28 @@ def test_a_run_takes_no_place_in_a_cluster_from_its_environment(tmp_path: Path, 
 
 
 @pytest.mark.timeout(300)
-def test_two_processes_take_no_place_in_a_cluster_either(tmp_path: Path, data_dir: str) -> None:
+def test_two_processes_that_start_in_a_cluster_take_no_place_either(tmp_path: Path, data_dir: str) -> None:
+    """What is read at import is there from the beginning, too."""
     two = config(tmp_path, data_dir, devices=2, device="cpu")
     command = [sys.executable, "-c", TRAINS, json.dumps(asdict(two))]
-    subprocess.run(command, cwd=ROOT, env=os.environ | CLUSTERS["torchrun"] | CLUSTERS["slurm"], check=True)
+    subprocess.run(command, cwd=ROOT, env=os.environ | dict(ChainMap(*CLUSTERS.values())), check=True)
     assert (two.folder() / "metrics.csv").exists()
 
 
 # Notebooks and containers
 
 
-def test_a_notebooks_backend_stops_no_command(tmp_path: Path, data_dir: str) -> None:
+def test_a_notebooks_backend_stops_no_command_and_json_has_stdout_to_itself(tmp_path: Path, data_dir: str) -> None:
     environment = os.environ | {"MPLBACKEND": NOTEBOOK}
     words = ("--datasets", "generated", "--protocol", "clean", "--model", "base-model", "--out", str(tmp_path))
-    sweep = (*words, "--seeds", "0", "--steps", "40", "--data-dir", data_dir, "--no-wandb")
-    for command in (("run", *sweep), ("figure", "auc", *words)):
-        done = dien_bench(*command, of=environment)
-        assert done.returncode == 0, done.stderr
+    sweep = (*words, "--seeds", "0", "--steps", "40", "--data-dir", data_dir, "--no-wandb", "--json")
+    swept, drawn = (dien_bench(*command, of=environment) for command in (("run", *sweep), ("figure", "auc", *words)))
+    assert (swept.returncode, drawn.returncode) == (0, 0), (swept.stderr, drawn.stderr)
     assert list(tmp_path.glob("*.svg"))
+    (path,) = tmp_path.rglob("record.json")
+    assert json.loads(swept.stdout)["records"] == [json.loads(path.read_text("utf-8"))]  # nothing else is on stdout
+    assert "1 of 1 runs finished" in swept.stderr
+    assert "\x1b" not in swept.stderr  # plain lines, where there is no terminal
 
 
 NOBODY = "12345"
