@@ -15,7 +15,6 @@ from datamodules.samples import Samples
 from datamodules.samples.file import prepare_samples
 from datamodules.samples.vocabulary import UnknownUser, Vocabulary, vocabulary
 from datamodules.schema import Schema
-from datamodules.sources.spec import PASSES
 
 SETTINGS = (
     "batch_size",
@@ -96,8 +95,8 @@ class InteractionsDataModule(pl.LightningDataModule):
 
     @property
     def steps(self) -> int:
-        """The budget in optimiser steps: as given, or the data set's own, or three passes."""
-        passes = PASSES * -(-len(self.ready.train) // self.hparams["batch_size"])
+        """The budget in optimiser steps: as given, or the data set's own, or its passes over the training samples."""
+        passes = self.spec.passes * -(-len(self.ready.train) // self.hparams["batch_size"])
         return self.hparams["steps"] or self.spec.steps or passes
 
     def training_batches(self) -> TrainingBatches:

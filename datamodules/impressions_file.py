@@ -6,7 +6,6 @@ this, in blocks, then mapped.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -17,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.errors import UserError, cannot_write
-from datamodules.files.atomic import this_process
+from datamodules.errors import UserError
 from datamodules.files.big_arrays import blocks, header_of, mapped
-from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again
+from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again, preparing
 from datamodules.impressions import Behaviours, Impressions, Shown
 from datamodules.sources.spec import ImpressionSpec
 
@@ -44,48 +42,31 @@ def counts_of(log: Impressions) -> dict[str, int]:
 def write_impressions(log: Impressions, spec: ImpressionSpec, folder: Path) -> None:
     """Write a log and its manifest into `folder`; a log that is there stays as it was until all of this is written.
 
-    Arrays that are mapped from a whole .npy file are linked, or copied where the file system has no links. Raises
-    `UserError` where the folder cannot be written.
+    Arrays that are mapped from a whole .npy file are linked, or copied where the file system has no links.
     """
-    partial = folder.with_name(f".{folder.name}.{this_process()}.partial")
-    try:
-        for left in folder.parent.glob(f".{folder.name}.*partial"):  # by a preparation that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        partial.mkdir(parents=True)
-        sha256 = {}
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "dataset": spec.name,
+        "title": spec.title,
+        "licence": spec.licence,
+        "source": spec.source,
+        "steps": spec.steps,
+        "reader_version": READER_VERSION,
+        "source_version": spec.source_version,
+        "inputs": log.inputs,
+        "counts": counts_of(log),
+        "first_midnight": log.first_midnight,
+        "notes": list(log.notes),
+    }
+    sha256 = {}
+    with preparing(folder, manifest) as partial:
         for name, array in sorted(_arrays(log).items()):
             _save(array, partial / f"{name}.npy")
             sha256[name] = file_sha256(partial / f"{name}.npy")
-        manifest = {
-            "format": FORMAT,
-            "dataset": spec.name,
-            "title": spec.title,
-            "licence": spec.licence,
-            "source": spec.source,
-            "steps": spec.steps,
-            "reader_version": READER_VERSION,
-            "source_version": spec.source_version,
-            "inputs": log.inputs,
-            "counts": counts_of(log),
-            "first_midnight": log.first_midnight,
-            "notes": list(log.notes),
-            "sha256": _of_all(sha256),
-            "arrays": sha256,
-        }
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).unlink(missing_ok=True)  # never an old manifest beside new arrays
-        for name in (*(f"{name}.npy" for name in sha256), MANIFEST):
-            with (partial / name).open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial / name, folder / name)
-        for path in folder.glob("*.npy"):  # of an older version, with other fields
-            if path.stem not in sha256 and re.fullmatch(NAME, path.stem):
-                path.unlink()
-    except OSError as error:
-        raise cannot_write(f"to {folder}", error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        manifest |= {"sha256": _of_all(sha256), "arrays": sha256}
+    for path in folder.glob("*.npy"):  # of an older version, with other fields
+        if path.stem not in sha256 and re.fullmatch(NAME, path.stem):
+            path.unlink()
 
 
 def load_impressions(folder: Path) -> Impressions:

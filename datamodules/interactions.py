@@ -9,8 +9,6 @@ and category 0 are left for padding. Rows are sorted by user, time and item numb
 
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datamodules.errors import UserError
-from datamodules.files.atomic import this_process
-from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again
+from datamodules.files.manifest import READER_VERSION, file_sha256, load_manifest, prepare_again, preparing
 from datamodules.sources.spec import Counts, DatasetSpec, Int32, Int64, RawInteractions
 
 TABLE, NAMES = "interactions.parquet", "categories.json"
@@ -118,42 +115,28 @@ def _sort(user: Int32, time: Int64, item: Int32) -> npt.NDArray[np.intp]:
 def write_interactions(raw: RawInteractions, spec: DatasetSpec, folder: Path) -> Counts:
     """Write the canonical table and its manifest into `folder` and return the counts.
 
-    The files are finished in a temporary folder first and the manifest moves last, so that a folder with a
-    manifest is always a prepared one. Other files in `folder` are left alone.
+    A table that is there stays as it was until all of this is written.
     """
-    for left in folder.parent.glob(f".{folder.name}.*partial"):  # by a preparation that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    partial = folder.with_name(f".{folder.name}.{this_process()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        table = number_interactions(raw)
+    table = number_interactions(raw)
+    manifest = {
+        "dataset": spec.name,
+        "title": spec.title,
+        "licence": spec.licence,
+        "steps": spec.steps,
+        "order_within_time": spec.order_within_time,
+        "reader_version": READER_VERSION,
+        "source_version": spec.source_version,
+        "inputs": raw.inputs,
+        "counts": asdict(raw.counts),
+        "malformed_lines": raw.malformed,
+        "items_without_category": raw.missing_categories,
+        "notes": list(raw.notes),
+        "content_sha256": _content_sha256(table),
+    }
+    with preparing(folder, manifest) as partial:
         pq.write_table(table, partial / TABLE, compression="zstd")
-        manifest = {
-            "dataset": spec.name,
-            "title": spec.title,
-            "licence": spec.licence,
-            "steps": spec.steps,
-            "order_within_time": spec.order_within_time,
-            "reader_version": READER_VERSION,
-            "source_version": spec.source_version,
-            "inputs": raw.inputs,
-            "counts": asdict(raw.counts),
-            "malformed_lines": raw.malformed,
-            "items_without_category": raw.missing_categories,
-            "notes": list(raw.notes),
-            "sha256": file_sha256(partial / TABLE),
-            "content_sha256": _content_sha256(table),
-        }
+        manifest["sha256"] = file_sha256(partial / TABLE)
         (partial / NAMES).write_text(json.dumps(category_names(raw), indent=0) + "\n", "utf-8")
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).unlink(missing_ok=True)  # never an old manifest beside a new table
-        for name in (TABLE, NAMES, MANIFEST):
-            with (partial / name).open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial / name, folder / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return raw.counts
 
 

@@ -20,8 +20,8 @@ from datamodules.samples import Samples
 
 Floats = NDArray[np.float64]
 Verdict = Literal[
-    "shows",  # the whole interval lies above equal attention, 1
-    "does not show",  # the whole interval lies at 1 or below
+    "yes",  # the whole interval lies above equal attention, 1
+    "no",  # the whole interval lies at 1 or below
     "inconclusive",  # it holds 1, or there is none, for want of a second seed or user
 ]
 
@@ -50,7 +50,7 @@ class Emphasis(NamedTuple):
         """Whether behaviours of the target's category get more than equal attention."""
         if self.interval is None or self.interval.low <= 1 < self.interval.high:
             return "inconclusive"
-        return "shows" if self.interval.low > 1 else "does not show"
+        return "yes" if self.interval.low > 1 else "no"
 
 
 def attention_of(model: nn.Module, samples: Samples) -> Attention:

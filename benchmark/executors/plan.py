@@ -20,7 +20,7 @@ from benchmark.runs.ended import finished_record
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import Protocol, get_protocol
-from datamodules.sources.spec import PASSES, DatasetSpec, FinishedSpec
+from datamodules.sources.spec import DatasetSpec, FinishedSpec
 
 BOARD = Path(__file__).resolve().parents[2] / "leaderboards" / "results"  # of this checkout, wherever one stands
 BYTES_A_WEIGHT = 4  # of weights.pt, next to which the other files of a run are small
@@ -125,12 +125,12 @@ def budget(config: RunConfig) -> int | None:
     if config.steps or spec.steps:
         return config.steps or spec.steps
     if isinstance(spec, FinishedSpec):
-        return PASSES * -(-spec.expected["training rows"] // config.batch_size)
+        return spec.passes * -(-spec.expected["training rows"] // config.batch_size)
     users, interactions = spec.counts.get("users"), spec.counts.get("interactions")
     if users is None or not (isinstance(protocol, Protocol) and isinstance(spec, DatasetSpec)):
         return None
     targets = protocol.targets(users, interactions if spec.order_within_time else None)
-    return targets and PASSES * -(-2 * targets // config.batch_size)  # a positive and a negative each
+    return targets and spec.passes * -(-2 * targets // config.batch_size)  # a positive and a negative each
 
 
 def _held_out_users(data_dir: Path, dataset: str, protocol: str) -> float | None:
@@ -176,11 +176,11 @@ def short_budgets(configs: Sequence[RunConfig]) -> list[str]:
     for config in configs:
         spec, steps = get_dataset(config.dataset, Path(config.data_dir)), budget(config)
         if not (config.steps or spec.steps) and steps is not None and steps < FEW_STEPS:
-            found[config.dataset] = steps
+            found[config.dataset] = spec.passes, steps
     return [
-        f"{name}: {PASSES} passes over its samples are {steps} steps, in which next to nothing is trained: "
+        f"{name}: {passes} passes over its samples are {steps} steps, in which next to nothing is trained: "
         "give more with --steps (Electronics takes 8,100)"
-        for name, steps in found.items()
+        for name, (passes, steps) in found.items()
     ]
 
 

@@ -15,7 +15,6 @@ from datamodules.files.manifest import MANIFEST, load_manifest
 from datamodules.protocol import PROTOCOLS
 from datamodules.sources.impression_logs import IMPRESSIONS
 from datamodules.sources.released.sets import FINISHED
-from datamodules.sources.spec import PASSES
 
 Line = dict[str, Any]
 COUNTS = ("interactions", "users", "items", "categories", "impressions")
@@ -62,7 +61,7 @@ def datasets(data_dir: Path) -> list[Line]:
                 "name": name,
                 "title": spec.title,
                 **counts,
-                "steps": spec.steps or f"{PASSES} passes",
+                "steps": spec.steps or f"{spec.passes} pass{'es' * (spec.passes > 1)}",
                 "download_bytes": size,
                 "source": spec.source,
                 "licence": spec.licence,

@@ -37,8 +37,8 @@ def table(
     records   runs, of which those of the data sets, protocol, variant and models are used; their predictions are
               read where they lie beside the record
     number    "2" or "4"
-    models    which rows to show; those that the paper's table lacks come after its rows, in the given order.
-              None: the paper's rows
+    models    which rows to show; those that the paper's table lacks come after its rows, in the given order, on the
+              data sets that have a run of them. None: the paper's rows
     probes    data set -> what rules reach under this protocol, shown below the rows
     short     only the AUC, the paper's and one probe
 
@@ -92,7 +92,12 @@ def results_of(
         mine = [record for record in shown if record.dataset == dataset]
         check_comparable(mine)
         others = _hidden_references(mine, [r for r in used if r.dataset == dataset and r.model not in labels])
-        rows = {model: summarise(mine + others, model, label) for model, label in labels.items()}
+        elsewhere = (
+            {record.model for record in shown} - {record.model for record in mine} - {*dict(paper.TABLES[number])}
+        )
+        rows = {
+            model: summarise(mine + others, model, label) for model, label in labels.items() if model not in elsewhere
+        }
         references = [rows.get(model) or summarise(others, model, paper.LABELS[model]) for model in REFERENCES]
         tested = differences(list(rows.values()), references)
         found = fitting(probes, dataset, mine + others)

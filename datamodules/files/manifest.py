@@ -2,11 +2,16 @@
 
 import hashlib
 import json
+import os
 import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from datamodules.errors import UserError
+from datamodules.files.atomic import this_process
 
 READER_VERSION = 1  # raised whenever the same behaviours would give another table
 MANIFEST = "manifest.json"
@@ -30,6 +35,31 @@ def describe_input(path: Path, url: str, data_dir: Path) -> dict[str, Any]:
         "path": str(place),  # from the data directory, so that this can be moved
         "modified_ns": stat.st_mtime_ns,
     }
+
+
+@contextmanager
+def preparing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a temporary folder for the files of a data set, which move into `folder` when the block ends.
+
+    `manifest` may be filled in the block. It moves last, so that a folder with a manifest is always a prepared one.
+    After an error in the block the folder is as before. Its files of other names are left alone.
+    """
+    for left in folder.parent.glob(f".{folder.name}.*partial"):  # by a preparation that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}.{this_process()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        names = sorted(path.name for path in partial.iterdir())
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)  # never an old manifest beside new files
+        for name in (*names, MANIFEST):
+            with (partial / name).open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial / name, folder / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:

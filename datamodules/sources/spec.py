@@ -65,11 +65,12 @@ class DatasetSpec:
     title: str
     licence: str
     expected: Counts
-    steps: int | None  # optimiser steps of a run; None: three passes over the training samples
+    steps: int | None  # optimiser steps of a run; None: passes over the training samples
     read: Callable[[Path], RawInteractions]  # from the data directory, whose folder raw/ holds downloads
     order_within_time: bool = True  # False: behaviours with the same time have no known order
     categories_are_exact: bool = True  # False: printed in the paper, never counted: a difference is only reported
     source_version: int = 1  # raised whenever the reader finds other behaviours in the same raw files
+    passes: int = PASSES
     source: str = "your own file"  # where the raw files come from, in words
     download_bytes: int | None = None  # of the raw files; None: not known
     files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
@@ -102,6 +103,7 @@ class ImpressionSpec:
     files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
     source_version: int = 1  # raised whenever the reader makes other arrays of the same raw files
     steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
+    passes: int = PASSES
     least_share: float = 0.0  # of the users: results on a smaller share do not compare with others
 
     @property
@@ -124,6 +126,7 @@ class FinishedSpec:
     files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
     source_version: int = 1  # raised whenever the reader makes other rows of the same raw files
     steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
+    passes: int = PASSES
 
     @property
     def counts(self) -> dict[str, int | None]:

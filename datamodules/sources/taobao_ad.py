@@ -407,5 +407,6 @@ TAOBAO_AD = ImpressionSpec(
     expected=PUBLISHED,
     read=read_taobao_ad,
     files=tuple(RemoteFile(stems[0] + ENDINGS[0], MIRRORS) for stems in FILES.values()),
+    passes=1,  # as in the recipes of DSIN and DMR
     least_share=LEAST_SHARE,
 )

@@ -9,7 +9,8 @@ import pytest
 from datamodules import datasets
 from datamodules.datasets import DATASETS, check_counts, get_dataset, prepare_dataset
 from datamodules.errors import UserError
-from datamodules.interactions import MANIFEST, load_interactions
+from datamodules.files.manifest import MANIFEST
+from datamodules.interactions import load_interactions
 from datamodules.sources.amazon import CATEGORIES
 from datamodules.sources.generated import generate_interactions
 from datamodules.sources.spec import Counts

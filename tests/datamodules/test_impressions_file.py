@@ -104,7 +104,7 @@ def test_a_failed_write_leaves_the_log_that_is_there(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(impressions_file, "file_sha256", full)
-    with pytest.raises(UserError, match="No space left"):
+    with pytest.raises(OSError, match="No space left"):
         write_impressions(a_log(optional=False), SPEC, tmp_path / "log")
     monkeypatch.undo()
     assert equal(load_impressions(tmp_path / "log"), a_log())

@@ -12,14 +12,13 @@ import pytest
 
 from datamodules import interactions
 from datamodules.errors import UserError
+from datamodules.files import manifest
+from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256
 from datamodules.interactions import (
-    MANIFEST,
     NAMES,
-    READER_VERSION,
     SCHEMA,
     TABLE,
     _sort,
-    file_sha256,
     load_category_names,
     load_interactions,
     number_ids,
@@ -166,7 +165,7 @@ def test_content_sha256_is_that_of_the_numbers_not_of_the_file(tmp_path: Path) -
 def test_an_interrupted_preparation_leaves_nothing_that_counts_as_prepared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    replace = interactions.os.replace
+    replace = manifest.os.replace
 
     def stop(source: Path, target: Path) -> None:
         if Path(target).name == MANIFEST:
@@ -179,7 +178,7 @@ def test_an_interrupted_preparation_leaves_nothing_that_counts_as_prepared(
 
     with monkeypatch.context() as patch:
         if broken == "replace":
-            patch.setattr(interactions.os, "replace", stop)
+            patch.setattr(manifest.os, "replace", stop)
         else:
             patch.setattr(interactions.pq, "write_table", half)
         with pytest.raises((KeyboardInterrupt, OSError)):

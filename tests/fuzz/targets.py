@@ -41,7 +41,8 @@ from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
 from datamodules.files import download, transfer
 from datamodules.files.gzip_blocks import read_blocks
-from datamodules.interactions import MANIFEST, TABLE, load_interactions, write_interactions
+from datamodules.files.manifest import MANIFEST
+from datamodules.interactions import TABLE, load_interactions, write_interactions
 from datamodules.protocol import get_protocol
 from datamodules.samples import make_samples
 from datamodules.samples.file import load_samples, save_samples

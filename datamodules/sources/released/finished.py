@@ -1,8 +1,5 @@
 """Finished samples: what a reader returns of them, and their form on disk, `rows.npz` with a `manifest.json`."""
 
-import json
-import os
-import shutil
 import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.errors import UserError, cannot_write
-from datamodules.files.atomic import this_process
-from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again
+from datamodules.errors import UserError
+from datamodules.files.manifest import READER_VERSION, file_sha256, load_manifest, prepare_again, preparing
 from datamodules.sources.spec import FinishedSpec, Int32, Int64
 
 FORMAT = "finished-1"
@@ -64,39 +60,24 @@ ARRAYS = tuple(
 
 
 def write_finished(rows: FinishedSamples, spec: FinishedSpec, folder: Path) -> None:
-    """Write samples and their manifest into `folder`, the manifest last; `UserError` where it cannot be written."""
-    partial = folder.with_name(f".{folder.name}.{this_process()}.partial")
-    try:
-        for left in folder.parent.glob(f".{folder.name}.*partial"):  # by a preparation that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        partial.mkdir(parents=True)
+    """Write samples and their manifest into `folder`; samples that are there stay until all of this is written."""
+    manifest = {
+        "format": FORMAT,
+        "dataset": spec.name,
+        "title": spec.title,
+        "licence": spec.licence,
+        "source": spec.source,
+        "steps": spec.steps,
+        "reader_version": READER_VERSION,
+        "source_version": spec.source_version,
+        "inputs": rows.inputs,
+        "counts": rows.counts,
+        "cuts_test": rows.cuts_test,
+        "notes": list(rows.notes),
+    }
+    with preparing(folder, manifest) as partial:
         np.savez(partial / ROWS, **{name: getattr(rows, name) for name in ARRAYS})
-        manifest = {
-            "format": FORMAT,
-            "dataset": spec.name,
-            "title": spec.title,
-            "licence": spec.licence,
-            "source": spec.source,
-            "steps": spec.steps,
-            "reader_version": READER_VERSION,
-            "source_version": spec.source_version,
-            "inputs": rows.inputs,
-            "counts": rows.counts,
-            "cuts_test": rows.cuts_test,
-            "notes": list(rows.notes),
-            "sha256": file_sha256(partial / ROWS),
-        }
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).unlink(missing_ok=True)  # never an old manifest beside new rows
-        for name in (ROWS, MANIFEST):
-            with (partial / name).open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial / name, folder / name)
-    except OSError as error:
-        raise cannot_write(f"to {folder}", error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        manifest["sha256"] = file_sha256(partial / ROWS)
 
 
 def load_finished(folder: Path) -> FinishedSamples:

@@ -191,7 +191,7 @@ def test_emphasis_has_an_interval_over_users_and_seeds() -> None:
 
 @pytest.mark.parametrize(
     ("same", "verdict"),
-    [([1.5, 1.51, 1.49], "shows"), ([0.9, 0.91, 0.89], "does not show"), ([0.5, 1.0, 1.6], "inconclusive")],
+    [([1.5, 1.51, 1.49], "yes"), ([0.9, 0.91, 0.89], "no"), ([0.5, 1.0, 1.6], "inconclusive")],
 )
 def test_verdicts(same: list[float], verdict: str) -> None:
     assert emphasis([run([1, 2, 3], same)] * 2).verdict == verdict
@@ -230,7 +230,7 @@ def test_files_and_caption(tmp_path: Path, samples: Samples, catalogue: Catalogu
     said = " ".join(caption(history, found, measured))
     assert "All 9 test users" in said
     assert "1.500 times equal attention (95 % interval 1.200 to 1.800, over users and seeds)" in said
-    assert said.endswith("figure: shows.")
+    assert said.endswith("figure: yes.")
     before = [path.read_bytes() for path in drawn]
     figure3(record, history, found, tmp_path / "figure3", emphasis=measured, command=command)
     assert [path.read_bytes() for path in drawn] == before

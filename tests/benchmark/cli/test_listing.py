@@ -67,6 +67,7 @@ def test_data_sets_before_and_after_they_are_prepared(tmp_path: Path) -> None:
     assert (mine["interactions"], mine["download_bytes"]) == (24, clicks.stat().st_size)
     shown = invoke("list", "datasets", "--data-dir", tmp_path).stdout
     assert re.search(r"tafeng +no +15 MB +3 passes +625,021 +19,080 +15,483 +1,683", shown)
+    assert re.search(r"taobao-ad +no .* 1 pass ", shown)
     assert "licence of tafeng" in shown
 
 

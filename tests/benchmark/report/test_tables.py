@@ -393,6 +393,13 @@ def test_a_short_table_has_auc_paper_and_one_probe(scored: list[Record]) -> None
     assert len(table(scored, "4", ["sports"], "arxiv-v1", "official", short=True).sections) == 1
 
 
+def test_an_own_row_stands_where_it_has_runs_and_a_row_of_the_paper_always() -> None:
+    records = [run("base-model", 0, 0.85), run("base-model", 0, 0.84, dataset="books"), run("my-model", 0, 0.86)]
+    both = table(records, "4", ["electronics", "books"], "arxiv-v1", "official", ["base-model", "dien", "my-model"])
+    assert [[*cells(both, section)] for section in (0, 1)] == [["BaseModel", "DIEN", "my-model"], ["BaseModel", "DIEN"]]
+    assert "my-model" in cells(electronics(records[:1], ["base-model", "my-model"]))  # asked for, and run nowhere yet
+
+
 def test_fewer_seeds_and_failed_runs_are_marked() -> None:
     records = [run("base-model", seed, 0.85) for seed in (0, 1, 2)]
     records += [run("augru", 0, 0.86), run("dien", 0, None), run("dien", 1, None)]
