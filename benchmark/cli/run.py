@@ -112,7 +112,7 @@ def run(
     from benchmark.report.run_tables import Place, table_of_runs
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
-    from benchmark.runs.failure import forget_failure
+    from benchmark.runs.ended import forget_failure
     from benchmark.tracking.tables import how_to_look, log_table
     from benchmark.tracking.wandb_login import settle_wandb_mode
     from datamodules.datasets import prepare_dataset

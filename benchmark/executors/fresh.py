@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark.records.record import FILE_NAME, read_record
 from benchmark.runs.config import RunConfig, lock_of
-from benchmark.runs.train import check_same
+from benchmark.runs.ended import check_same
 from datamodules.errors import UserError
 from datamodules.files.lock import Busy, take
 

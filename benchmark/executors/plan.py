@@ -15,9 +15,8 @@ from baselines import model_label
 from benchmark.executors.terminal import duration
 from benchmark.executors.time_left import makespan
 from benchmark.records.record import RUNS, Record, read_records
-from benchmark.runs import checkpoint
-from benchmark.runs.config import RunConfig, lock_of
-from benchmark.runs.train import finished_record
+from benchmark.runs.config import CHECKPOINT, RunConfig, lock_of
+from benchmark.runs.ended import finished_record
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import Protocol, get_protocol
@@ -78,7 +77,7 @@ def _planned(config: RunConfig, known: Sequence[Record], retry_failed: bool, fre
     state = "failed, to be run again" if record else "to be run"
     if fresh and config.folder().is_dir():
         state = "to be removed, and run from the beginning"
-    elif (config.folder() / checkpoint.NAME).exists():
+    elif (config.folder() / CHECKPOINT).exists():
         state = "to be continued from its checkpoint"
     if lock_of(config).exists():
         state = "being run by another command, or was when it was killed"

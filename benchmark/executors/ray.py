@@ -188,7 +188,7 @@ def _moved(part: object, there: str, here: str) -> object:
 
 def _read(folder: Path) -> dict[str, bytes]:
     """All files below a folder, by their path in it, but the checkpoint of a run that failed: it can be large."""
-    from benchmark.runs.checkpoint import NAME as CHECKPOINT  # here: torch comes with what is to be trained
+    from benchmark.runs.config import CHECKPOINT  # here: torch comes with what is to be trained
 
     found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.name != CHECKPOINT)
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}

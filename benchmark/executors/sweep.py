@@ -16,7 +16,7 @@ from benchmark.executors.progress import Display, open_display
 from datamodules.errors import UserError, blocks_writing
 
 if TYPE_CHECKING:
-    from benchmark.runs.config import RunConfig
+    from benchmark.runs.config import Progress, RunConfig
 
 BUSY = 2.0  # seconds until a run that another command trains is tried again
 AGAIN = "--retry-failed runs it again"
@@ -31,6 +31,13 @@ class SweepResult:
     records: list[Record]
     failed: dict[str, str]
     skipped: int
+
+
+def train_run(config: RunConfig, on_progress: Callable[[Progress], None], say: Callable[[str], None]) -> Record:
+    """Train one run; Lightning, which takes seconds, is imported where that is done and nowhere else."""
+    from benchmark.runs import train
+
+    return train.train_run(config, on_progress, say)
 
 
 def sweep(
@@ -60,12 +67,10 @@ def sweep(
     if workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
     if train is None or finished is None:
-        # here: a worker imports this module, and torch only with what it is to train
-        from benchmark.runs import failure as failures
-        from benchmark.runs import train as run
+        from benchmark.runs.ended import finished_record, record_failure  # here: it imports torch
 
-        train, finished = train or run.train_run, finished or run.finished_record
-        note_failure = note_failure or failures.record_failure
+        train, finished = train or train_run, finished or finished_record
+        note_failure = note_failure or record_failure
     check_distinct(configs)
     found = {config.name: record for config in configs if (record := finished(config)) is not None}
     failed = {name: _earlier(record) for name, record in found.items() if record.get("status") == "failed"}

@@ -22,7 +22,7 @@ from benchmark.leaderboard.study_runs import finder
 from benchmark.records import paper
 from benchmark.records.curves import Curves
 from benchmark.records.record import Record
-from benchmark.records.results import RESULTS, curves_of, read_board
+from benchmark.records.results import RESULTS, curves_of, read_board, reading_once
 from benchmark.report.growth import GROWTH, figure_growth, growth_table, sizes_of
 from benchmark.report.learning_curves import figure2, figure_auc
 from benchmark.report.probe_tables import overview
@@ -34,6 +34,7 @@ from datamodules.files.atomic import write_atomically
 from datamodules.protocol import PROTOCOLS
 
 
+@reading_once()
 def build(board: Path) -> list[Path]:
     """Write every table and figure of the board, and its index, from its records; return their paths."""
     records = read_board(board)

@@ -9,7 +9,8 @@ A board has results/<data set>/<protocol>/, and there
 A row group is a run. The same runs give the same bytes under the same pyarrow, in whatever order they came.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ CURVE_KEY = RUN | {"step": pa.int64()}
 RANKS = RUN | {"checkpoint": pa.string(), "user": pa.int32(), "label": pa.int8(), "rank": pa.int32()}
 REPEATED = ("variant", "seed", "checkpoint", "label")  # few values, in runs
 DELTA, SPLIT = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"
+_KEPT: dict[tuple[Path, str, int], RunScores] = {}  # scores that were read inside `reading_once`
+_keeps = False
 
 
 def read_board(board: Path) -> list[Record]:
@@ -41,6 +44,18 @@ def read_board(board: Path) -> list[Record]:
 def results_folder(board: Path, dataset: str, protocol: str) -> Path:
     """Return the folder of a board's runs on a data set under a protocol."""
     return board / RESULTS / dataset / protocol
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Keep the scores of a board that are read inside, 13 bytes a sample; nothing may write to the board meanwhile."""
+    global _keeps
+    _keeps = True
+    try:
+        yield
+    finally:
+        _keeps = False
+        _KEPT.clear()
 
 
 def curves_of(record: Record) -> Curves:
@@ -67,13 +82,19 @@ def scores_of(record: Record) -> RunScores | None:
     if record.path.name != RUNS:
         return read_scores(record.path.parent)
     path = _predictions_path(record.path.parent, record.model)
+    key = path, record.variant, record.seed
+    if key in _KEPT:
+        return _KEPT[key]
     table = _rows_of(path, record)
     if table is None:
         return None
     try:
-        return _scores(table)
+        found = _scores(table)
     except (ValueError, KeyError, TypeError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"{path} does not hold the scores of {record.place}: {error}. Restore it.") from error
+    if _keeps:
+        _KEPT[key] = found
+    return found
 
 
 def write_results(folder: Path, records: Sequence[Record], models: Collection[str] | None = None) -> None:

@@ -26,7 +26,6 @@ from datamodules.errors import printable
 from datamodules.files.atomic import replacing
 
 State = dict[str, Any]
-NAME = "checkpoint.pt"
 SHARE = 0.01  # of the time that writing may take: where one takes long, there are fewer
 FORMAT = 3
 EVALUATIONS = ("last", "best_test", "best_validation")

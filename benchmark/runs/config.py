@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -17,16 +17,19 @@ from baselines.spec import LEARNING_RATE, parse_spec
 from benchmark.runs.device import Device, check_device
 from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives
-from datamodules.datamodule import InteractionsDataModule
 from datamodules.datasets import check_fits, get_dataset
 from datamodules.errors import UNSHOWN, UserError, printable, unknown_name
 from datamodules.protocol import BATCH_SIZE, OF_IMPRESSIONS, get_protocol
 from datamodules.samples.vocabulary import UnknownUser
 from datamodules.schema import Schema
 
+if TYPE_CHECKING:
+    from datamodules.datamodule import InteractionsDataModule
+
 EVALUATE_EVERY = 100  # steps, as the released code (variants.md 17); at least as many on logs of impressions
 EVALUATIONS_A_PASS = 20  # at most, on logs of impressions, of which one pass may have many thousand steps
 LOG_EVERY = 20  # steps
+CHECKPOINT = "checkpoint.pt"  # in the folder of a run, until its record is there
 CHECKPOINT_EVERY = 60.0  # seconds between two
 
 
@@ -176,8 +179,10 @@ def lock_of(config: RunConfig) -> Path:
     return config.folder() / ".lease"
 
 
-def data_of(config: RunConfig) -> InteractionsDataModule:
+def data_of(config: RunConfig) -> "InteractionsDataModule":
     """What a run trains on."""
+    from datamodules.datamodule import InteractionsDataModule  # here: Lightning takes seconds to import
+
     settings = config.settings()
     return InteractionsDataModule(
         config.dataset,
@@ -194,7 +199,7 @@ def data_of(config: RunConfig) -> InteractionsDataModule:
     )
 
 
-def evaluation_interval(data: InteractionsDataModule) -> int:
+def evaluation_interval(data: "InteractionsDataModule") -> int:
     """Steps between two evaluations of a run; `data` must be set up."""
     if data.protocol.name not in OF_IMPRESSIONS:
         return EVALUATE_EVERY

@@ -1,20 +1,19 @@
 """What a finished run leaves for tables: its record, and its predictions on the test users.
 
-`failure.py` makes the record of a failed run with the same fields.
+`ended.py` makes the record of a failed run with the same fields.
 """
 
 import math
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from baselines import model_label
-from baselines.lightning_module import CTRModule, Evaluation
 from benchmark.analysis.metrics import METRICS
 from benchmark.records.commit import commit
 from benchmark.records.predictions import scores_of_samples
@@ -22,14 +21,17 @@ from benchmark.records.record import SCHEMA_VERSION
 from benchmark.runs.config import RunConfig
 from benchmark.runs.device import Device, describe, triton_version
 from datamodules.batches import EvaluationBatches
-from datamodules.datamodule import InteractionsDataModule
 from datamodules.samples import SAMPLER_VERSION
+
+if TYPE_CHECKING:  # a sweep looks for records, and its workers alone train
+    from baselines.lightning_module import CTRModule, Evaluation
+    from datamodules.datamodule import InteractionsDataModule
 
 
 def record_of(
     config: RunConfig,
-    data: InteractionsDataModule,
-    module: CTRModule,
+    data: "InteractionsDataModule",
+    module: "CTRModule",
     settings: dict[str, Any],
     seconds: float,
     code: str,
@@ -72,13 +74,13 @@ def record_of(
     }
 
 
-def _validation_auc(module: CTRModule, step: int) -> float | None:
+def _validation_auc(module: "CTRModule", step: int) -> float | None:
     """The AUC on validation users at an evaluation; None where there are none."""
     rows = (row for row in module.rows if row["step"] == step and "validation_auc" in row)
     return next((row["validation_auc"] for row in rows), None)
 
 
-def identity_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, Any]:
+def identity_of(config: RunConfig, data: "InteractionsDataModule") -> dict[str, Any]:
     """Return the fields of a record, finished or failed, that say which run it is."""
     return {
         "schema_version": SCHEMA_VERSION,
@@ -92,7 +94,7 @@ def identity_of(config: RunConfig, data: InteractionsDataModule) -> dict[str, An
     }
 
 
-def origin_of(config: RunConfig, data: InteractionsDataModule, code: str) -> dict[str, Any]:
+def origin_of(config: RunConfig, data: "InteractionsDataModule", code: str) -> dict[str, Any]:
     """Return the fields of a record, finished or failed, that say what it was made with."""
     return {
         "device": describe(config.device, config.devices),
@@ -104,7 +106,7 @@ def origin_of(config: RunConfig, data: InteractionsDataModule, code: str) -> dic
     }
 
 
-def metrics_of(data: InteractionsDataModule, evaluation: Evaluation) -> dict[str, float | None]:
+def metrics_of(data: "InteractionsDataModule", evaluation: "Evaluation") -> dict[str, float | None]:
     """Return the metrics of an evaluation's scores by name; None for what the test samples do not have."""
     test = data.ready.test
     scores = scores_of_samples(test.user, test.label, _in_order_of_split(data, evaluation))
@@ -112,7 +114,7 @@ def metrics_of(data: InteractionsDataModule, evaluation: Evaluation) -> dict[str
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
-def write_predictions(path: Path, data: InteractionsDataModule, module: CTRModule, selection: str) -> None:
+def write_predictions(path: Path, data: "InteractionsDataModule", module: "CTRModule", selection: str) -> None:
     """Scores of the reported checkpoint, the last one and the best on test, in the order of the test split."""
     test = data.ready.test
     columns = {"user": test.user, "label": test.label}
@@ -122,7 +124,7 @@ def write_predictions(path: Path, data: InteractionsDataModule, module: CTRModul
     pd.DataFrame(columns).to_parquet(path, index=False)
 
 
-def _in_order_of_split(data: InteractionsDataModule, evaluation: Evaluation) -> NDArray[np.float64]:
+def _in_order_of_split(data: "InteractionsDataModule", evaluation: "Evaluation") -> NDArray[np.float64]:
     """(N,) scores of the test samples; float64: in float32 sure predictions would become ties."""
     order = EvaluationBatches(data.ready, data.ready.test, data.hparams["batch_size"]).order
     scores = np.empty(len(order))

@@ -17,78 +17,26 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from baselines.lightning_module import CTRModule, NotFinite
-from benchmark.analysis.verify import check_metrics
-from benchmark.records.record import FILE_NAME, Record, read_record, write_record
+from benchmark.records.record import write_record
 from benchmark.runs import checkpoint
-from benchmark.runs.config import LOG_EVERY, Progress, RunConfig, data_of, evaluation_interval, lock_of
+from benchmark.runs.config import CHECKPOINT, LOG_EVERY, Progress, RunConfig, data_of, evaluation_interval, lock_of
 from benchmark.runs.ddp import other_ranks
 from benchmark.runs.device import describe, uses_gpu
-from benchmark.runs.failure import keep_bad_batch
-from benchmark.runs.identity import check_identity, code_sha256
+from benchmark.runs.ended import finished_record, keep_bad_batch
+from benchmark.runs.identity import code_sha256
 from benchmark.runs.memory import PeakMemory
-from benchmark.runs.result import record_of, versions, write_predictions
+from benchmark.runs.result import record_of, write_predictions
 from benchmark.runs.weights import WEIGHTS, KeepWeights
 from benchmark.tracking.loggers import close_loggers, failure_told, open_loggers
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError
 from datamodules.files.lock import take
-from datamodules.protocol import get_protocol
-from datamodules.samples.file import stored_sha256
 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is made in microseconds
 warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")  # leftovers are removed before
 warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is the same in every process
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning's own use of torch
 warnings.filterwarnings("ignore", message="GPU available but not used.*")  # --device cpu is a choice
-
-
-def finished_record(config: RunConfig) -> dict[str, Any] | None:
-    """Return the record of a run of the same identity and settings, finished or failed, None where there is none.
-
-    Raises `UserError` where the folder holds a damaged record, one of another run, one that its predictions do not bear
-    out, or one of other settings, samples or code, and where another seed of the row was trained by other code: nothing
-    is overwritten silently, and numbers of different code do not become one row.
-    """
-    path = config.folder() / FILE_NAME
-    if not path.exists():
-        for other in sorted(path.parent.parent.glob(f"seed-*/{FILE_NAME}")):
-            check_same(read_record(other), config)
-        return None
-    found = read_record(path)
-    wanted = config.settings()
-    differing = [key for key in wanted if wanted[key] is not None and found.settings.get(key) != wanted[key]]
-    differing += ["steps"] if config.steps is None and not found.settings.get("steps_by_default") else []
-    differing = [key for key in differing if key != "model"]  # the label says which, and its file has a hash
-    if differing:
-        key = differing[0]
-        raise UserError(
-            f"{path.parent} holds a run with {key} = {found.settings.get(key)}, asked for was "
-            f"{wanted[key] if wanted[key] is not None else 'the default'}: "
-            "choose another output folder (OUT=..., --out ...), move that one away, or train it again with --fresh, "
-            "which removes it"
-        )
-    check_same(found, config)
-    if found.status == "finished":
-        check_metrics(found)
-        (path.parent / checkpoint.NAME).unlink(missing_ok=True)  # left where it was killed right behind its record
-    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return record
-
-
-def check_same(found: Record, config: RunConfig) -> None:
-    """Raise `UserError` where a run was trained by other code or on other samples than `config` would be now.
-
-    One that failed has no numbers to be mixed with others, and passes.
-    """
-    if found.status == "finished":
-        protocol_hash = get_protocol(config.protocol).hash
-        check_identity(
-            found,
-            config.model,
-            protocol_hash,
-            stored_sha256(config.dataset, config.protocol, Path(config.data_dir)),
-            versions(config.device),
-        )
 
 
 def train_run(
@@ -119,7 +67,7 @@ def _train(
     try:
         return _train_on(config, on_progress, say)
     except checkpoint.Refused as refused:
-        path = config.folder() / checkpoint.NAME
+        path = config.folder() / CHECKPOINT
         path.unlink(missing_ok=True)
         say(f"{path} {refused}; it is removed, and the run starts from the beginning")
     return _train_on(config, on_progress, say)
@@ -154,7 +102,7 @@ def _train_on(
     record = record_of(config, data, module, settings, checkpoints.seconds, code, memory.megabytes)
     write_predictions(folder / "predictions.parquet", data, module, record["selection"])
     write_record(folder / "record.json", record)
-    (folder / checkpoint.NAME).unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     close_loggers(trainer.loggers, record, folder)
     return record
 
@@ -199,7 +147,7 @@ def _checkpoints(
         describe(config.device, config.devices),
         evaluation_interval(data),
     )
-    return checkpoint.Checkpoints(config.folder() / checkpoint.NAME, wanted, say, config.checkpoint_seconds)
+    return checkpoint.Checkpoints(config.folder() / CHECKPOINT, wanted, say, config.checkpoint_seconds)
 
 
 def trainer_of(

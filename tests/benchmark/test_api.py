@@ -19,7 +19,7 @@ from benchmark import compare, curves, load_run, records, train
 from benchmark.analysis import comparison
 from benchmark.records.record import FIELDS
 from benchmark.runs.config import RunConfig
-from benchmark.runs.failure import record_failure
+from benchmark.runs.ended import record_failure
 from benchmark.templates.new_model import new_model
 from datamodules.errors import UserError
 from tests.benchmark.boards import pairs

@@ -37,6 +37,7 @@ def file(folder: Path, text: str, name: str = "run.yaml") -> Path:
     return path
 
 
+@pytest.mark.usefixtures("trains_here")
 def test_the_config_of_a_run_gives_that_run_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DIEN_BENCH_DATA", raising=False)

@@ -53,9 +53,8 @@ def test_a_board_is_built_to_the_same_bytes(tmp_path: Path) -> None:
         make_board(tmp_path / "runs", tmp_path / place / "board")
         (tmp_path / place / "README.md").write_text(README, "utf-8")
     build(tmp_path / "expected" / "board")
-    for _ in range(2):  # what was encoded wrongly would be so again at each build
-        done = command("leaderboard", "build", "--board", tmp_path / "found" / "board", encoding="latin-1")
-        assert done.returncode == 0, done.stderr
+    done = command("leaderboard", "build", "--board", tmp_path / "found" / "board", encoding="latin-1")
+    assert done.returncode == 0, done.stderr
     for suffix in ("md", "csv", "html"):
         expected = sorted((tmp_path / "expected").rglob(f"*.{suffix}"))
         assert expected

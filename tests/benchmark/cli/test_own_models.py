@@ -19,7 +19,8 @@ from baselines.contract import RULES, SCHEMA
 from benchmark.cli.app import app
 from benchmark.cli.options import rows_of
 from benchmark.runs.config import RunConfig
-from benchmark.runs.train import finished_record, train_run
+from benchmark.runs.ended import finished_record
+from benchmark.runs.train import train_run
 from benchmark.templates.new_model import new_model
 from datamodules.errors import UserError
 

@@ -57,7 +57,7 @@ def test_nothing_is_removed_while_one_of_them_is_being_run(tmp_path: Path, monke
     assert [len(list(folder.iterdir())) for folder in folders] == [4, 4]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("trains_here")
 def test_a_row_of_other_code_is_trained_again_as_a_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

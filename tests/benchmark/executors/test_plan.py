@@ -81,6 +81,7 @@ def test_a_speed_of_another_data_set_is_a_bound(place: Path, tmp_path: Path, mon
 
 
 @pytest.mark.usefixtures("passes")
+@pytest.mark.usefixtures("trains_here")
 def test_a_run_that_trains_next_to_nothing_is_said(place: Path) -> None:
     said = "generated: 3 passes over its samples are 12 steps, in which next to nothing is trained"
     assert said in run("--seeds", "0", "--dry-run", place=place).output
@@ -116,6 +117,7 @@ def test_seeds_can_be_a_range(tmp_path: Path) -> None:
     assert [f"seed-{seed} " in done.output for seed in range(8)] == [True] * 3 + [False] * 4 + [True]
 
 
+@pytest.mark.usefixtures("trains_here")
 def test_advice_can_be_pasted_where_names_have_spaces(place: Path, tmp_path: Path) -> None:
     done = run("--seeds", "0", "--steps", "20", "--out", f"{tmp_path}/my runs", place=place)
     assert f"--out '{tmp_path}/my runs'" in done.output

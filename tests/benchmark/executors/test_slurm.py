@@ -11,7 +11,7 @@ import pytest
 from benchmark.records.record import read_records
 
 ROOT = Path(__file__).parents[3]
-JOBS = 3
+JOBS = 2
 SBATCH = """#!{python}
 import os, subprocess, sys
 options = dict(word.split("=", 1) for word in sys.argv if word.startswith("--") and "=" in word)

@@ -14,7 +14,7 @@ import pytest
 from benchmark.analysis.probes import measure
 from benchmark.report.probe_tables import write_probes
 from benchmark.runs.config import RunConfig
-from benchmark.runs.failure import record_failure
+from benchmark.runs.ended import record_failure
 from benchmark.runs.train import train_run
 from datamodules.samples.file import prepare_samples
 

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from benchmark.analysis.metrics import auc
 from benchmark.records import results
 from benchmark.records.record import read_records, run_folder
-from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
+from benchmark.records.results import curves_of, read_board, reading_once, results_folder, scores_of, write_results
 from datamodules.errors import UserError
 from tests.benchmark.records.test_records import record_fields, store
 
@@ -82,6 +82,20 @@ def test_the_same_runs_give_the_same_bytes_from_wherever_and_in_whatever_order(o
     assert files(tmp_path / "second") == first
     write_results(folder, read_board(tmp_path / "second"), {"dien"})  # in place, from itself
     assert files(tmp_path / "second") == first
+
+
+def test_scores_that_are_kept_are_those_of_the_file_and_for_a_time_only(out: Path, tmp_path: Path) -> None:
+    board = written(out, tmp_path / "board")
+    records = read_board(board)
+    with reading_once():
+        kept = [scores_of(record) for record in records]
+        assert all(scores_of(record) is one for record, one in zip(records, kept, strict=True))
+    for record, one in zip(records, kept, strict=True):
+        found = scores_of(record)
+        assert found is not one
+        assert found is not None
+        assert one is not None
+        np.testing.assert_array_equal(found.last.score, one.last.score)
 
 
 def test_a_line_a_run_in_order(out: Path, tmp_path: Path) -> None:

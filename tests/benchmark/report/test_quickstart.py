@@ -107,7 +107,7 @@ def test_a_loss_is_said_as_one_and_no_run_too() -> None:
     assert sentence({}) == "No run has finished."
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("trains_here")
 def test_the_command_trains_and_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quickstart, "DATASET", "generated")
     words = ["quickstart", "--seeds", "0", "--steps", "4", "--workers", "1", "--out", str(tmp_path / "out")]

@@ -22,8 +22,8 @@ from benchmark.executors.plan import bytes_per_run, describe_plan, plan
 from benchmark.records.record import read_records
 from benchmark.report.tables import table
 from benchmark.runs.config import RunConfig, lock_of
-from benchmark.runs.failure import forget_failure, record_failure
-from benchmark.runs.train import finished_record, train_run
+from benchmark.runs.ended import finished_record, forget_failure, record_failure
+from benchmark.runs.train import train_run
 from datamodules.batch import make_batch
 from datamodules.errors import UserError, blocks_writing
 from datamodules.files.lock import Busy

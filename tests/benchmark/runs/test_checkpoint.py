@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 import baselines.lightning_module
 from benchmark.runs import checkpoint
 from benchmark.runs.checkpoint import Refused
-from benchmark.runs.config import Progress, RunConfig
+from benchmark.runs.config import CHECKPOINT, Progress, RunConfig
 from benchmark.runs.train import train_run
 from benchmark.runs.weights import WEIGHTS
 from datamodules.errors import UserError
@@ -46,10 +47,12 @@ class CutOff(Exception):
     """Stands for the death of the process."""
 
 
-@pytest.fixture(autouse=True)
-def frequent_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def frequent_evaluations() -> Iterator[None]:
     """Every 25 steps: no multiple of the 20 between logs, so that losses are pending in a checkpoint."""
-    monkeypatch.setattr("benchmark.runs.config.EVALUATE_EVERY", 25)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.runs.config.EVALUATE_EVERY", 25)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,14 @@ def config(out: Path, data_dir: str, model: str, **changes: Any) -> RunConfig:
         "generated", "clean", model, "official", 3, steps=70, data_dir=data_dir, out=str(out), checkpoint_seconds=0
     )
     return replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> RunConfig:
+    """A run that nothing cuts off."""
+    made = config(tmp_path_factory.mktemp("whole"), data_dir, "base-model")
+    train_run(made)
+    return made
 
 
 def cut_off(config: RunConfig, step: int) -> None:
@@ -109,11 +120,11 @@ def test_a_run_that_is_cut_off_twice_ends_as_one_that_is_not(
     cut_off(broken, 40)
     cut_off(broken, 60)
     assert not (broken.folder() / "record.json").exists()
-    assert (broken.folder() / checkpoint.NAME).exists()
+    assert (broken.folder() / CHECKPOINT).exists()
     train_run(broken, lambda progress: steps.append(progress.step))
     assert steps == [60, 70]
     assert outcome(broken) == outcome(whole)
-    assert not (broken.folder() / checkpoint.NAME).exists()
+    assert not (broken.folder() / CHECKPOINT).exists()
     assert sorted(path.name for path in broken.folder().iterdir()) == sorted(
         path.name for path in whole.folder().iterdir()
     )
@@ -129,14 +140,12 @@ def test_a_run_that_is_cut_off_twice_ends_as_one_that_is_not(
     ],
 )
 def test_a_malformed_checkpoint_is_removed_and_the_run_starts_from_the_beginning(
-    tmp_path: Path, data_dir: str, part: str, value: object, found: str
+    tmp_path: Path, whole: RunConfig, part: str, value: object, found: str
 ) -> None:
-    whole = config(tmp_path / "whole", data_dir, "base-model")
-    train_run(whole)
     broken = replace(whole, out=str(tmp_path / "broken"))
     steps, said = list[int](), list[str]()
     cut_off(broken, 60)
-    path = broken.folder() / checkpoint.NAME
+    path = broken.folder() / CHECKPOINT
     torch.save(torch.load(path) | {part: value}, path)
     train_run(broken, lambda progress: steps.append(progress.step), said.append)
     assert said == [f"{path} {found}; it is removed, and the run starts from the beginning"]

@@ -16,8 +16,7 @@ import pytest
 
 from benchmark.cli.run import gpu_groups
 from benchmark.executors.base import attempt
-from benchmark.runs import checkpoint
-from benchmark.runs.config import Progress, RunConfig
+from benchmark.runs.config import CHECKPOINT, Progress, RunConfig
 from benchmark.runs.process import ProcessDied
 from benchmark.runs.train import train_run
 from datamodules.errors import UserError
@@ -41,7 +40,7 @@ def config(out: Path, data_dir: str, model: str = "base-model", variant: str = "
         model,
         variant,
         0,
-        steps=110,
+        steps=130,
         batch_size=127,
         data_dir=data_dir,
         out=str(out),
@@ -50,14 +49,15 @@ def config(out: Path, data_dir: str, model: str = "base-model", variant: str = "
 
 
 @pytest.mark.parametrize(("model", "variant"), [("base-model", "official"), ("dien", "paper"), ("dien", "official")])
-def test_two_processes_train_as_one(tmp_path: Path, data_dir: str, model: str, variant: str) -> None:
+def test_two_processes_train_as_one(tmp_path: Path, data_dir: str, whole: RunConfig, model: str, variant: str) -> None:
     one = config(tmp_path / "one", data_dir, model, variant)
     two = replace(one, out=str(tmp_path / "two"), devices=2)
+    two = whole if replace(two, out=whole.out, checkpoint_seconds=0) == whole else two
     records = [train_run(each) for each in (one, two)]
     curves = [pd.read_csv(each.folder() / "metrics.csv") for each in (one, two)]
     predictions = [pd.read_parquet(each.folder() / "predictions.parquet") for each in (one, two)]
     assert list(curves[0].columns) == list(curves[1].columns)
-    assert curves[0].step.tolist() == curves[1].step.tolist() == [20, 40, 60, 80, 100, 110]
+    assert curves[0].step.tolist() == curves[1].step.tolist() == [20, 40, 60, 80, 100, 120, 130]
     for name in ("loss", "target_loss", "auxiliary_loss"):
         if name in curves[0]:
             assert curves[1][name].to_numpy() == pytest.approx(curves[0][name].to_numpy(), rel=1e-4)
@@ -132,7 +132,7 @@ def outcome(config: RunConfig) -> tuple[dict[str, Any], list[bytes]]:
 def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> RunConfig:
     """A run on two processes that nothing disturbs."""
     made = config(tmp_path_factory.mktemp("whole"), data_dir, "dien", "official")
-    made = replace(made, devices=2, steps=130, checkpoint_seconds=0)
+    made = replace(made, devices=2, checkpoint_seconds=0)
     train_run(made)
     return made
 
@@ -143,7 +143,7 @@ def test_killed_it_goes_on_at_once_to_the_same_figures_and_leaves_no_process(tmp
     command = [sys.executable, "-c", DIES, json.dumps(asdict(broken)), "120"]
     assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
     left, steps = others(broken), list[int]()
-    assert (broken.folder() / checkpoint.NAME).exists()
+    assert (broken.folder() / CHECKPOINT).exists()
     train_run(broken, lambda progress: steps.append(progress.step))
     assert steps == [120, 130]
     assert outcome(broken) == outcome(whole)

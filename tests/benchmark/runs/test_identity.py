@@ -14,8 +14,9 @@ from baselines import installed
 from benchmark.cli.app import app
 from benchmark.runs import identity
 from benchmark.runs.config import RunConfig
+from benchmark.runs.ended import finished_record
 from benchmark.runs.identity import code_sha256
-from benchmark.runs.train import finished_record, train_run
+from benchmark.runs.train import train_run
 from datamodules.errors import UserError
 
 ROWS = ("base-model", "pnn", "aigru", "agru", "dien")

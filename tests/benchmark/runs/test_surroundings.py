@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import ChainMap
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -55,42 +56,61 @@ TRAINS = """
 import json, sys
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
-train_run(RunConfig(**json.loads(sys.argv[1])))
+for given in sys.argv[1:]:
+    train_run(RunConfig(**json.loads(given)))
 """
 
 
-@pytest.mark.parametrize("cluster", CLUSTERS)
-def test_a_run_takes_no_place_in_a_cluster_from_its_environment(tmp_path: Path, data_dir: str, cluster: str) -> None:
-    here = config(tmp_path / "here", data_dir, logger="tensorboard")
-    there = replace(here, out=str(tmp_path / "there"))
-    train_run(here)
-    command = [sys.executable, "-c", TRAINS, json.dumps(asdict(there))]
-    subprocess.run(command, cwd=ROOT, env=os.environ | CLUSTERS[cluster], check=True)
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> RunConfig:
+    """A run outside a cluster."""
+    made = config(tmp_path_factory.mktemp("here"), data_dir, logger="tensorboard")
+    train_run(made)
+    return made
+
+
+def check_same_files(here: RunConfig, there: RunConfig) -> None:
     for name in ("metrics.csv", "predictions.parquet"):
         assert (there.folder() / name).read_bytes() == (here.folder() / name).read_bytes()
     events = [len(list(Path(each.out).rglob("events.out.tfevents.*"))) for each in (here, there)]
     assert events[0] == events[1] > 0
 
 
+@pytest.mark.parametrize("cluster", CLUSTERS)
+def test_a_run_takes_no_place_in_a_cluster_from_its_environment(
+    tmp_path: Path, here: RunConfig, monkeypatch: pytest.MonkeyPatch, cluster: str
+) -> None:
+    for name, value in CLUSTERS[cluster].items():
+        monkeypatch.setenv(name, value)
+    there = replace(here, out=str(tmp_path))
+    train_run(there)
+    check_same_files(here, there)
+
+
 @pytest.mark.timeout(300)
-def test_two_processes_take_no_place_in_a_cluster_either(tmp_path: Path, data_dir: str) -> None:
-    two = config(tmp_path, data_dir, devices=2, device="cpu")
-    command = [sys.executable, "-c", TRAINS, json.dumps(asdict(two))]
-    subprocess.run(command, cwd=ROOT, env=os.environ | CLUSTERS["torchrun"] | CLUSTERS["slurm"], check=True)
+def test_nor_where_it_is_read_at_import_and_neither_do_two_processes(tmp_path: Path, here: RunConfig) -> None:
+    there = replace(here, out=str(tmp_path / "one"))
+    two = replace(here, out=str(tmp_path / "two"), devices=2, device="cpu")
+    command = [sys.executable, "-c", TRAINS, *(json.dumps(asdict(each)) for each in (there, two))]
+    subprocess.run(command, cwd=ROOT, env=os.environ | dict(ChainMap(*CLUSTERS.values())), check=True)
+    check_same_files(here, there)
     assert (two.folder() / "metrics.csv").exists()
 
 
 # Notebooks and containers
 
 
-def test_a_notebooks_backend_stops_no_command(tmp_path: Path, data_dir: str) -> None:
+def test_a_notebooks_backend_stops_no_command_and_json_has_stdout_to_itself(tmp_path: Path, data_dir: str) -> None:
     environment = os.environ | {"MPLBACKEND": NOTEBOOK}
     words = ("--datasets", "generated", "--protocol", "clean", "--model", "base-model", "--out", str(tmp_path))
-    sweep = (*words, "--seeds", "0", "--steps", "40", "--data-dir", data_dir, "--no-wandb")
-    for command in (("run", *sweep), ("figure", "auc", *words)):
-        done = dien_bench(*command, of=environment)
-        assert done.returncode == 0, done.stderr
+    sweep = (*words, "--seeds", "0", "--steps", "40", "--data-dir", data_dir, "--no-wandb", "--json")
+    swept, drawn = (dien_bench(*command, of=environment) for command in (("run", *sweep), ("figure", "auc", *words)))
+    assert (swept.returncode, drawn.returncode) == (0, 0), (swept.stderr, drawn.stderr)
     assert list(tmp_path.glob("*.svg"))
+    (path,) = tmp_path.rglob("record.json")
+    assert json.loads(swept.stdout)["records"] == [json.loads(path.read_text("utf-8"))]  # nothing else is on stdout
+    assert "1 of 1 runs finished" in swept.stderr
+    assert "\x1b" not in swept.stderr  # plain lines, where there is no terminal
 
 
 NOBODY = "12345"

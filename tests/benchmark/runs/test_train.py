@@ -11,7 +11,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from benchmark.records.record import line_of, read_records
 from benchmark.runs.config import Progress, RunConfig, evaluation_interval
-from benchmark.runs.train import finished_record, train_run
+from benchmark.runs.ended import finished_record
+from benchmark.runs.train import train_run
 from datamodules.errors import UserError
 from tests.benchmark.boards import committed
 

@@ -165,7 +165,7 @@ def test_a_sweep_without_its_server_is_offline_and_says_how_to_look(tmp_path: Pa
     server.fault = "hangs"
     out = tmp_path / "my runs"
     arguments = ["run", "--datasets", "generated", "--models", "base-model din", "--seeds", "0", "--steps", "4"]
-    arguments += ["--workers", "2", "--table", "4", "--out", str(out), "--data-dir", str(tmp_path / "data")]
+    arguments += ["--workers", "1", "--table", "4", "--out", str(out), "--data-dir", str(tmp_path / "data")]
     command = [sys.executable, "-m", "benchmark", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     shown = done.stdout + done.stderr
