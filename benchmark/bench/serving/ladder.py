@@ -154,7 +154,7 @@ def _measure(plan: Plan, served: Served, n: int, start: float | None) -> Cell:
         largest = largest_rate_near(lambda r: test(r).within(plan.bound_ms), begin, factor, plan.precision)
     above = [one for one in tests if not one["holds"] and one["rate"] > largest]
     nearest = min(above, key=lambda one: one["rate"], default=None)
-    late = nearest is not None and nearest["late_ms"] > LATE * plan.bound_ms
+    late = nearest is not None and (nearest["late_ms"] or 0.0) > LATE * plan.bound_ms  # None: nothing was sent
     return {
         "load_average": load_average(),
         "closed": {"requests": len(closed), "median_ms": median, "mean_ms": float(np.mean(closed))},
