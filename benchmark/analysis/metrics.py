@@ -80,9 +80,15 @@ def gauc(scores: Scores) -> float:
 
 
 def logloss(scores: Scores) -> float:
-    """Mean negative log likelihood of the samples, nats a sample; probabilities are kept 2.2e-16 from 0 and 1."""
-    likelihood = np.where(scores.label == 1, scores.score, 1 - scores.score)
-    return float(-np.log(np.maximum(likelihood, np.finfo(np.float64).eps)).mean())
+    """Mean negative log likelihood of the samples, nats a sample.
+
+    Probabilities are kept 2.2e-308 from 0 and 2.2e-16 from 1, where float64 ends: a click that a model holds for all
+    but impossible costs what the model said.
+    """
+    numbers = np.finfo(np.float64)
+    clicked = np.maximum(scores.score, numbers.tiny)
+    likelihood = np.where(scores.label == 1, clicked, np.maximum(1 - scores.score, numbers.eps))
+    return float(-np.log(likelihood).mean())
 
 
 def calibration(scores: Scores) -> float:

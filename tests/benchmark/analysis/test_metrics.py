@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from benchmark.analysis.metrics import METRICS, auc, calibration, gauc, logloss
@@ -46,7 +47,16 @@ def test_gauc_of_users_with_one_label_each_is_not_known() -> None:
 def test_sure_and_wrong_probabilities_have_a_finite_log_loss() -> None:
     scores = replace(draw(3), score=draw(3).label.astype(float))
     assert logloss(scores) == pytest.approx(0, abs=1e-15)
-    assert logloss(replace(scores, score=1 - scores.score)) == pytest.approx(-np.log(np.finfo(float).eps))
+    wrong, clicked = logloss(replace(scores, score=1 - scores.score)), scores.label.mean()
+    limits = np.finfo(float)
+    assert wrong == pytest.approx(-clicked * np.log(limits.tiny) - (1 - clicked) * np.log(limits.eps))
+
+
+def test_a_click_held_for_all_but_impossible_costs_what_the_logit_says() -> None:
+    """In training the log loss comes from logits: -70 on a click costs 70 nats, where scikit-learn stops at 36."""
+    logits = np.array([-70.0, 0.0])
+    scores = scores_of_samples(np.array([0, 1]), np.array([1, 0]), expit(logits))
+    assert logloss(scores) == pytest.approx((70 + np.log(2)) / 2, rel=1e-12)
 
 
 def test_metrics_by_order_are_those_that_a_growing_function_of_scores_leaves() -> None:
