@@ -114,6 +114,11 @@ def test_a_preparation_that_is_killed_again_and_again(
     assert not [path for path in (tmp_path / "killed").rglob("*") if path.name.startswith(".")]
 
 
+START = """
+import os, signal, sys, time
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
+"""
 WRITING = """
 from datamodules import interactions
 from datamodules.datasets import prepare_dataset
@@ -156,7 +161,7 @@ samples_file.prepare_samples("generated", "clean", folder)
 def test_a_process_that_is_told_to_end_leaves_nothing_temporary(
     program: str, how: signal.Signals, tmp_path: Path
 ) -> None:
-    code = f"import os, sys, time\nfrom pathlib import Path\nfolder = Path({str(tmp_path / 'data')!r})\n{program}"
+    code = f"{START}folder = Path({str(tmp_path / 'data')!r})\n{program}"
     with subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
