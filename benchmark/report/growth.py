@@ -180,7 +180,8 @@ def figure_growth(
             ax.set_xticks([size.impressions for size in sizes], [f"{size.impressions:,}" for size in sizes])
             ax.minorticks_off()
             ax.set_xlabel("impressions that train")
-            ax.legend(fontsize="small")
+        left.legend(fontsize="small", loc="upper left", bbox_to_anchor=(0, 0.95))  # between the oracle and the curves
+        right.legend(fontsize="small")
         figure.suptitle("One simulated market with more and more data")
         return save_figure(figure, stem, formats)
 
