@@ -70,7 +70,7 @@ class DatasetSpec:
     order_within_time: bool = True  # False: behaviours with the same time have no known order
     categories_are_exact: bool = True  # False: printed in the paper, never counted: a difference is only reported
     source_version: int = 1  # raised whenever the reader finds other behaviours in the same raw files
-    passes: int = PASSES
+    passes: int = PASSES  # over the training samples, where `steps` is None
     source: str = "your own file"  # where the raw files come from, in words
     download_bytes: int | None = None  # of the raw files; None: not known
     files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
@@ -103,7 +103,7 @@ class ImpressionSpec:
     files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
     source_version: int = 1  # raised whenever the reader makes other arrays of the same raw files
     steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
-    passes: int = PASSES
+    passes: int = PASSES  # over the training samples, where `steps` is None
     least_share: float = 0.0  # of the users: results on a smaller share do not compare with others
 
     @property
@@ -126,7 +126,7 @@ class FinishedSpec:
     files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
     source_version: int = 1  # raised whenever the reader makes other rows of the same raw files
     steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
-    passes: int = PASSES
+    passes: int = PASSES  # over the training samples, where `steps` is None
 
     @property
     def counts(self) -> dict[str, int | None]:
