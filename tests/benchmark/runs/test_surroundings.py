@@ -100,19 +100,6 @@ def test_nor_where_it_is_read_at_import_and_neither_do_two_processes(tmp_path: P
 # Notebooks and containers
 
 
-def test_a_notebooks_backend_stops_no_command_and_json_has_stdout_to_itself(tmp_path: Path, data_dir: str) -> None:
-    environment = os.environ | {"MPLBACKEND": NOTEBOOK}
-    words = ("--datasets", "generated", "--protocol", "clean", "--model", "base-model", "--out", str(tmp_path))
-    sweep = (*words, "--seeds", "0", "--steps", "40", "--data-dir", data_dir, "--no-wandb", "--json")
-    swept, drawn = (dien_bench(*command, of=environment) for command in (("run", *sweep), ("figure", "auc", *words)))
-    assert (swept.returncode, drawn.returncode) == (0, 0), (swept.stderr, drawn.stderr)
-    assert list(tmp_path.glob("*.svg"))
-    (path,) = tmp_path.rglob("record.json")
-    assert json.loads(swept.stdout)["records"] == [json.loads(path.read_text("utf-8"))]  # nothing else is on stdout
-    assert "1 of 1 runs finished" in swept.stderr
-    assert "\x1b" not in swept.stderr  # plain lines, where there is no terminal
-
-
 NOBODY = "12345"
 # A user without a name, who can read everything and write to nothing of another's.
 AS_NOBODY = (
@@ -121,38 +108,48 @@ AS_NOBODY = (
 )  # fmt: skip
 
 
-def need_nobody() -> None:
-    """Skip a test where this process cannot become another user that reads the code and writes nothing."""
+def can_be_nobody() -> bool:
+    """Whether this process can become another user that reads the code and writes nothing: root alone, with setpriv."""
     probe = [*AS_NOBODY, sys.executable, "-c", "import os; assert not os.access('.', os.W_OK)"]
-    if os.geteuid() or not shutil.which("setpriv") or subprocess.run(probe, cwd=ROOT, capture_output=True).returncode:
-        pytest.skip("becoming another user needs root and setpriv")
+    here = not os.geteuid() and shutil.which("setpriv") is not None
+    return here and subprocess.run(probe, cwd=ROOT, capture_output=True).returncode == 0
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("home", [None, "/"])
-def test_a_user_without_name_and_home_can_run_every_command(tmp_path: Path, home: str | None) -> None:
-    need_nobody()
+def test_every_command_runs_for_a_user_without_name_and_home_and_from_a_notebook(
+    tmp_path: Path, home: str | None
+) -> None:
+    nobody = can_be_nobody()  # else for the user at hand
     place = Path("/tmp" if os.access("/tmp", os.W_OK) else tmp_path) / f"dien-bench-test-{os.getpid()}"
     place.mkdir()
     try:
         place.chmod(0o777)
         kept = {name: value for name, value in os.environ.items() if name in ("PATH", "OMP_NUM_THREADS")}
-        environment = kept | {"TMPDIR": str(place)} | ({} if home is None else {"HOME": home})
+        environment = kept | {"TMPDIR": str(place), "MPLBACKEND": NOTEBOOK} | ({} if home is None else {"HOME": home})
         words = ("--datasets", "generated", "--model", "base-model", "--out", f"{place}/runs")
-        sweep = ("run", *words, "--data-dir", f"{place}/data", "--seeds", "0", "--steps", "20")  # W&B included
-        for command in [(*sweep, "--dry-run")] if home else [sweep, ("figure", "auc", *words)]:
-            done = dien_bench(*command, of=environment, within=AS_NOBODY)
-            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-            assert "Traceback" not in done.stderr
-        if not home:
-            assert list(place.glob(f"dien-bench-{NOBODY}/numba_cache_dir/*"))  # kept for the next command
-            assert list(place.rglob("offline-run-*"))
+        sweep = ("run", *words, "--data-dir", f"{place}/data", "--seeds", "0", "--steps", "20", "--json")  # with W&B
+        commands = [(*sweep, "--dry-run")] if home else [sweep, ("figure", "auc", *words)]
+        done = [dien_bench(*command, of=environment, within=AS_NOBODY if nobody else ()) for command in commands]
+        for command, ended in zip(commands, done, strict=True):
+            assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
+            assert "Traceback" not in ended.stderr
+        if home:
+            return
+        assert list(place.rglob("offline-run-*"))
+        assert list(place.glob("runs/*.svg"))
+        (path,) = place.glob("runs/generated/**/record.json")
+        assert json.loads(done[0].stdout)["records"] == [json.loads(path.read_text("utf-8"))]  # stdout is JSON alone
+        assert "1 of 1 runs finished" in done[0].stderr
+        assert "\x1b" not in done[0].stderr  # plain lines, where there is no terminal
+        assert not nobody or list(place.glob(f"dien-bench-{NOBODY}/numba_cache_dir/*"))  # kept for the next command
     finally:
         shutil.rmtree(place)
 
 
 def test_a_program_of_ones_own_imports_the_models_where_nothing_can_be_cached() -> None:
-    need_nobody()
+    if not can_be_nobody():
+        pytest.skip("becoming another user needs root and setpriv")
     program = "from baselines.layers import compiled; import baselines.dien; assert not compiled.SETTINGS['cache']"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MPLCONFIGDIR": "/nowhere"}
     command = [*AS_NOBODY, sys.executable, "-c", program]
