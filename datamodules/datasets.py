@@ -110,9 +110,11 @@ def _own_dataset(name: str, manifest: Path) -> DatasetSpec:
         steps, order = found["steps"], found["order_within_time"]
         if not (steps is None or (isinstance(steps, int) and steps > 0)) or not isinstance(order, bool):
             raise ValueError(f"steps {steps}, order_within_time {order}")
+        expected = Counts(**found["counts"])
         return DatasetSpec(
-            name, found["title"], found["licence"], Counts(**found["counts"]), steps, no_reader, order_within_time=order
-        )
+            name=name, title=found["title"], licence=found["licence"], steps=steps, expected=expected, read=no_reader,
+            order_within_time=order,
+        )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{manifest} is not the manifest of an imported data set ({type(error).__name__}: {error}): "

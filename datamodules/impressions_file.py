@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from datamodules.errors import UserError
 from datamodules.files.big_arrays import blocks, header_of, mapped
-from datamodules.files.manifest import MANIFEST, READER_VERSION, file_sha256, load_manifest, prepare_again, preparing
+from datamodules.files.manifest import MANIFEST, file_sha256, load_manifest, prepare_again, preparing
 from datamodules.impressions import Behaviours, Impressions, Shown
 from datamodules.sources.spec import ImpressionSpec
 
@@ -46,13 +46,7 @@ def write_impressions(log: Impressions, spec: ImpressionSpec, folder: Path) -> N
     """
     manifest: dict[str, Any] = {
         "format": FORMAT,
-        "dataset": spec.name,
-        "title": spec.title,
-        "licence": spec.licence,
-        "source": spec.source,
-        "steps": spec.steps,
-        "reader_version": READER_VERSION,
-        "source_version": spec.source_version,
+        **spec.described,
         "inputs": log.inputs,
         "counts": counts_of(log),
         "first_midnight": log.first_midnight,

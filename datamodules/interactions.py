@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datamodules.errors import UserError
-from datamodules.files.manifest import READER_VERSION, file_sha256, load_manifest, prepare_again, preparing
+from datamodules.files.manifest import file_sha256, load_manifest, prepare_again, preparing
 from datamodules.sources.spec import Counts, DatasetSpec, Int32, Int64, RawInteractions
 
 TABLE, NAMES = "interactions.parquet", "categories.json"
@@ -119,13 +119,8 @@ def write_interactions(raw: RawInteractions, spec: DatasetSpec, folder: Path) ->
     """
     table = number_interactions(raw)
     manifest = {
-        "dataset": spec.name,
-        "title": spec.title,
-        "licence": spec.licence,
-        "steps": spec.steps,
+        **spec.described,
         "order_within_time": spec.order_within_time,
-        "reader_version": READER_VERSION,
-        "source_version": spec.source_version,
         "inputs": raw.inputs,
         "counts": asdict(raw.counts),
         "malformed_lines": raw.malformed,

@@ -183,8 +183,9 @@ def import_clicks(
             for note in (*raw.notes, *_budget(len(raw.user_ids), steps)):
                 report(f"{name}: {note}")
             spec = DatasetSpec(
-                name, title or name, licence or "not stated", Counts(), steps, no_reader, order_within_time
-            )
+                name=name, title=title or name, licence=licence or "not stated", steps=steps, expected=Counts(),
+                read=no_reader, order_within_time=order_within_time,
+            )  # fmt: skip
             report(f"{name}: {write_interactions(raw, spec, folder)}")
     except OSError as error:
         raise cannot_write(f"to {data_dir}", error, "choose another data directory") from error

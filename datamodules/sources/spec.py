@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datamodules.files.answers import RemoteFile
+from datamodules.files.manifest import READER_VERSION
 from datamodules.impressions import Impressions
 
 UNKNOWN_CATEGORY = "unknown"  # of items without metadata
@@ -57,23 +58,42 @@ class RawInteractions:
         return Counts(len(self.time), len(self.user_ids), len(self.item_ids), categories)
 
 
-@dataclass(frozen=True)
-class DatasetSpec:
-    """One data set: what it is, how large it must be, and its reader."""
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every data set says of itself, however it is stored."""
 
     name: str
     title: str
     licence: str
+    source: str = "your own file"  # where the raw files come from, in words
+    files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
+    download_bytes: int | None = None  # of the raw files; None: not known
+    source_version: int = 1  # raised whenever the reader makes other data of the same raw files
+    steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
+    passes: int = PASSES  # over the training samples, where `steps` is None
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the manifest of its prepared folder says of it."""
+        return {
+            "dataset": self.name,
+            "title": self.title,
+            "licence": self.licence,
+            "source": self.source,
+            "steps": self.steps,
+            "reader_version": READER_VERSION,
+            "source_version": self.source_version,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec(Spec):
+    """One data set of behaviours: how large it must be, and its reader."""
+
     expected: Counts
-    steps: int | None  # optimiser steps of a run; None: passes over the training samples
     read: Callable[[Path], RawInteractions]  # from the data directory, whose folder raw/ holds downloads
     order_within_time: bool = True  # False: behaviours with the same time have no known order
     categories_are_exact: bool = True  # False: printed in the paper, never counted: a difference is only reported
-    source_version: int = 1  # raised whenever the reader finds other behaviours in the same raw files
-    passes: int = PASSES  # over the training samples, where `steps` is None
-    source: str = "your own file"  # where the raw files come from, in words
-    download_bytes: int | None = None  # of the raw files; None: not known
-    files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
 
     @property
     def counts(self) -> dict[str, int | None]:
@@ -89,49 +109,31 @@ class ImpressionReader(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class ImpressionSpec:
-    """One log of impressions: what it is, how large it must be, and its reader."""
+@dataclass(frozen=True, kw_only=True)
+class PublishedSpec(Spec):
+    """One data set whose size is published."""
 
-    name: str
-    title: str
-    licence: str
-    source: str  # where the raw files come from, in words
-    expected: Mapping[str, int]  # published counts of the raw files; the reader compares them
+    expected: Mapping[str, int]  # counts of the raw files; the reader compares them
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """What is known of its size beforehand."""
+        return {**self.expected}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImpressionSpec(PublishedSpec):
+    """One log of impressions, and its reader."""
+
     read: ImpressionReader
-    download_bytes: int | None = None  # of the raw files; None: not known
-    files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
-    source_version: int = 1  # raised whenever the reader makes other arrays of the same raw files
-    steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
-    passes: int = PASSES  # over the training samples, where `steps` is None
     least_share: float = 0.0  # of the users: results on a smaller share do not compare with others
 
-    @property
-    def counts(self) -> dict[str, int | None]:
-        """What is known of its size beforehand."""
-        return {**self.expected}
 
+@dataclass(frozen=True, kw_only=True)
+class FinishedSpec(PublishedSpec):
+    """One set of finished samples, and its reader."""
 
-@dataclass(frozen=True)
-class FinishedSpec:
-    """One set of finished samples: what it is, how large it must be, and its reader."""
-
-    name: str
-    title: str
-    licence: str
-    source: str  # where the raw files come from, in words
-    expected: Mapping[str, int]  # published counts; they must be found
     read: Callable[[Path, Path], Any]  # from the data directory and a scratch folder; returns FinishedSamples
-    download_bytes: int | None = None  # of the raw files; None: not known
-    files: tuple[RemoteFile, ...] = ()  # raw files, each with the sources that are asked for it
-    source_version: int = 1  # raised whenever the reader makes other rows of the same raw files
-    steps: int | None = None  # optimiser steps of a run; None: passes over the training samples
-    passes: int = PASSES  # over the training samples, where `steps` is None
-
-    @property
-    def counts(self) -> dict[str, int | None]:
-        """What is known of its size beforehand."""
-        return {**self.expected}
 
 
 AnySpec = DatasetSpec | ImpressionSpec | FinishedSpec

@@ -47,7 +47,7 @@ def raw_of(rows: list[tuple[str, str, int]] = ROWS, **fields: object) -> RawInte
 
 
 def spec_of(name: str = "toy") -> DatasetSpec:
-    return DatasetSpec(name, "A toy", "none", Counts(), steps=None, read=lambda data_dir: raw_of())
+    return DatasetSpec(name=name, title="A toy", licence="none", expected=Counts(), read=lambda data_dir: raw_of())
 
 
 @pytest.fixture
@@ -139,6 +139,7 @@ def test_manifest(tmp_path: Path) -> None:
         "dataset": "toy",
         "title": "A toy",
         "licence": "none",
+        "source": "your own file",
         "steps": None,
         "order_within_time": True,
         "reader_version": READER_VERSION,
@@ -155,7 +156,7 @@ def test_content_sha256_is_that_of_the_numbers_not_of_the_file(tmp_path: Path) -
     later = [(user, item, time + 1) for user, item, time in ROWS]
     found = []
     for name, rows, title in (("a", ROWS, "A"), ("b", ROWS, "B"), ("c", later, "C")):
-        spec = DatasetSpec(name, title, "none", Counts(), steps=None, read=lambda data_dir: raw_of())
+        spec = DatasetSpec(name=name, title=title, licence="none", expected=Counts(), read=lambda data_dir: raw_of())
         write_interactions(raw_of(rows), spec, tmp_path / name)
         found.append(load_interactions(tmp_path / name).manifest["content_sha256"])
     assert found[0] == found[1] != found[2]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import UserError
-from datamodules.files.manifest import READER_VERSION, file_sha256, load_manifest, prepare_again, preparing
+from datamodules.files.manifest import file_sha256, load_manifest, prepare_again, preparing
 from datamodules.sources.spec import FinishedSpec, Int32, Int64
 
 FORMAT = "finished-1"
@@ -63,13 +63,7 @@ def write_finished(rows: FinishedSamples, spec: FinishedSpec, folder: Path) -> N
     """Write samples and their manifest into `folder`; samples that are there stay until all of this is written."""
     manifest = {
         "format": FORMAT,
-        "dataset": spec.name,
-        "title": spec.title,
-        "licence": spec.licence,
-        "source": spec.source,
-        "steps": spec.steps,
-        "reader_version": READER_VERSION,
-        "source_version": spec.source_version,
+        **spec.described,
         "inputs": rows.inputs,
         "counts": rows.counts,
         "cuts_test": rows.cuts_test,
