@@ -1,6 +1,12 @@
-"""`python -m benchmark` is `dien-bench`."""
+"""The command line as a program, imported where it runs: a worker's process imports this module, and trains alone."""
 
-from benchmark.cli.app import main
+
+def main() -> None:
+    """`dien-bench`, or `python -m benchmark`."""
+    from benchmark.cli.app import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -118,6 +118,7 @@ def test_a_process_that_trains_draws_nothing_and_one_that_does_not_imports_no_li
     """What a worker has imported once it has trained a run, and what a sweep imports before it starts one."""
     program = """
 import json, sys
+import benchmark.__main__  # as multiprocessing does in a worker
 from benchmark.executors import fresh, plan, processes, sweep
 from benchmark.runs import ended
 assert not {"pytorch_lightning", "torchmetrics", "matplotlib"} & set(sys.modules)
