@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from benchmark.analysis.probes import CATALOGUE_RULE, ORACLE, Probes, file_name, read_probes
+from benchmark.bench.serving.rocket import ROCKET, rocket_table
 from benchmark.leaderboard.ablations import base_of, option_records, option_tables
 from benchmark.leaderboard.claims import claims_page
 from benchmark.leaderboard.findings import findings
@@ -59,7 +60,7 @@ def build(board: Path) -> list[Path]:
     for protocol, variant in sorted({(record.protocol, record.variant) for record in records}, key=_order):
         mine = [record for record in records if (record.protocol, record.variant) == (protocol, variant)]
         datasets = sorted({record.dataset for record in mine}, key=_dataset_order)
-        own = sorted({record.model for record in mine if base_of(record.model) not in paper.LABELS})
+        own = sorted({record.model for record in mine if base_of(record.model) not in (*paper.LABELS, ROCKET)})
         stem = f"{protocol}-{variant}"
         probes = _probes(board, datasets, protocol)
         index += [f"## Protocol {escape_markdown(protocol)}, variant {variant}", ""]
@@ -82,6 +83,7 @@ def build(board: Path) -> list[Path]:
         options += option_tables(mine, protocol, variant, datasets, probes)
         written += _figures(mine, datasets, board, stem, index)
     index += _growth(records, board, written)
+    index += _rocket(records, board, written)
     index += _evolution(board)
     measured = _measured_probes(board)
     index += [overview(measured).markdown().replace("### ", "#### ")] if measured else []
@@ -152,7 +154,8 @@ def _beside_released(shown: Sequence[Shown]) -> str:
 def _figures(records: Sequence[Record], datasets: list[str], board: Path, stem: str, index: list[str]) -> list[Path]:
     curves: dict[str, dict[str, list[Curves]]] = {}
     for record in sorted(records, key=lambda record: (paper.order(record.model), record.seed)):
-        if record.status == "failed" or record.model != base_of(record.model) in paper.LABELS:
+        base = base_of(record.model)
+        if record.status == "failed" or base == ROCKET or record.model != base in paper.LABELS:
             continue  # no curve; a row with options has its curves on the page study-details.html
         curves.setdefault(record.dataset, {}).setdefault(record.model, []).append(curves_of(record))
     written: list[Path] = []
@@ -180,6 +183,19 @@ def _growth(records: Sequence[Record], board: Path, written: list[Path]) -> list
     written += [*paths, *figure_growth(sizes, oracle.auc if oracle else None, board / GALLERY / "growth", ("svg",))]
     lines = [paths[0].read_text("utf-8").replace("### ", "#### "), ""]
     return [*lines, f"![AUC over the number of impressions that train]({GALLERY}/growth.svg)", ""]
+
+
+def _rocket(records: Sequence[Record], board: Path, written: list[Path]) -> list[str]:
+    """Write a table of Rocket Launching a protocol and variant, where there are runs; return its lines of the index."""
+    lines: list[str] = []
+    taught = [record for record in records if base_of(record.model) == ROCKET]
+    for protocol, variant in sorted({(record.protocol, record.variant) for record in taught}, key=_order):
+        mine = {record.dataset for record in taught if (record.protocol, record.variant) == (protocol, variant)}
+        made = rocket_table(records, sorted(mine, key=_dataset_order), protocol, variant)
+        paths = write_table(made, board, f"rocket-{protocol}-{variant}")
+        written += paths
+        lines += [paths[0].read_text("utf-8").replace("### ", "#### "), ""]
+    return lines
 
 
 def _evolution(board: Path) -> list[str]:

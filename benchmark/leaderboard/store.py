@@ -28,7 +28,13 @@ from datamodules.protocol import PROTOCOLS
 STAGED, COMPLETE = ".adding", "complete"
 LOCK = ".lock"
 # Tables and figures that `build` makes; further ones of these names are of rows that are gone.
-GENERATED = ("table[234]-*.md", "table[234]-*.csv", "figure2-*.svg", "auc-*.svg", "growth.*")
+TABLES = ("table[234]-*", "rocket-*", "growth")
+GENERATED = (
+    *(f"{stem}.{kind}" for stem in TABLES for kind in ("md", "csv")),
+    "figure2-*.svg",
+    "auc-*.svg",
+    "growth.svg",
+)
 GALLERY = "gallery"  # figures, as SVG alone
 NO_SETTINGS = {"model", "steps_by_default"}  # how a run was asked for: the path of a file, and whether steps were given
 

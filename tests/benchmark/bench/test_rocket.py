@@ -8,11 +8,12 @@ import pytest
 
 from benchmark.analysis.comparison import compare, holm
 from benchmark.bench.serving.rocket import BOOSTER, LIGHT, rocket_table
+from benchmark.leaderboard.build import build
 from benchmark.records.record import read_records
 from benchmark.records.results import scores_of
 from benchmark.runs.config import RunConfig
 from datamodules.errors import UserError
-from tests.benchmark.boards import export_row
+from tests.benchmark.boards import export_row, make_board
 
 ROOT = Path(__file__).parents[3]
 STANDS_FOR = {
@@ -52,6 +53,12 @@ def test_rows_are_tested_against_the_light_net_and_the_booster(tmp_path: Path) -
     assert made.sections[0].note == f"Taught nets significantly above the light net alone: {better} of 3 tested."
     with pytest.raises(UserError, match="make reproduce-rocket"):
         rocket_table(records, ["beauty"], "clean", "official")
+
+    board = make_board(tmp_path, tmp_path / "board")
+    build(board)
+    assert (board / "rocket-clean-official.csv").read_text("utf-8") == made.csv()
+    assert "## Rocket Launching" in (board / "README.md").read_text("utf-8")
+    assert not list(board.glob("table*"))  # it is no row of the paper's tables
 
 
 def test_every_row_of_the_makefile_can_be_trained() -> None:
