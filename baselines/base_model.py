@@ -28,4 +28,4 @@ class BaseModel(TwoStage):
 
     def score_embedded(self, encoded: EmbeddedHistories, targets: EmbeddedTargets) -> Tensor:
         """The logits (B,) of targets."""
-        return self.logit(*self.pooled(encoded, targets))
+        return self.logit(targets.at, *self.pooled(encoded, targets))

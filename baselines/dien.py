@@ -105,7 +105,7 @@ class DIEN(TwoStage):
         """The logits (B,) of targets."""
         _, states = self._evolve(encoded, targets)
         last = last_position(states, targets.at.packing)  # h'_T
-        return self.logit(*self.inputs(encoded.histories, targets), last)
+        return self.logit(targets.at, *self.inputs(encoded.histories, targets), last)
 
     @property
     def needs_negatives(self) -> bool:

@@ -44,7 +44,7 @@ class DIN(TwoStage):
         """The logits (B,) of targets."""
         weights, behaviours = self._attend(encoded, targets)
         interest = weighted_sum(weights, behaviours, targets.at.packing)
-        return self.logit(*self.inputs(encoded.histories, targets), interest)
+        return self.logit(targets.at, *self.inputs(encoded.histories, targets), interest)
 
     def explain(self, batch: Batch) -> Explanation:
         """Return the attention (B, T) over the behaviours in front of each target."""

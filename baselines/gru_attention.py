@@ -53,7 +53,7 @@ class GRUAttention(TwoStage):
         """The logits (B,) of targets."""
         weights, states = self._attend(encoded, targets)
         interest = weighted_sum(weights, states, targets.at.packing)
-        return self.logit(*self.inputs(encoded.histories, targets), interest)
+        return self.logit(targets.at, *self.inputs(encoded.histories, targets), interest)
 
     def explain(self, batch: Batch) -> Explanation:
         """Return the attention (B, T) and the second layer's states (B, T, H) in front of each target."""

@@ -14,10 +14,10 @@ from torchmetrics.classification import BinaryAUROC
 from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of, weighed
 from baselines.layers.prediction import Prediction
-from baselines.layers.two_stage import Splits
+from baselines.layers.two_stage import logits_of
 from baselines.lazy_adam import Epsilon, LazyAdam
 from baselines.spec import LEARNING_RATE
-from datamodules.batch import Batch, Window
+from datamodules.batch import Batch
 from datamodules.schema import Schema
 
 # Numbers in a table from which LazyAdam saves time (`python -m benchmark.bench.optimiser_cost`): at 0.3 million it
@@ -136,10 +136,10 @@ class CTRModule(pl.LightningModule):
         if self.optimizer is not None:
             self.optimizer.catch_up_all()  # a model may read a table's weight without calling the table
 
-    def validation_step(self, window: Window, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keep logits and labels of held-out samples."""
-        label = torch.cat([part.label for part in window.parts])  # as it was before the model had it
-        logit = logits_of(self.model, window)
+        label = batch.label.clone()  # as it was before the model had it
+        logit = logits_of(self.model, batch)
         self.metrics[dataloader_idx].update(torch.sigmoid(logit.double()).cpu(), label.int().cpu())
         self.logits[dataloader_idx].append(logit)
         self.labels[dataloader_idx].append(label)
@@ -209,14 +209,6 @@ class CTRModule(pl.LightningModule):
         steps = self.hparams["steps"]
         schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 ** min(3 * step // steps, 2))
         return {"optimizer": self.optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def logits_of(model: nn.Module, window: Window) -> Tensor:
-    """The logits (N,) of a window's targets; a model whose work splits encodes each of its histories once."""
-    if isinstance(model, Splits):
-        encoded = model.encode(window.histories)
-        return torch.cat([model.score(encoded, part) for part in window.parts])
-    return torch.cat([model(batch).logit for batch in window.batches()])
 
 
 def is_large(table: nn.Embedding) -> bool:

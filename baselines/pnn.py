@@ -37,7 +37,7 @@ class PNN(TwoStage):
         inputs = self.pooled(encoded, targets)
         target, total = targets.target[:, : self.embedding.size], inputs[-1]
         if self.official:
-            return self.logit(*inputs, target * total)
+            return self.logit(targets.at, *inputs, target * total)
         fields = [field for each in (target, total) for field in torch.split(each, self.embedding_size, dim=1)]
         products = [(a * b).sum(dim=1, keepdim=True) for a, b in combinations(fields, 2)]
-        return self.logit(*inputs, *products)
+        return self.logit(targets.at, *inputs, *products)

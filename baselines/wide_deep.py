@@ -34,7 +34,7 @@ class WideDeep(TwoStage):
 
     def score_embedded(self, encoded: EmbeddedHistories, targets: EmbeddedTargets) -> Tensor:
         """The logits (B,) of targets."""
-        deep = self.logit(*self.pooled(encoded, targets))
+        deep = self.logit(targets.at, *self.pooled(encoded, targets))
         if not self.official:
             crossed: Tensor = self.wide(encoded.of, targets.at)
             return deep + crossed

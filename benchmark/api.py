@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from baselines.lightning_module import logits_of
+from baselines.layers.two_stage import logits_of
 from benchmark.analysis import comparison
 from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.summary import summarise
@@ -23,7 +23,7 @@ from benchmark.records.results import scores_of
 from benchmark.runs.config import RunConfig, config_from, data_of, read_config
 from benchmark.runs.train import train_run
 from benchmark.runs.weights import load_model
-from datamodules.batch import Batch, Window
+from datamodules.batch import Batch
 from datamodules.batches import EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError, unknown_name
@@ -50,15 +50,14 @@ class Run:
             raise UserError(f"{self.record.path.parent} has no predictions. Train the run again.")
         return found
 
-    def predict(self, samples: Batch | Window | str) -> NDArray[np.float64]:
+    def predict(self, samples: Batch | str) -> NDArray[np.float64]:
         """Return the probabilities in [0, 1] of a batch (B,), or of a split (N,) in the order of its samples.
 
         Splits are "train", "validation" and "test"; raises UserError for another name.
         """
-        if isinstance(samples, (Batch, Window)):
+        if isinstance(samples, Batch):
             with torch.inference_mode():
-                logit = logits_of(self.model, samples) if isinstance(samples, Window) else self.model(samples).logit
-                probabilities: NDArray[np.float64] = torch.sigmoid(logit.double()).numpy()
+                probabilities: NDArray[np.float64] = torch.sigmoid(logits_of(self.model, samples).double()).numpy()
             return probabilities
         if samples not in SPLITS:
             raise unknown_name("split", samples, SPLITS)

@@ -44,7 +44,7 @@ class Histories:
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """B targets, each with one of U histories in front of it.
+    """B targets, each with one of U histories in front of it: those of one batch, or in evaluation of several.
 
     `packing` is that of the B histories, a copy for each target, and `rows` (R_B,) says which row of the `Histories`
     each of its rows copies. A row after the first position has an auxiliary negative of its own in training.
@@ -57,7 +57,9 @@ class Targets:
     history_of: Tensor  # (B,) 0..U-1
     packing: Packing
     rows: Tensor  # (R_B,)
+    padding: Tensor  # (B,) int64, positions from the end of a history to that of the longest of its batch
     negatives: Fields  # (R_B - packing.first,) behaviour fields; empty outside training
+    sizes: tuple[int, ...]  # of the batches, one behind the other; they add up to B
 
     def __len__(self) -> int:
         return len(self.label)
@@ -66,17 +68,19 @@ class Targets:
         """The same on a device."""
         fields = (_moved(each, device, non_blocking) for each in (self.target, self.context, self.negatives))
         target, context, negatives = fields
-        tensors = (self.label, self.time, self.history_of, self.rows)
-        label, time, history_of, rows = (tensor.to(device, non_blocking=non_blocking) for tensor in tensors)
+        tensors = (self.label, self.time, self.history_of, self.rows, self.padding)
+        label, time, history_of, rows, padding = (tensor.to(device, non_blocking=non_blocking) for tensor in tensors)
         packing = self.packing.to(device, non_blocking)
-        return Targets(target, context, label, time, history_of, packing, rows, negatives)
+        return Targets(target, context, label, time, history_of, packing, rows, padding, negatives, self.sizes)
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """B targets and the U histories in front of them.
 
-    `per_target` gives each target a history of its own: then U is B, and row b of everything is target b's.
+    `per_target` gives each target a history of its own: then U is B, and row b of everything is target b's. In
+    evaluation the targets are those of several batches, whose histories are encoded together, each once; `batches` has
+    them one by one.
     """
 
     histories: Histories
@@ -157,13 +161,15 @@ class Batch:
         return self.part(np.arange(len(self)), repeat=True)
 
     def part(self, which: Int64, *, repeat: bool = False) -> "Batch":
-        """The targets `which` (B',) with the histories that they have; T stays what it is.
+        """The targets `which` (B',), of one batch, with the histories that they have; T stays what it is.
 
         `repeat` gives each of them a copy of its own.
         """
         of_part = self.history_of.cpu().numpy()[which]
         kept, history_of = (of_part, np.arange(len(which))) if repeat else np.unique(of_part, return_inverse=True)
-        positions = self.targets.packing.shape[1]
+        padding = self.targets.padding.cpu()[which]
+        lengths = self.targets.packing.counts[which]
+        positions = int(padding[0]) + int(lengths[0]) if len(which) else self.targets.packing.shape[1]
         histories = self.histories.take(kept, positions)
         device, index = self.label.device, torch.from_numpy(which).to(self.label.device)
         packing, rows = spread(histories.packing, history_of, positions)
@@ -177,33 +183,20 @@ class Batch:
             history_of=torch.from_numpy(history_of).to(device),
             packing=packing.to(device),
             rows=rows.to(device),
+            padding=padding.to(device),
             negatives={name: tensor[after_first] for name, tensor in self.targets.negatives.items()},
+            sizes=(len(which),),
         )
         return Batch(histories, targets)
+
+    def batches(self) -> "list[Batch]":
+        """Copies of the batches that the targets are of, each with its own histories."""
+        ends = np.cumsum(self.targets.sizes)
+        return [self.part(which) for which in np.split(np.arange(len(self)), ends[:-1])]
 
     def with_label(self, label: Tensor) -> "Batch":
         """The batch with other labels (B,)."""
         return Batch(self.histories, replace(self.targets, label=label))
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """Several batches of targets whose histories are encoded together, each once."""
-
-    histories: Histories
-    parts: tuple[Targets, ...]
-
-    def __len__(self) -> int:
-        return sum(len(part) for part in self.parts)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Window":
-        """The window on a device."""
-        parts = tuple(part.to(device, non_blocking) for part in self.parts)
-        return Window(self.histories.to(device, non_blocking), parts)
-
-    def batches(self) -> list[Batch]:
-        """Each part as a batch with its own histories."""
-        return [Batch(self.histories, part).part(np.arange(len(part))) for part in self.parts]
 
 
 def make_batch(
@@ -232,4 +225,5 @@ def make_batch(
     histories = Histories(user, {name: pack(padded, packing) for name, padded in history.items()}, times, packing)
     after_first = {name: pack(padded, own)[own.first :] for name, padded in (negatives or {}).items()}
     time = torch.zeros(len(label), dtype=torch.int64) if time is None else time
-    return Batch(histories, Targets(target, context or {}, label, time, owner, own, rows, after_first))
+    padding, sizes = positions - own.lengths, (len(label),)
+    return Batch(histories, Targets(target, context or {}, label, time, owner, own, rows, padding, after_first, sizes))

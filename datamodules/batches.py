@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from datamodules.batch import Batch, Fields, Histories, Targets, Window
+from datamodules.batch import Batch, Fields, Histories, Targets
 from datamodules.packing import Int64, packing_of, spread
 from datamodules.protocol import BATCH_SIZE, Protocol
 from datamodules.samples import Ints, Samples, Split, by_user_and_time
@@ -40,12 +40,21 @@ class BatchMaker:
         self.rows = rows or vocabulary(samples)
         self.lengths = split.end - split.begin
 
-    def make(self, index: Int64, negatives: "NegativeSampler | None" = None, seed: tuple[int, ...] = ()) -> Batch:
-        """Return the batch of samples `index` (B,), with auxiliary negatives drawn under a seed."""
-        histories, history_of, places = self.histories(index)
-        return Batch(histories, self.targets(index, histories, history_of, places, negatives, seed))
+    def make(
+        self,
+        index: Int64,
+        negatives: "NegativeSampler | None" = None,
+        seed: tuple[int, ...] = (),
+        sizes: tuple[int, ...] | None = None,
+    ) -> Batch:
+        """Return the batch of samples `index` (B,), with auxiliary negatives drawn under a seed.
 
-    def histories(self, index: Int64) -> tuple[Histories, Int64, Int64]:
+        `sizes` of several batches, one behind the other: their histories are then in it once each.
+        """
+        histories, history_of, places = self._histories(index)
+        return Batch(histories, self._targets(index, histories, history_of, places, negatives, seed, sizes))
+
+    def _histories(self, index: Int64) -> tuple[Histories, Int64, Int64]:
         """The U histories of samples `index` (B,), the history of each (B,), and the behaviour of each row (R,)."""
         split, samples = self.split, self.samples
         user, begin, end = split.user[index], split.begin[index], split.end[index]
@@ -60,14 +69,15 @@ class BatchMaker:
         times = torch.from_numpy(samples.times[places])
         return Histories(_look_up(self.rows.users, user), behaviours, times, packing), history_of, places
 
-    def targets(
+    def _targets(
         self,
         index: Int64,
         histories: Histories,
         history_of: Int64,
         places: Int64,
-        negatives: "NegativeSampler | None" = None,
-        seed: tuple[int, ...] = (),
+        negatives: "NegativeSampler | None",
+        seed: tuple[int, ...],
+        sizes: tuple[int, ...] | None,
     ) -> Targets:
         """The samples `index` (B,) as targets of histories of theirs."""
         split = self.split
@@ -76,6 +86,8 @@ class BatchMaker:
         if negatives is not None:
             owners = split.user[index][packing.history.numpy()[packing.first :]]
             drawn = _look_up(self.rows.items, negatives.draw(places[rows.numpy()[packing.first :]], owners, seed))
+        sizes = sizes or (len(index),)
+        longest = np.maximum.reduceat(packing.counts, np.cumsum([0, *sizes[:-1]]))
         return Targets(
             target=_look_up(self.rows.items, split.item[index]) | _codes(self.rows.target, split.target, index),
             context=_codes(self.rows.context, split.context, index),
@@ -84,7 +96,9 @@ class BatchMaker:
             history_of=torch.from_numpy(history_of),
             packing=packing,
             rows=rows,
+            padding=torch.from_numpy(np.repeat(np.maximum(longest, 1), sizes) - packing.counts),
             negatives=drawn,
+            sizes=sizes,
         )
 
 
@@ -198,8 +212,8 @@ class TrainingBatches(Dataset[Batch]):
         return windowed(order, self.maker.lengths, self.batch_size, None if self.pairs_together else rng)
 
 
-class EvaluationBatches(Dataset[Window]):
-    """All samples of a split in a fixed order, in windows of 20 batches; `order` (N,) says which sample stands where.
+class EvaluationBatches(Dataset[Batch]):
+    """All samples of a split in a fixed order, 20 batches together; `order` (N,) says which sample stands where.
 
     A window is made once and kept, as long as the windows kept have fewer than `KEEP` behaviours.
     """
@@ -213,23 +227,20 @@ class EvaluationBatches(Dataset[Window]):
         batches = windowed(np.arange(len(split)), self.maker.lengths, batch_size)
         self.windows = [batches[at : at + WINDOW] for at in range(0, len(batches), WINDOW)]
         self.order = np.concatenate(batches) if batches else np.arange(0)
-        self._kept: dict[int, Window] = {}
+        self._kept: dict[int, Batch] = {}
         self._behaviours = 0
 
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, number: int) -> Window:
+    def __getitem__(self, number: int) -> Batch:
         if not 0 <= number < len(self.windows):
             raise IndexError(f"window must be in 0..{len(self.windows) - 1}, got {number}")
         if number in self._kept:
             return self._kept[number]
         parts = self.windows[number]
-        histories, history_of, places = self.maker.histories(np.concatenate(parts))
-        owners = np.split(history_of, np.cumsum([len(part) for part in parts])[:-1])
-        targets = (self.maker.targets(part, histories, own, places) for part, own in zip(parts, owners, strict=True))
-        window = Window(histories, tuple(targets))
-        self._behaviours += len(window.histories.times) + sum(len(part.rows) for part in window.parts)
+        window = self.maker.make(np.concatenate(parts), sizes=tuple(map(len, parts)))
+        self._behaviours += len(window.histories.times) + len(window.targets.rows)
         if self._behaviours < self.KEEP:
             self._kept[number] = window
         return window

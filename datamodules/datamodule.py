@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from datamodules.batch import Batch, Window
+from datamodules.batch import Batch
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches, TrainingBatches
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
@@ -108,7 +108,7 @@ class InteractionsDataModule(pl.LightningDataModule):
         """The batches of the run from `first_step` on, in order."""
         return _loader(Subset(self.training_batches(), range(self.first_step, self.steps)))
 
-    def val_dataloader(self) -> list[DataLoader[Window]]:
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
         """The test users' samples, then the validation users' where the protocol has any."""
         if not self.evaluations:
             samples, size = self.ready, self.hparams["batch_size"]

@@ -88,7 +88,7 @@ class FieldEmbedding(nn.Module):
         total = histories.total.index_select(0, at.history_of)
         if histories.padding is None:
             return total
-        return total + (at.packing.shape[1] - at.packing.lengths)[:, None] * histories.padding
+        return total + at.padding[:, None] * histories.padding
 
     def _look_up(self, parts: list[Fields]) -> list[Tensor]:
         """Rows (N, K) of the behaviour fields of each part (N,), and row 0 (1, K) of all of them."""

@@ -1,5 +1,7 @@
 """The fully connected top of every model, with PReLU and Dice."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,8 @@ class Dice(nn.Module):
     """Data adaptive activation, p(x) x + (1 - p(x)) alpha x with p = sigmoid of the standardised x (DIN, eq. 9).
 
     The released code standardises with the statistics of the batch at hand, in evaluation too (variants.md 8), so a
-    sample's score depends a little on the batch it is evaluated in. Input and output (B, features).
+    sample's score depends a little on the batch it is evaluated in. Input and output (B, features), of one batch or of
+    several of the given sizes.
     """
 
     batch_statistics = True  # a sample's output depends on its batch
@@ -20,15 +23,18 @@ class Dice(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(features))
         self.epsilon = epsilon
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sizes: Sequence[int] = ()) -> Tensor:
         """Return the activation of x (B, features)."""
-        # one fused operation; unlike nn.functional.batch_norm it takes a batch of one sample, which it maps to 0
-        if self.training and processes() > 1:
-            standardised = self._standardise_over_processes(x)
-        else:
-            standardised = torch.batch_norm(x, None, None, None, None, True, 0.0, self.epsilon, False)
-        p = torch.sigmoid(standardised)
+        batches = torch.split(x, list(sizes)) if len(sizes) > 1 else (x,)
+        standardised = [self._standardise(batch) for batch in batches]
+        p = torch.sigmoid(torch.cat(standardised) if len(standardised) > 1 else standardised[0])
         return x * torch.lerp(self.alpha, torch.ones_like(self.alpha), p)  # p + alpha (1 - p)
+
+    def _standardise(self, x: Tensor) -> Tensor:
+        if self.training and processes() > 1:
+            return self._standardise_over_processes(x)
+        # one fused operation; unlike nn.functional.batch_norm it takes a batch of one sample, which it maps to 0
+        return torch.batch_norm(x, None, None, None, None, True, 0.0, self.epsilon, False)
 
     def _standardise_over_processes(self, x: Tensor) -> Tensor:
         """The same with the statistics of the whole batch, of which x (B, features) is this process's share."""
@@ -86,9 +92,11 @@ class TopMLP(nn.Module):
             dense(second, 2 if official else 1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B,) of x (B, inputs)."""
-        return to_logit(self.layers(x))
+    def forward(self, x: Tensor, sizes: Sequence[int] = ()) -> Tensor:
+        """Return logits (B,) of x (B, inputs), of one batch or of several of the given sizes."""
+        for layer in self.layers:
+            x = layer(x, sizes) if isinstance(layer, Dice) else layer(x)
+        return to_logit(x)
 
 
 def to_logit(outputs: Tensor) -> Tensor:

@@ -24,13 +24,37 @@ def sigmoid_mlp(
     """
     if x.device.type == "cpu" and x.dtype == torch.float32:
         more = further or (x.new_zeros(0, len(first)), shared[1])
-        scores: Tensor = CompiledSigmoidMLP.apply(x, *shared, *more, first.T, second.weight.T, second.bias, last)  # type: ignore[no-untyped-call]
+        inputs = (x, *shared, *more, first.T, second.weight.T, second.bias, last)
+        if not torch.is_grad_enabled():
+            return scores_of(*inputs, keep=False)[0]
+        scores: Tensor = CompiledSigmoidMLP.apply(*inputs)  # type: ignore[no-untyped-call]
         return scores
     hidden = nn.functional.linear(x, first)
     for values, owner in (shared, *([further] if further else [])):
         hidden = hidden + values.index_select(0, owner)
     hidden = torch.sigmoid(hidden)
     return torch.sigmoid(second(hidden)) @ last
+
+
+def scores_of(
+    x: Tensor,
+    shift: Tensor,
+    owner: Tensor,
+    shift2: Tensor,
+    owner2: Tensor,
+    first: Tensor,
+    second: Tensor,
+    bias: Tensor,
+    last: Tensor,
+    keep: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the scores (N,), and both hidden layers (N, P) (N, Q), which are empty without `keep`."""
+    count, kept = len(x), len(x) if keep else 0
+    hidden1, hidden2 = x.new_empty(kept, first.shape[1]), x.new_empty(kept, second.shape[1])
+    inputs, out = arrays(x, shift, owner, shift2, owner2, first, second, bias, last), x.new_empty(count)
+    outputs = arrays(hidden1, hidden2, out)
+    in_chunks(lambda low, high: kernel.forward(low, high, *inputs, *outputs), count)
+    return out, hidden1, hidden2
 
 
 class CompiledSigmoidMLP(torch.autograd.Function):
@@ -49,14 +73,8 @@ class CompiledSigmoidMLP(torch.autograd.Function):
         bias: Tensor,
         last: Tensor,
     ) -> Tensor:
-        count = len(x)
-        hidden1, hidden2 = x.new_empty(count, first.shape[1]), x.new_empty(count, second.shape[1])
-        x, first, second, out = x.contiguous(), first.contiguous(), second.contiguous(), x.new_empty(count)
-        inputs, outputs = (
-            arrays(x, shift, owner, shift2, owner2, first, second, bias, last),
-            arrays(hidden1, hidden2, out),
-        )
-        in_chunks(lambda low, high: kernel.forward(low, high, *inputs, *outputs), count)
+        x, first, second = x.contiguous(), first.contiguous(), second.contiguous()
+        out, hidden1, hidden2 = scores_of(x, shift, owner, shift2, owner2, first, second, bias, last)
         ctx.save_for_backward(x, shift, owner, shift2, owner2, first, second, bias, last, hidden1, hidden2)
         return out
 

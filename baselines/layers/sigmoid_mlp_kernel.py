@@ -49,14 +49,19 @@ def forward(
     hidden2: Floats,
     out: Floats,
 ) -> None:
-    """Fill rows low to high of hidden1 (N, P), hidden2 (N, Q) and out (N,).
+    """Fill rows low to high of hidden1 (N, P) and hidden2 (N, Q), unless they are empty, and of out (N,).
 
     x (N, I), shift (M, P) added to row n's first pre-activation as shift[owner[n]], and so shift2 unless it is empty,
     first (I, P), second (P, Q), bias (Q,), last (Q,).
     """
+    keep = len(hidden1) == len(x)
+    block1, block2 = np.empty((BLOCK, first.shape[1]), np.float32), np.empty((BLOCK, second.shape[1]), np.float32)
     for start in range(low, high, BLOCK):
         rows = slice(start, min(start + BLOCK, high))
-        h1, h2, own, own2 = hidden1[rows], hidden2[rows], owner[rows], owner2[rows]
+        own, own2 = owner[rows], owner2[rows]
+        h1, h2 = block1[: len(own)], block2[: len(own)]
+        if keep:
+            h1, h2 = hidden1[rows], hidden2[rows]
         np.dot(x[rows], first, h1)
         for i in range(len(h1)):
             if len(shift2):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layers.embedding import EmbeddedHistories, EmbeddedTargets, FieldEmbedding
+from baselines.layers.mlp import TopMLP
 from baselines.layers.prediction import NO_LOSSES, Losses, Prediction, Variant, check_positive, check_variant
 from datamodules.batch import Batch, Histories, Targets
 from datamodules.schema import Schema
@@ -23,6 +24,13 @@ class Splits(Protocol):
         """The logits (B,) of targets whose histories are among those encoded."""
 
 
+def logits_of(model: nn.Module, batch: Batch) -> Tensor:
+    """The logits (B,) of targets of one batch or of several; a model whose work splits takes all of them at once."""
+    if isinstance(model, Splits):
+        return model.score(model.encode(batch.histories), batch.targets)
+    return torch.cat([model(each).logit for each in batch.batches()])
+
+
 class TwoStage(nn.Module, ABC):
     """A model whose work splits into what a history gives and what a target makes of it.
 
@@ -30,7 +38,7 @@ class TwoStage(nn.Module, ABC):
     and serving the halves.
     """
 
-    top: nn.Module
+    top: TopMLP
 
     def __init__(self, schema: Schema, variant: Variant, embedding_size: int, **sizes: int) -> None:
         super().__init__()
@@ -72,9 +80,9 @@ class TwoStage(nn.Module, ABC):
         """The logits (B,) of targets whose histories are among those encoded."""
         return self.score_embedded(encoded, self.embedding.targets(targets))
 
-    def logit(self, *inputs: Tensor) -> Tensor:
-        """The logits (B,) that the MLP gives to numbers side by side."""
-        found: Tensor = self.top(torch.cat(inputs, dim=1))
+    def logit(self, at: Targets, *inputs: Tensor) -> Tensor:
+        """The logits (B,) that the MLP gives to numbers of targets side by side."""
+        found: Tensor = self.top(torch.cat(inputs, dim=1), at.sizes)
         return found
 
     def pooled(self, histories: EmbeddedHistories, targets: EmbeddedTargets) -> list[Tensor]:

@@ -11,7 +11,7 @@ from benchmark.bench.floor import CPU, operations, products_of, runner
 from benchmark.bench.timing import Timer, ratio, summarise
 from benchmark.bench.workloads import Workload, batches_of
 from benchmark.runs.config import EVALUATE_EVERY
-from datamodules.batch import Batch, Window
+from datamodules.batch import Batch
 from datamodules.batches import TrainingBatches
 from datamodules.sources.amazon import ELECTRONICS_STEPS
 
@@ -45,13 +45,13 @@ class Step:
             of_parameter["exp_avg_sq"].fill_(1e-6)
         self.optimizer.load_state_dict(state)
 
-    def evaluate(self, windows: Iterable[Window]) -> None:
+    def evaluate(self, batches: Iterable[Batch]) -> None:
         """Score all samples and compute AUC and log loss."""
         self.module.eval()
         with torch.inference_mode():
             self.module.on_validation_epoch_start()
-            for number, window in enumerate(windows):
-                self.module.validation_step(window, number)
+            for number, batch in enumerate(batches):
+                self.module.validation_step(batch, number)
             self.module.on_validation_epoch_end()
 
 

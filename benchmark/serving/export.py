@@ -142,7 +142,7 @@ class OneUser(nn.Module):
         one, many = (cast(Packing, Copies.of(positions, count)) for count in (1, copies))
         rows = each(positions, copies)
         histories = Histories(user, history, nothing, one)
-        targets = Targets(target, context, torch.zeros(copies), nothing, zero, many, rows, {})
+        targets = Targets(target, context, torch.zeros(copies), nothing, zero, many, rows, zero, {}, (1,))
         return torch.sigmoid(self.model.score(self.model.encode(histories), targets))
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from baselines.dien_rocket import DIENRocket
 from baselines.layers.embedding import FieldEmbedding
 from baselines.layers.mlp import Dice
-from baselines.lightning_module import logits_of
-from datamodules.batch import Window
+from baselines.layers.two_stage import logits_of
+from datamodules.batch import Batch
 
 
 class FrozenDice(nn.Module):
@@ -50,8 +50,8 @@ class _Moments:
 
 
 @torch.no_grad()
-def freeze(model: nn.Module, windows: Iterable[Window]) -> nn.Module:
-    """Return a copy of a model, in evaluation mode, frozen with the statistics of the samples in `windows`.
+def freeze(model: nn.Module, batches: Iterable[Batch]) -> nn.Module:
+    """Return a copy of a model, in evaluation mode, frozen with the statistics of the samples in `batches`.
 
     Layers are frozen from the first to the last, each with the statistics that those before it leave. Of a booster and
     a light net, the light net is served.
@@ -60,13 +60,13 @@ def freeze(model: nn.Module, windows: Iterable[Window]) -> nn.Module:
     for module in frozen.modules():
         if isinstance(module, FieldEmbedding):
             module.official = False  # from here on it only says whether padding is summed
-    samples = list(windows)
+    samples = list(batches)
     while found := _first_dice(frozen):
         parent, name, dice = found
         moments = _Moments()
         hook = dice.register_forward_pre_hook(moments)
-        for window in samples:
-            logits_of(frozen, window)
+        for batch in samples:
+            logits_of(frozen, batch)
         hook.remove()
         setattr(parent, name, moments.of(dice))
     return frozen

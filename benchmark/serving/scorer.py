@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from baselines.layers.two_stage import TwoStage
+from baselines.layers.two_stage import logits_of
 from benchmark.serving.request import Request, RequestSchema
 from datamodules.batch import Batch, Fields, Histories, Targets
 from datamodules.packing import packing_of, spread
@@ -83,11 +83,7 @@ class RunScorer:
         """Return the probabilities (N,) of each request's candidates."""
         batch = self.batch(requests)
         with torch.inference_mode():
-            if isinstance(self.model, TwoStage):
-                logit = self.model.score(self.model.encode(batch.histories), batch.targets)
-            else:
-                logit = self.model(batch).logit
-            probabilities: NDArray[np.float64] = torch.sigmoid(logit.double()).numpy()
+            probabilities: NDArray[np.float64] = torch.sigmoid(logits_of(self.model, batch).double()).numpy()
         return np.split(probabilities, np.cumsum([one.candidates for one in requests])[:-1])
 
     def batch(self, requests: Sequence[Request]) -> Batch:
@@ -118,7 +114,9 @@ class RunScorer:
             history_of=torch.from_numpy(history_of),
             packing=of_targets,
             rows=rows,
+            padding=packing.shape[1] - of_targets.lengths,
             negatives={},
+            sizes=(len(history_of),),
         )
         return Batch(histories, targets)
 

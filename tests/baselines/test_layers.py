@@ -85,6 +85,8 @@ def test_compiled_sigmoid_mlp(further: bool, threads: int, monkeypatch: pytest.M
         x, shared, first, last, more = leaves
         arguments = [(more, owners[1])] if further else []
         scores = sigmoid_mlp(x, (shared, owners[0]), first, second, last, *arguments)
+        with torch.no_grad():  # nothing is kept for gradients
+            assert torch.equal(sigmoid_mlp(x, (shared, owners[0]), first, second, last, *arguments), scores)
         (scores * torch.linspace(-1, 1, count)).sum().backward()
         used = [*(leaves if further else leaves[:-1]), *second.parameters()]
         found.append([scores.detach().double(), *(leaf.grad.double() for leaf in used if leaf.grad is not None)])
@@ -129,6 +131,8 @@ def test_recurrences_over_several_blocks(reset_after: bool, threads: int, monkey
         inputs = [leaf.to(number, copy=True).requires_grad_() for leaf in leaves]
         terms = *inputs[:2], inputs[2].sigmoid(), inputs[3].sigmoid(), packing.batch_sizes, reset_after
         states = recurrence(*terms, backend) if backend else reference.forward(*terms)[0]
+        with torch.no_grad():  # nothing is kept for gradients
+            assert backend is None or torch.equal(recurrence(*terms, backend), states)
         (states * torch.linspace(-1, 1, states.numel()).view_as(states)).sum().backward()
         found.append([states.detach().double(), *(leaf.grad.double() for leaf in inputs)])
     for exact, plain, compiled in zip(*found, strict=True):

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from baselines import lightning_module, load
 from baselines.contract import SCHEMA, make_batch
+from baselines.layers.two_stage import logits_of
 from baselines.lazy_adam import LazyAdam
-from baselines.lightning_module import CTRModule, logits_of
-from datamodules.batch import Window
+from baselines.lightning_module import CTRModule
 from datamodules.batches import EvaluationBatches
 from datamodules.datamodule import InteractionsDataModule
 
@@ -66,7 +66,7 @@ def test_labels_are_those_from_before_the_model_had_the_batch(tmp_path: Path) ->
     """This model makes them agree with its logits."""
     module, batch = mine(tmp_path).eval(), make_batch([5, 3, 1, 2, 4, 2], 5)
     with torch.inference_mode():
-        module.validation_step(Window(batch.histories, (batch.targets,)), 0)
+        module.validation_step(batch, 0)
         module.on_validation_epoch_end()
     assert module.last is not None
     assert module.last.auc == pytest.approx(roc_auc_score(batch.label, module.last.scores))

@@ -10,10 +10,9 @@ from torch import nn
 from baselines import MODELS, load
 from baselines.contract import IMPRESSIONS, LENGTHS, make_batch
 from baselines.contract.expect import loss_of
-from baselines.layers.two_stage import Splits
-from baselines.lightning_module import logits_of
+from baselines.layers.two_stage import Splits, logits_of
 from datamodules import batch as batches
-from datamodules.batch import Batch, Fields, Window
+from datamodules.batch import Batch, Fields
 from datamodules.packing import spread
 
 VARIANTS = pytest.mark.parametrize("variant", ["official", "paper"])
@@ -40,17 +39,18 @@ def of(fields: Fields, which: torch.Tensor) -> Fields:
     return {name: tensor[which] for name, tensor in fields.items()}
 
 
-def window() -> Window:
-    """All histories of `whole`, and its targets in PARTS."""
-    batch, parts = whole(), []
-    for which in map(torch.tensor, PARTS):
-        owner = batch.history_of[which]
-        packing, rows = spread(batch.histories.packing, owner.numpy())
-        fields = {kind: of(getattr(batch, kind), which) for kind in ("target", "context")}
-        label, time = batch.label[which], batch.time[which]
-        own = {"history_of": owner, "packing": packing, "rows": rows, "negatives": {}}
-        parts.append(replace(batch.targets, label=label, time=time, **fields, **own))
-    return Window(batch.histories, tuple(parts))
+def together() -> Batch:
+    """All histories of `whole`, and its targets in the batches PARTS."""
+    batch, which = whole(), torch.tensor([target for part in PARTS for target in part])
+    owner = batch.history_of[which]
+    packing, rows = spread(batch.histories.packing, owner.numpy())
+    lengths = [[LENGTHS[target // 3] for target in part] for part in PARTS]
+    padding = torch.tensor([max(of_part) - length for of_part in lengths for length in of_part])
+    fields = {kind: of(getattr(batch, kind), which) for kind in ("target", "context")}
+    own = {"history_of": owner, "packing": packing, "rows": rows, "padding": padding, "negatives": {}}
+    sizes = tuple(map(len, PARTS))
+    label, time = batch.label[which], batch.time[which]
+    return Batch(batch.histories, replace(batch.targets, label=label, time=time, sizes=sizes, **fields, **own))
 
 
 def copies(which: list[int]) -> Batch:
@@ -66,14 +66,12 @@ def copies(which: list[int]) -> Batch:
 
 @VARIANTS
 @pytest.mark.parametrize("name", MODELS)
-def test_encode_and_score_over_a_window_are_forward_of_every_batch(name: str, variant: str) -> None:
-    """Of Dice and sums over padding too: the parts of a window remain the batches that they are."""
+def test_encode_and_score_of_batches_together_are_forward_of_each(name: str, variant: str) -> None:
+    """Of Dice and sums over padding too: they remain the batches that they are."""
     model = build(name, variant).eval()
     with torch.inference_mode():
         expected = torch.cat([model(copies(which)).logit for which in PARTS])
-        encoded = model.encode(window().histories)
-        found = torch.cat([model.score(encoded, part) for part in window().parts])
-        for logit in (found, logits_of(model, window()), torch.cat([model(b).logit for b in window().batches()])):
+        for logit in (logits_of(model, together()), torch.cat([model(each).logit for each in together().batches()])):
             torch.testing.assert_close(logit, expected, rtol=1e-9, atol=1e-9)
 
 

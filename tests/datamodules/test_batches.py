@@ -70,11 +70,12 @@ def test_evaluation_batches_are_the_slow_loop(samples: Samples) -> None:
     split = samples.train
     windows = EvaluationBatches(samples, split, batch_size=26)
     order, row = windows.order, 0
-    assert [len(windows[at].parts) for at in range(len(windows))] == [20, 1]
+    assert [len(windows[at].targets.sizes) for at in range(len(windows))] == [20, 1]
     for batch in (each for at in range(len(windows)) for each in windows[at].batches()):
         which = order[row : row + len(batch)]
         expect_rows(samples, split, batch, which)
         assert len(batch.lengths) == len(set(split.user[which].tolist()))
+        assert batch.history["item"].shape[1] == max(int(batch.lengths.max()), 1)  # not the longest of the window
         assert not batch.negatives
         row += len(batch)
     assert sorted(order.tolist()) == list(range(len(split)))

@@ -41,6 +41,8 @@ def recurrence(
             f"projected has rows of {projected.shape[1]}, weight of {weight.shape[1]}: expected 3H in both"
         )
     backend = backend or backend_of(projected.device, projected.dtype, len(weight))
+    if backend is cpu and not torch.is_grad_enabled():
+        return cpu.forward(projected, weight, p, q, batch_sizes, reset_after, keep=False)[0]
     states: Tensor = _Recurrence.apply(backend, projected, weight, p, q, batch_sizes, reset_after)  # type: ignore[no-untyped-call]
     return states
 

@@ -18,12 +18,18 @@ CALLS = "20b7fb6fc935"  # compiled.py, which is compiled into the functions of t
 
 
 def forward(
-    projected: Tensor, weight: Tensor, p: Tensor, q: Tensor, batch_sizes: NDArray[np.int64], reset_after: bool
+    projected: Tensor,
+    weight: Tensor,
+    p: Tensor,
+    q: Tensor,
+    batch_sizes: NDArray[np.int64],
+    reset_after: bool,
+    keep: bool = True,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """As `reference.forward`."""
-    projected = projected.contiguous()
+    """As `reference.forward`; without `keep` nothing is kept for `backward`."""
+    projected, kept = projected.contiguous(), len(projected) if keep else 0
     states = projected.new_empty(len(projected), len(weight))
-    gates, inner = torch.empty_like(projected), torch.empty_like(states)
+    gates, inner = projected.new_empty(kept, projected.shape[1]), states.new_empty(kept, states.shape[1])
     inputs, outputs = arrays(projected, weight, p, q), arrays(states, gates, inner)
 
     def run(low: int, high: int) -> None:
@@ -105,21 +111,26 @@ def _forward(
 ) -> None:
     """Fill states (R, H), gates (R, 3H) holding u, r, c, and inner (R, H), U h or r o h, of histories low to high.
 
-    Histories are counted by decreasing length, as they stand in a position.
+    Gates and inner are not kept where they are empty. Histories are counted by decreasing length, as they stand in a
+    position.
 
     projected (R, 3H), weight (H, 3H), p and q (R,), batch_sizes (T,) rows of each position.
     """
     size = weight.shape[0]
     gate_weight, candidate_weight = weight[:, : 2 * size].copy(), weight[:, 2 * size :].copy()
     gate_sum, candidate_sum = np.empty((BLOCK, 2 * size), np.float32), np.empty((BLOCK, size), np.float32)
-    zeros = np.zeros((BLOCK, size), np.float32)
+    zeros, keep = np.zeros((BLOCK, size), np.float32), len(gates) == len(projected)
+    gate_block, inside_block = np.empty((BLOCK, 3 * size), np.float32), np.empty((BLOCK, size), np.float32)
     before, start = 0, 0  # first rows of the position before and of this one
     for t in range(len(batch_sizes)):
         for a in range(low, min(high, batch_sizes[t]), BLOCK):
             n = min(BLOCK, min(high, batch_sizes[t]) - a)
             h = states[before + a : before + a + n] if t else zeros[:n]
             rows = slice(start + a, start + a + n)
-            x, gate, inside, after = projected[rows], gates[rows], inner[rows], states[rows]
+            x, after = projected[rows], states[rows]
+            gate, inside = gate_block[:n], inside_block[:n]
+            if keep:
+                gate, inside = gates[rows], inner[rows]
             np.dot(h, gate_weight, gate_sum[:n])
             if reset_after:
                 np.dot(h, candidate_weight, inside)

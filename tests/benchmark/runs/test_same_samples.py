@@ -14,7 +14,7 @@ from baselines.lightning_module import CTRModule
 from benchmark.records.results import read_board, scores_of
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
-from datamodules.batch import Batch, Window
+from datamodules.batch import Batch
 from datamodules.protocol import PROTOCOLS
 
 BOARD = Path(__file__).parents[3] / "leaderboards"
@@ -47,11 +47,11 @@ class Watch:
                 add(self.negatives if name.startswith("negative") else self.trained, tensor)
             return train(module, batch, batch_idx)
 
-        def validation_step(module: CTRModule, window: Window, batch_idx: int, dataloader_idx: int = 0) -> None:
-            for batch in window.batches():
-                for tensor in tensors_of(batch).values():
+        def validation_step(module: CTRModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+            for each in batch.batches():
+                for tensor in tensors_of(each).values():
                     add(self.evaluated, tensor)
-            evaluate(module, window, batch_idx, dataloader_idx)
+            evaluate(module, batch, batch_idx, dataloader_idx)
 
         monkeypatch.setattr(CTRModule, "training_step", training_step)
         monkeypatch.setattr(CTRModule, "validation_step", validation_step)

@@ -8,7 +8,7 @@ from torch import nn
 from baselines import MODELS
 from baselines.layers.mlp import Dice
 from baselines.layers.prediction import Variant
-from baselines.lightning_module import logits_of
+from baselines.layers.two_stage import logits_of
 from benchmark.serving.frozen import FrozenDice, freeze
 from benchmark.serving.request import Request
 from benchmark.serving.scorer import RunScorer
@@ -72,10 +72,9 @@ def test_frozen_and_live_agree_on_the_batch_of_the_statistics(
 ) -> None:
     lengths = samples.train.end - samples.train.begin
     whole = samples.train.take(lengths == np.bincount(lengths).argmax())  # one length: no padding in the batch
-    window = EvaluationBatches(samples, whole, rows=rows)[0]
+    one = EvaluationBatches(samples, whole, rows=rows)[0].batches()[0]
     model = model_of(name, variant, rows)
     with torch.inference_mode():
-        one = type(window)(window.histories, window.parts[:1])
         torch.testing.assert_close(logits_of(freeze(model, [one]), one), logits_of(model, one), rtol=0, atol=1e-4)
 
 
