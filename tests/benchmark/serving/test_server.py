@@ -1,10 +1,12 @@
 """The HTTP endpoint: answers, refusals with their reasons, overload, shutdown, hostile clients."""
 
+import contextlib
 import json
 import platform
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +18,7 @@ from benchmark.bench.serving.malformed import send_malformed
 from benchmark.serving.batcher import Batching
 from benchmark.serving.request import Limits, Request
 from benchmark.serving.server import listener
+from datamodules.errors import UserError
 from tests.benchmark.serving.local_server import FAIL, Fake, Local, expected, running, until
 
 LIMITS = Limits(history=20, candidates=10, body=2_000)
@@ -95,6 +98,24 @@ def test_other_paths_and_methods(server: Local) -> None:
 def test_nothing_malformed_brings_it_down(server: Local, seed: int) -> None:
     found = send_malformed(300, seed, "127.0.0.1", server.port)
     assert {"400", "413", "422"} <= set(found)
+
+
+def test_a_server_that_says_nothing_to_a_complete_message_is_wrong() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def close_all() -> None:
+            with contextlib.suppress(OSError):  # the server is closed
+                while True:
+                    listening.accept()[0].close()
+
+        thread = threading.Thread(target=close_all)
+        thread.start()
+        try:
+            with pytest.raises(UserError, match=r"message \d+ got b'', expected 200, or 4xx with a reason"):
+                send_malformed(20, 0, "127.0.0.1", listening.getsockname()[1])
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def test_late_clients_are_refused() -> None:
