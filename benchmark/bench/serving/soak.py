@@ -88,7 +88,10 @@ def soak(
         tests, samples = _load(served, bodies, rate, minutes * 60)
     memory = growth(samples)
     counts = {kind: sum(test.counts[kind] for test in tests) for kind in tests[0].counts}
-    p99 = [test.latency["p99_ms"] for test in tests if test.counts["answered"]]
+    of_tests = [
+        {**test.counts, "p99_ms": test.latency["p99_ms"] if test.counts["answered"] else None} for test in tests
+    ]
+    p99 = [test["p99_ms"] for test in of_tests if test["p99_ms"] is not None]
     result = {
         "run": served.about,
         "minutes": minutes,
@@ -98,6 +101,7 @@ def soak(
         "history": history,
         "counts": counts,
         "p99_ms_of_minutes": {"median": float(np.median(p99)), "highest": float(np.max(p99))} if p99 else None,
+        "tests": of_tests,  # one a minute
         "memory": vars(memory),
         "samples": samples,
         "pinned": there and {"server": there[0], "generator": there[1]},
@@ -113,10 +117,16 @@ def soak(
 def soak_table(result: dict[str, Any]) -> Table:
     """Return what came of a soak."""
     counts, memory, p99 = result["counts"], result["memory"], result["p99_ms_of_minutes"]
-    lost = counts["refused"] + counts["failed"]
+    total = sum(counts.values())
     slope = f"{memory['slope']:+.2f} MB an hour [{memory['low']:+.2f}, {memory['high']:+.2f}]"
     rows = [
-        ("requests not answered", f"{lost:,} of {sum(counts.values()):,}", "none" if not lost else "some"),
+        *(
+            (what, f"{counts[kind]:,} of {total:,}", "some" if counts[kind] else "none")
+            for what, kind in (
+                ("requests that failed", "failed"),
+                ("requests refused, the queue being full", "refused"),
+            )
+        ),
         ("memory", f"{memory['median_mb']:.0f} MB, {slope}", memory["verdict"]),
     ]
     if p99:

@@ -206,7 +206,7 @@ def _machine(cells: Sequence[Cell]) -> list[str]:
     """What was measured on."""
     first = cells[0]
     machine, pinned = first["machine"], first["pinned"]
-    packages = [f"{name} {number}" for name, number in machine["packages"].items() if number]
+    packages = [f"{name} {number}" for name, number in sorted(machine["packages"].items()) if number]
     where = (
         f"server on core {pinned['server']}, load generator on core {pinned['generator']}"
         if pinned

@@ -19,7 +19,7 @@ from benchmark.bench.serving import ladder
 from benchmark.bench.serving.figure import figure_ladder
 from benchmark.bench.serving.ladder import QUICK, measure_ladder
 from benchmark.bench.serving.served import Served
-from benchmark.bench.serving.soak import growth
+from benchmark.bench.serving.soak import growth, soak_table
 from benchmark.bench.serving.steps import (
     BEFORE,
     STEPS,
@@ -37,6 +37,8 @@ from datamodules.errors import UserError
 from datamodules.samples.file import prepare_samples
 from datamodules.samples.vocabulary import vocabulary
 from tests.benchmark.serving.local_server import Fake, running
+
+COMMITTED = Path(__file__).parents[3] / "leaderboards/serving"
 
 
 @pytest.fixture(scope="module")
@@ -188,4 +190,14 @@ def test_a_soak_of_seconds(tmp_path: Path) -> None:
     assert found["memory"]["verdict"] == "inconclusive"  # too short
     assert found["memory"]["median_mb"] > 50
     assert found["run"]["difference"] == 0
-    assert "| requests not answered | 0 of " in (tmp_path / "soak.md").read_text()
+    assert [sum(test[kind] for test in found["tests"]) for kind in found["counts"]] == list(found["counts"].values())
+    assert "| requests that failed | 0 of " in (tmp_path / "soak.md").read_text()
+
+
+def test_committed_pages_are_those_of_their_records() -> None:
+    cells = [json.loads(line) for line in (COMMITTED / "records.jsonl").read_text("utf-8").splitlines()]
+    made = ladder_table(cells)
+    assert (COMMITTED / "serving.csv").read_text("utf-8") == made.csv()
+    assert (COMMITTED / "serving.md").read_text("utf-8") == made.markdown()
+    found = json.loads((COMMITTED / "soak.json").read_text("utf-8"))
+    assert (COMMITTED / "soak.md").read_text("utf-8") == soak_table(found).markdown()
