@@ -60,13 +60,13 @@ setup-cluster: setup  ## Ray too, for EXECUTOR=ray, and its tests
 	$(VENV)/bin/python -m pip install --quiet -r requirements-cluster.lock
 
 test: setup  ## all tests
-	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## lint, types and all tests, as CI runs them
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 reproduce-table1: setup  ## counts of the data beside the paper's
 	$(BENCH) table 1 --datasets "$(DATASETS)" --out "$(OUT)"
