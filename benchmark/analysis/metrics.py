@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from benchmark.records.predictions import Scores
 
 Floats = NDArray[np.float64]
+UserAUCs = tuple[NDArray[np.intp], Floats, Floats]
+_USER_AUCS: WeakKeyDictionary[Scores, UserAUCs] = WeakKeyDictionary()  # of scores that are asked several times
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,18 @@ def wins(scores: Floats, others: Floats) -> Floats:
     return total
 
 
-def user_aucs(scores: Scores) -> tuple[NDArray[np.intp], Floats, Floats]:
+def user_aucs(scores: Scores) -> UserAUCs:
     """Return the users who have samples of both labels, (V,), the AUC of each one's samples, and their number.
 
     >>> user_aucs(Scores(np.array([0, 1, 0, 2]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
     (array([0]), array([1.]), array([2.]))
     """
+    if scores not in _USER_AUCS:
+        _USER_AUCS[scores] = _user_aucs(scores)
+    return _USER_AUCS[scores]
+
+
+def _user_aucs(scores: Scores) -> UserAUCs:
     order = np.lexsort((scores.score, scores.user))
     user, score, label = scores.user[order], scores.score[order], scores.label[order]
     samples = np.bincount(user)  # (U,) impressions of each user

@@ -32,7 +32,9 @@ CURVE_KEY = RUN | {"step": pa.int64()}
 RANKS = RUN | {"checkpoint": pa.string(), "user": pa.int32(), "label": pa.int8(), "rank": pa.int32()}
 REPEATED = ("variant", "seed", "checkpoint", "label")  # few values, in runs
 DELTA, SPLIT = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"
-_KEPT: dict[tuple[Path, str, int], RunScores] = {}  # scores that were read inside `reading_once`
+_Run = tuple[Path, str, int]  # file, variant, seed
+_KEPT_SCORES: dict[_Run, RunScores] = {}  # that were read inside `reading_once`
+_KEPT_CURVES: dict[_Run, Curves] = {}  # likewise
 _keeps = False
 
 
@@ -48,14 +50,15 @@ def results_folder(board: Path, dataset: str, protocol: str) -> Path:
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """Keep the scores of a board that are read inside, 13 bytes a sample; nothing may write to the board meanwhile."""
+    """Keep what is read of a board inside, 13 bytes a sample and curves; nothing may write to the board meanwhile."""
     global _keeps
     _keeps = True
     try:
         yield
     finally:
         _keeps = False
-        _KEPT.clear()
+        _KEPT_SCORES.clear()
+        _KEPT_CURVES.clear()
 
 
 def curves_of(record: Record) -> Curves:
@@ -63,6 +66,9 @@ def curves_of(record: Record) -> Curves:
     if record.path.name != RUNS:
         return read_metrics(record.path.parent / CURVES)
     path = _curves_path(record.path.parent, record.model)
+    key = path, record.variant, record.seed
+    if key in _KEPT_CURVES:
+        return _KEPT_CURVES[key]
     table = _rows_of(path, record)
     if table is None:
         raise UserError(f"{path} has no curves of {record.place}. Restore it, or train the run again.")
@@ -71,7 +77,10 @@ def curves_of(record: Record) -> Curves:
             f"{path} does not hold the curves of a run: its column {other[0]!r} has no numbers. Restore it."
         )
     columns = {name: table[name].to_pylist() for name in table.column_names if table[name].null_count < len(table)}
-    return Curves(f"{path} ({record.variant}, seed {record.seed})", columns)
+    found = Curves(f"{path} ({record.variant}, seed {record.seed})", columns)
+    if _keeps:
+        _KEPT_CURVES[key] = found
+    return found
 
 
 def scores_of(record: Record) -> RunScores | None:
@@ -83,8 +92,8 @@ def scores_of(record: Record) -> RunScores | None:
         return read_scores(record.path.parent)
     path = _predictions_path(record.path.parent, record.model)
     key = path, record.variant, record.seed
-    if key in _KEPT:
-        return _KEPT[key]
+    if key in _KEPT_SCORES:
+        return _KEPT_SCORES[key]
     table = _rows_of(path, record)
     if table is None:
         return None
@@ -93,7 +102,7 @@ def scores_of(record: Record) -> RunScores | None:
     except (ValueError, KeyError, TypeError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"{path} does not hold the scores of {record.place}: {error}. Restore it.") from error
     if _keeps:
-        _KEPT[key] = found
+        _KEPT_SCORES[key] = found
     return found
 
 
