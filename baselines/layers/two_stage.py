@@ -21,7 +21,7 @@ class Splits(Protocol):
         """What scores need of histories, computed once each."""
 
     def score(self, encoded: Any, targets: Targets) -> Tensor:
-        """The logits (B,) of targets whose histories are among those encoded."""
+        """The logits (B,) of targets whose histories are among those encoded; of several batches, `targets.sizes`."""
 
 
 def logits_of(model: nn.Module, batch: Batch) -> Tensor:
