@@ -46,9 +46,13 @@ def scores_of(
     second: Tensor,
     bias: Tensor,
     last: Tensor,
+    *,
     keep: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the scores (N,), and both hidden layers (N, P) (N, Q), which are empty without `keep`."""
+    """Return the scores (N,), and both hidden layers (N, P) (N, Q), which are empty without `keep`.
+
+    The other arguments are those of the kernel, in its order.
+    """
     count, kept = len(x), len(x) if keep else 0
     hidden1, hidden2 = x.new_empty(kept, first.shape[1]), x.new_empty(kept, second.shape[1])
     inputs, out = arrays(x, shift, owner, shift2, owner2, first, second, bias, last), x.new_empty(count)
@@ -61,22 +65,11 @@ class CompiledSigmoidMLP(torch.autograd.Function):
     """Forward and backward in one pass over the rows each."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        shift: Tensor,
-        owner: Tensor,
-        shift2: Tensor,
-        owner2: Tensor,
-        first: Tensor,
-        second: Tensor,
-        bias: Tensor,
-        last: Tensor,
-    ) -> Tensor:
-        x, first, second = x.contiguous(), first.contiguous(), second.contiguous()
-        out, hidden1, hidden2 = scores_of(x, shift, owner, shift2, owner2, first, second, bias, last)
-        ctx.save_for_backward(x, shift, owner, shift2, owner2, first, second, bias, last, hidden1, hidden2)
-        return out
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+        kept = [each.contiguous() for each in inputs]
+        scores, *hidden = scores_of(*kept)
+        ctx.save_for_backward(*kept, *hidden)
+        return scores
 
     @staticmethod
     @once_differentiable
