@@ -108,4 +108,7 @@ def main(step: str, run: Path, onnx: Path, data_dir: Path | None = None, core: i
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except UserError as mistake:  # what the user reads, without a trace
+        sys.exit(str(mistake))

@@ -194,6 +194,12 @@ def test_a_soak_of_seconds(tmp_path: Path) -> None:
     assert "| requests that failed | 0 of " in (tmp_path / "soak.md").read_text()
 
 
+def test_a_server_says_what_is_missing_without_a_trace(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ended before it listened: no .*record\.json: expected the folder of a") as said:
+        CliRunner().invoke(app, ["soak", "--run", str(tmp_path)], catch_exceptions=False)
+    assert "Traceback" not in str(said.value)
+
+
 def test_committed_pages_are_those_of_their_records() -> None:
     cells = [json.loads(line) for line in (COMMITTED / "records.jsonl").read_text("utf-8").splitlines()]
     made = ladder_table(cells)
