@@ -195,7 +195,9 @@ def test_a_soak_of_seconds(tmp_path: Path) -> None:
 
 
 def test_a_server_says_what_is_missing_without_a_trace(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"ended before it listened: no .*record\.json: expected the folder of a") as said:
+    with pytest.raises(
+        UserError, match=r"ended before it listened: no .*record\.json: expected the folder of a"
+    ) as said:
         CliRunner().invoke(app, ["soak", "--run", str(tmp_path)], catch_exceptions=False)
     assert "Traceback" not in str(said.value)
 
