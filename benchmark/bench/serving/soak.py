@@ -17,7 +17,7 @@ from benchmark.bench.serving.served import Served, cores, pinned, serving
 from benchmark.bench.timing import machine
 from benchmark.records.commit import commit
 from benchmark.report.render import Section, Table
-from benchmark.serving.load import Load, Measured, fields_of, largest_rate_near, over_http, random_bodies
+from benchmark.serving.load import Load, Measured, fields_of, holds_once, largest_rate_near, over_http, random_bodies
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 
@@ -142,7 +142,7 @@ def _largest(served: Served, bodies: Sequence[bytes], report: Callable[[str], No
     def holds(rate: float) -> bool:
         return asyncio.run(over_http(Load(rate, 5.0, 1.0), served.url, bodies)).within(P99_MS)
 
-    found = largest_rate_near(holds, 20.0, 2.0)
+    found = largest_rate_near(holds_once(holds), 20.0, 2.0)
     if not found:
         raise UserError(f"no rate has a p99 of at most {P99_MS:g} ms: give --rate, or fewer --candidates")
     report(f"largest rate with p99 <= {P99_MS:g} ms: {found:.1f} requests a second")
