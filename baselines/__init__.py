@@ -18,38 +18,33 @@ from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from baselines import spec
-from baselines.base_model import BaseModel
-from baselines.dien import DIEN
-from baselines.dien_rocket import DIENRocket
-from baselines.din import DIN
-from baselines.gru_attention import GRUAttention
-from baselines.pnn import PNN
 from baselines.spec import TRAINING, parse_spec
-from baselines.wide_deep import WideDeep
 from datamodules.errors import UserError, unknown_name
+
+if TYPE_CHECKING:  # a command that only names rows does not wait for torch
+    from torch import nn
 
 ENTRY_POINTS = "dien_bench.models"
 TUNED = "tuned"  # the option that says by which search a row's other options were chosen; no model sees it
-# Called with a Schema and variant.
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "base-model": BaseModel,
-    "wide-deep": WideDeep,
-    "pnn": PNN,
-    "din": DIN,
-    "gru-attention": GRUAttention,
-    "aigru": partial(DIEN, evolution="aigru", auxiliary_weight=0.0),
-    "agru": partial(DIEN, evolution="agru", auxiliary_weight=0.0),
-    "augru": partial(DIEN, evolution="augru", auxiliary_weight=0.0),
-    "dien": DIEN,
-    "dien-rocket": DIENRocket,
+# A class, called with a Schema and variant, and the options that make the row of it.
+MODELS = {
+    "base-model": "baselines.base_model:BaseModel",
+    "wide-deep": "baselines.wide_deep:WideDeep",
+    "pnn": "baselines.pnn:PNN",
+    "din": "baselines.din:DIN",
+    "gru-attention": "baselines.gru_attention:GRUAttention",
+    "aigru": "baselines.dien:DIEN+evolution=aigru+auxiliary_weight=0.0",
+    "agru": "baselines.dien:DIEN+evolution=agru+auxiliary_weight=0.0",
+    "augru": "baselines.dien:DIEN+evolution=augru+auxiliary_weight=0.0",
+    "dien": "baselines.dien:DIEN",
+    "dien-rocket": "baselines.dien_rocket:DIENRocket",
 }
 
 
-def load(name: str) -> Callable[..., nn.Module]:
+def load(name: str) -> "Callable[..., nn.Module]":
     """Return what makes a model: a row by its name, or a class of the user's own as "path/to/file.py:Class".
 
     A name is one of `MODELS` or of an installed package's entry points.
@@ -59,9 +54,9 @@ def load(name: str) -> Callable[..., nn.Module]:
     """
     row = parse_spec(name)
     if ":" in row.base:
-        model: Callable[..., nn.Module] = _load_class(row.base)
+        model = _load_class(row.base)
     elif row.base in MODELS:
-        model = MODELS[row.base]
+        model = _load_row(MODELS[row.base])
     elif row.base in installed():
         model = _load_installed(installed()[row.base])
     else:
@@ -92,7 +87,14 @@ def installed() -> dict[str, EntryPoint]:
     return found
 
 
-def _load_installed(entry: EntryPoint) -> Callable[..., nn.Module]:
+def _load_row(text: str) -> "Callable[..., nn.Module]":
+    row = parse_spec(text)
+    module, _, class_name = row.base.partition(":")
+    model: Callable[..., nn.Module] = getattr(importlib.import_module(module), class_name)
+    return partial(model, **row.options) if row.options else model
+
+
+def _load_installed(entry: EntryPoint) -> "Callable[..., nn.Module]":
     try:
         model: Callable[..., nn.Module] = entry.load()
     except Exception as error:
@@ -104,7 +106,9 @@ def _load_installed(entry: EntryPoint) -> Callable[..., nn.Module]:
     return model
 
 
-def _load_class(name: str) -> type[nn.Module]:
+def _load_class(name: str) -> "Callable[..., nn.Module]":
+    from torch import nn
+
     path_text, _, class_name = name.rpartition(":")
     path = Path(path_text)
     if not path.is_file():

@@ -7,7 +7,7 @@ then the steps that it has missed are made up for, with the rates of those steps
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,11 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.lazy_adam_kernel import NEVER, catch_up, sum_by_row, summarise, update
-
-Epsilon = Literal[  # what eps is added to in step t; docs/variants.md 22
-    "torch",  # sqrt(v / (1 - beta2^t)), as in algorithm 1 of the paper on Adam
-    "tensorflow",  # sqrt(v), before the correction by 1 / sqrt(1 - beta2^t), as in the faster order of its section 2
-]
+from baselines.spec import Epsilon
 
 
 class _History:

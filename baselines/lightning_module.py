@@ -15,8 +15,8 @@ from baselines import load
 from baselines.distributed import mean_over_processes, processes, share_of, weighed
 from baselines.layers.prediction import Prediction
 from baselines.layers.two_stage import logits_of
-from baselines.lazy_adam import Epsilon, LazyAdam
-from baselines.spec import LEARNING_RATE
+from baselines.lazy_adam import LazyAdam
+from baselines.spec import LEARNING_RATE, Epsilon
 from datamodules.batch import Batch
 from datamodules.schema import Schema
 

@@ -7,11 +7,15 @@ number, a number or text, and never evaluated.
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from datamodules.errors import UserError
 
 Value = bool | int | float | str
+Epsilon = Literal[  # what Adam's eps is added to in step t; docs/variants.md 22
+    "torch",  # sqrt(v / (1 - beta2^t)), as in algorithm 1 of the paper on Adam
+    "tensorflow",  # sqrt(v), before the correction by 1 / sqrt(1 - beta2^t), as in the faster order of its section 2
+]
 
 LEARNING_RATE = 1e-3  # of Adam at the start, as in the released code, unless a run is told otherwise
 

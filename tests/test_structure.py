@@ -132,3 +132,15 @@ print(json.dumps(sorted(sys.modules)))
     )
     modules = json.loads(done.stdout.splitlines()[-1])
     assert [name for name in modules if name.startswith(DRAWING)] == []
+
+
+def test_what_makes_tables_and_pages_waits_for_no_torch() -> None:
+    program = """
+import sys
+from benchmark.cli import app
+from benchmark.leaderboard import build, store
+from benchmark.report import catalogue, run_tables
+print(*sorted({"numba", "scipy.stats", "sklearn", "torch"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit  # Student's t: scipy.stats takes half a second to import
 
 from benchmark.analysis.metrics import user_aucs, wins
 from benchmark.records.predictions import Scores
@@ -45,7 +45,7 @@ class Comparison(NamedTuple):
     @property
     def interval(self) -> Interval:
         """The 95 % interval of the difference."""
-        half = float(student.ppf((1 + LEVEL) / 2, self.degrees)) * self.standard_error if self.standard_error else 0.0
+        half = float(stdtrit(self.degrees, (1 + LEVEL) / 2)) * self.standard_error if self.standard_error else 0.0
         return Interval(self.difference - half, self.difference + half)
 
     @property
@@ -194,4 +194,4 @@ def t_test(difference: float, parts: Sequence[tuple[float, int]]) -> Comparison:
         return Comparison(difference, 0.0, math.inf, 1.0 if difference == 0 else 0.0)
     degrees = variance**2 / float(sum(part**2 / freedom for part, freedom in parts))
     error = math.sqrt(variance)
-    return Comparison(difference, error, degrees, float(2 * student.sf(abs(difference) / error, degrees)))
+    return Comparison(difference, error, degrees, float(2 * stdtr(degrees, -abs(difference) / error)))

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from scipy import stats
+from scipy.special import stdtr  # Student's t: scipy.stats takes half a second to import
 
 from benchmark.records.paper import Auc
 
@@ -38,7 +38,7 @@ def verdict(mean: float | None, std: float | None, seeds: int, printed: Auc | No
         variance = ours + theirs
         parts = ours**2 / (seeds - 1) + theirs**2 / (PRINTED_RUNS - 1)
         freedom = variance**2 / parts if parts else 1.0
-    p = 2 * stats.t.sf(beyond / variance**0.5, freedom) if variance else 0.0
+    p = 2 * stdtr(freedom, -beyond / variance**0.5) if variance else 0.0
     if p >= SIGNIFICANT:
         return "agrees"
     return "higher" if difference > 0 else "lower"

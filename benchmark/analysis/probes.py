@@ -14,9 +14,6 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from benchmark.analysis.comparison import estimate_rule
 from benchmark.records.predictions import scores_of_samples
@@ -278,6 +275,10 @@ def _share(samples: Samples, split: Split, kind: NDArray[Any]) -> Floats:
 
 def _fitted(samples: Samples, names: list[str], test: Floats) -> Floats:
     """(N,) log odds of test samples from a logistic regression on the scores `test` (N, rules) of rules `names`."""
+    from sklearn.linear_model import LogisticRegression  # here: most commands read probes that are measured already
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     train = samples.train
     chosen = np.random.default_rng(0).permutation(len(train))[:FITTED_ON]
     some = train.take(chosen)

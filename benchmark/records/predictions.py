@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from datamodules.errors import UserError
 
@@ -114,7 +113,7 @@ def rank_samples(scores: Scores) -> NDArray[np.int32]:
     >>> rank_samples(Scores(user, label, np.array([0.1, 0.2, 0.9, 0.3, 0.9, 0.95])))
     array([1, 1, 3, 2, 3, 4], dtype=int32)
     """
-    dense = rankdata(scores.score, method="dense") - 1
+    dense = np.unique(scores.score, return_inverse=True)[1]
     kinds = np.zeros(dense.max() + 1, np.int8)  # of each distinct score: 1 negatives, 2 positives, 3 both
     kinds[dense[: scores.negatives]] |= 1
     kinds[dense[scores.negatives :]] |= 2

@@ -12,8 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from baselines import TUNED, file_hash, load, model_label
-from baselines.lazy_adam import Epsilon
-from baselines.spec import LEARNING_RATE, parse_spec
+from baselines.spec import LEARNING_RATE, Epsilon, parse_spec
 from benchmark.runs.device import Device, check_device
 from benchmark.tracking.trackers import TrackedRun, Tracker, check_tracker
 from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives

@@ -10,11 +10,11 @@ import gc
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from baselines import MODELS, file_hash, installed, model_label
 from baselines.spec import parse_spec
@@ -56,10 +56,8 @@ def code_sha256(model: str) -> str:
         start, roots = [path], list(_roots(path))
         parts.append(class_name)
     elif base in MODELS:
-        made = MODELS[base]
-        kind: Any = made.func if isinstance(made, partial) else made
-        start = [ROOT / f"{kind.__module__.replace('.', '/')}.py"]
-        parts.append(f"{kind.__name__} {sorted(made.keywords.items()) if isinstance(made, partial) else []}")
+        start, row = [_file_of(base)], parse_spec(MODELS[base])
+        parts.append(f"{row.base.partition(':')[2]} {list(row.options.items())}")
     else:
         entry = installed()[base]
         start = _files_of_package(entry.module.partition(".")[0])
@@ -119,6 +117,8 @@ def _followed(start: list[Path], roots: list[Path]) -> tuple[set[Path], list[str
         if path in files:
             continue
         files.add(path)
+        if path == ROOT / TABLE:  # its `load` may give any row
+            waiting += map(_file_of, MODELS)
         mine = not _ours(path)
         for found in _source(path)[1]:
             paths = _paths(found, roots if mine else [])
@@ -128,6 +128,10 @@ def _followed(start: list[Path], roots: list[Path]) -> tuple[set[Path], list[str
     others = foreign - sys.stdlib_module_names - {*PACKAGES, *(name.replace("-", "_") for name in VERSIONS)}
     known = packages_distributions() if others else {}  # it reads every installed package: a quarter of a second
     return files, sorted({name for other in others for name in known.get(other, [])})
+
+
+def _file_of(row: str) -> Path:
+    return ROOT / f"{MODELS[row].partition(':')[0].replace('.', '/')}.py"
 
 
 def _paths(found: Import, roots: list[Path]) -> list[Path]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from baselines import MODELS
+from baselines import load
 from baselines.layers.recurrence import reference
 from benchmark import train
 from benchmark.bench.serving import ladder
@@ -46,7 +46,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> RunScorer:
     samples = prepare_samples("generated", "clean", tmp_path_factory.mktemp("data"))
     rows = vocabulary(samples)
     torch.manual_seed(0)
-    model = MODELS["dien"](rows.schema, variant="official").eval()
+    model = load("dien")(rows.schema, variant="official").eval()
     for tensor in model.parameters():
         nn.init.normal_(tensor, std=0.1)
     return RunScorer(freeze(model, [EvaluationBatches(samples, samples.train, rows=rows)[0]]), rows, {})

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import baselines
 from baselines import MODELS, installed, load, model_label
 from baselines.contract import RULES, SCHEMA
+from baselines.dien import DIEN
 from benchmark.cli.app import app
 from benchmark.cli.options import rows_of
 from benchmark.runs.config import RunConfig
@@ -157,7 +157,7 @@ def test_packages_that_are_refused(package: Path, entry: str, message: str) -> N
     package.write_text(f"[dien_bench.models]\n{entry}\n")
     with pytest.raises(UserError, match=message):
         load("my-row")
-    assert baselines.load("dien") is MODELS["dien"]
+    assert load("dien") is DIEN
 
 
 MODEL_WITH_NEIGHBOUR = """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import nn
 
-from baselines import MODELS
+from baselines import load
 from benchmark.serving import export
 from benchmark.serving.frozen import freeze
 from benchmark.serving.onnx_recurrence import DOMAIN, OPSET, with_recurrences
@@ -62,7 +62,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> RunScorer:
     samples = prepare_samples("generated", "clean", tmp_path_factory.mktemp("data"))
     rows = vocabulary(samples)
     torch.manual_seed(0)
-    model = MODELS["dien"](rows.schema, variant="official").eval()
+    model = load("dien")(rows.schema, variant="official").eval()
     for tensor in model.parameters():
         nn.init.normal_(tensor, std=0.1)
     frozen = freeze(model, [EvaluationBatches(samples, samples.train, rows=rows)[0]])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines import MODELS
+from baselines import MODELS, load
 from baselines.layers.mlp import Dice
 from baselines.layers.prediction import Variant
 from baselines.layers.two_stage import logits_of
@@ -32,7 +32,7 @@ def rows(samples: Samples) -> Vocabulary:
 
 def model_of(name: str, variant: Variant, rows: Vocabulary) -> nn.Module:
     torch.manual_seed(0)
-    model = MODELS[name](rows.schema, variant=variant).eval()
+    model = load(name)(rows.schema, variant=variant).eval()
     for tensor in model.parameters():
         nn.init.normal_(tensor, std=0.1)
     return model
