@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from benchmark.records.curves import CURVES, Curves, read_metrics
 from benchmark.records.predictions import CHECKPOINTS, MOST_ROWS, RunScores, Scores, rank_samples, read_scores
@@ -35,6 +34,7 @@ DELTA, SPLIT = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"
 _Run = tuple[Path, str, int]  # file, variant, seed
 _KEPT_SCORES: dict[_Run, RunScores] = {}  # that were read inside `reading_once`
 _KEPT_CURVES: dict[_Run, Curves] = {}  # likewise
+_KEPT_GROUPS: dict[Path, dict[tuple[str, int], list[int]]] = {}  # row groups of the runs in a file, likewise
 _keeps = False
 
 
@@ -59,6 +59,7 @@ def reading_once() -> Iterator[None]:
         _keeps = False
         _KEPT_SCORES.clear()
         _KEPT_CURVES.clear()
+        _KEPT_GROUPS.clear()
 
 
 def curves_of(record: Record) -> Curves:
@@ -196,23 +197,31 @@ def _rows_of(path: Path, record: Record) -> pa.Table | None:
                 raise ValueError(f"it has {rows:,} rows, expected at most {MOST_ROWS:,}")
             if len(set(file.schema_arrow.names)) < len(file.schema_arrow):
                 raise ValueError("it has two columns of one name")
-            wanted = np.flatnonzero(_is_of(file.read(columns=list(RUN)), record))
-            # Not by the statistics of row groups: pyarrow ends the process where those are damaged.
-            ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
-            groups = np.unique(np.searchsorted(ends, wanted, side="right")).tolist()
-            if not groups:
+            if (groups := _groups_of(path, file).get((record.variant, record.seed))) is None:
                 return None
             table = file.read_row_groups(groups)
-        return table.filter(pa.array(_is_of(table, record))).drop_columns(list(RUN))
+        of_run = pc.and_(pc.equal(table["variant"], record.variant), pc.equal(table["seed"], record.seed))
+        return table.filter(of_run).drop_columns(list(RUN))
     except (OSError, ValueError, KeyError, IndexError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read: {error}. Restore it, or train its runs again.") from error
 
 
-def _is_of(table: pa.Table, record: Record) -> NDArray[np.bool_]:
-    """Return which rows (R,) of a table are of a run."""
-    of_run = pc.and_(pc.equal(table["variant"], record.variant), pc.equal(table["seed"], record.seed))
-    rows: NDArray[np.bool_] = of_run.fill_null(False).to_numpy().astype(np.bool_)
-    return rows
+def _groups_of(path: Path, file: pq.ParquetFile) -> dict[tuple[str, int], list[int]]:
+    """Return the row groups with rows of each run (variant, seed) in a file of the board.
+
+    They are not found by the statistics of row groups: pyarrow ends the process where those are damaged.
+    """
+    if path in _KEPT_GROUPS:
+        return _KEPT_GROUPS[path]
+    runs, begin, found = file.read(columns=list(RUN)), 0, dict[tuple[str, int], list[int]]()
+    for number in range(file.num_row_groups):
+        rows = file.metadata.row_group(number).num_rows
+        for run in runs.slice(begin, rows).group_by(list(RUN)).aggregate([]).to_pylist():
+            found.setdefault((run["variant"], run["seed"]), []).append(number)
+        begin += rows
+    if _keeps:
+        _KEPT_GROUPS[path] = found
+    return found
 
 
 def _scores(table: pa.Table) -> RunScores:
