@@ -4,8 +4,6 @@
 resuming at step k needs no replay. Samples with one history stay side by side, and share it in a batch.
 """
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,23 +11,12 @@ from torch.utils.data import Dataset
 
 from datamodules.batch import Batch, Fields, Histories, Targets
 from datamodules.packing import Int64, packing_of, spread
-from datamodules.protocol import BATCH_SIZE, Protocol
+from datamodules.protocol import BATCH_SIZE, AuxiliaryDraws, AuxiliaryNegatives, Protocol
 from datamodules.samples import Ints, Samples, Split, by_user_and_time
 from datamodules.samples.vocabulary import Rows, Vocabulary, vocabulary
 from datamodules.streams import Stream, generator
 
 WINDOW = 20  # batches; the released code sorts by length inside windows of this many (variants.md 14)
-AuxiliaryNegatives = Literal[
-    "popularity",  # a random review's item (released code)
-    "uniform",  # a random item (paper, "sampled from item set")
-    "unclicked",  # what the user was shown before and did not click (paper, industrial data)
-    "own",  # another behaviour of the user, no later: a control, from the source that positives come from
-    "none",  # zeros
-]
-AuxiliaryDraws = Literal[
-    "fresh",  # every epoch draws its own
-    "once",  # one negative a behaviour, the same in every epoch and sample
-]
 
 
 class BatchMaker:

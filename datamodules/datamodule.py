@@ -7,10 +7,10 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.batch import Batch
-from datamodules.batches import AuxiliaryDraws, AuxiliaryNegatives, EvaluationBatches, TrainingBatches
+from datamodules.batches import EvaluationBatches, TrainingBatches
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
-from datamodules.protocol import BATCH_SIZE, get_protocol
+from datamodules.protocol import BATCH_SIZE, AuxiliaryDraws, AuxiliaryNegatives, get_protocol
 from datamodules.samples import Samples
 from datamodules.samples.file import prepare_samples
 from datamodules.samples.vocabulary import UnknownUser, Vocabulary, vocabulary

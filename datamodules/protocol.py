@@ -22,6 +22,17 @@ Negative = Literal[
     "uniform, not seen",  # a random item that the user never interacted with
 ]
 Selection = Literal["last", "validation", "test"]
+AuxiliaryNegatives = Literal[  # an option of training, of no protocol
+    "popularity",  # a random review's item (released code)
+    "uniform",  # a random item (paper, "sampled from item set")
+    "unclicked",  # what the user was shown before and did not click (paper, industrial data)
+    "own",  # another behaviour of the user, no later: a control, from the source that positives come from
+    "none",  # zeros
+]
+AuxiliaryDraws = Literal[  # likewise
+    "fresh",  # every epoch draws its own
+    "once",  # one negative a behaviour, the same in every epoch and sample
+]
 
 BATCH_SIZE = 128  # samples of a step, as in the released code, unless a run is told otherwise
 

@@ -100,7 +100,6 @@ def run(
         raise unknown_name("table", number, paper.TABLES)
     tracker = "csv" if logger == "wandb" and not wandb else logger
     output = Output(as_json=as_json, quiet=quiet)
-    output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
     names, rows = datasets.split(), rows_of(models, number, model)
     from baselines.spec import LEARNING_RATE
     from benchmark.executors import ray_executor
@@ -213,7 +212,6 @@ def quickstart(
     """
     output = Output(as_json=as_json, quiet=quiet)
     output.say("Ta Feng (grocery purchases, 15 MB from the Python package index), BaseModel, DIN and DIEN, two orders")
-    output.say("loading PyTorch", style="dim")
     from benchmark.executors.fresh import forget_runs
     from benchmark.executors.plan import bytes_per_run, expected_step_seconds
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers

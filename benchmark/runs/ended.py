@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from benchmark.analysis.verify import check_metrics
 from benchmark.records.record import FILE_NAME, Record, read_record, write_record
 from benchmark.runs.config import CHECKPOINT, RunConfig, data_of, lock_of
@@ -106,6 +104,8 @@ def forget_failure(config: RunConfig) -> None:
 
 def keep_bad_batch(data: "InteractionsDataModule", error: "NotFinite", folder: Path) -> Path:
     """Write the batch of the step with the first bad loss, and the one before, whose update may have caused it."""
+    import torch  # here: a sweep reads records, and need not wait for it
+
     batches = data.training_batches()
     kept: dict[str, Any] = {"step": error.step, "what": str(error)}
     for name, number in (("batch", error.step - 1), ("batch_before", error.step - 2)):

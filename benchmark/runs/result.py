@@ -20,7 +20,6 @@ from benchmark.records.predictions import scores_of_samples
 from benchmark.records.record import SCHEMA_VERSION
 from benchmark.runs.config import RunConfig
 from benchmark.runs.device import Device, describe, triton_version
-from datamodules.batches import EvaluationBatches
 from datamodules.samples import SAMPLER_VERSION
 
 if TYPE_CHECKING:  # a sweep looks for records, and its workers alone train
@@ -126,6 +125,8 @@ def write_predictions(path: Path, data: "InteractionsDataModule", module: "CTRMo
 
 def _in_order_of_split(data: "InteractionsDataModule", evaluation: "Evaluation") -> NDArray[np.float64]:
     """(N,) scores of the test samples; float64: in float32 sure predictions would become ties."""
+    from datamodules.batches import EvaluationBatches
+
     order = EvaluationBatches(data.ready, data.ready.test, data.hparams["batch_size"]).order
     scores = np.empty(len(order))
     scores[order] = evaluation.scores

@@ -1,5 +1,6 @@
 """Where runs are computed, on machines with and without a GPU."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from benchmark.cli.app import main
 from benchmark.runs.config import RunConfig
 from benchmark.runs.device import (
     Device,
+    built_for_gpus,
     check_device,
     describe,
     triton_version,
@@ -44,7 +46,32 @@ def test_no_gpu_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "use --device cpu or auto" in capsys.readouterr().err
 
 
+def test_what_torch_is_built_for_is_read_without_it() -> None:
+    assert built_for_gpus() == (torch.version.cuda is not None or torch.version.hip is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "built"),
+    [
+        ("cuda = None\nhip = None\n", False),
+        ("cuda = '13.0'\nhip = None\n", True),
+        ("cuda = None\nhip = '7'\n", True),
+        ("", True),
+    ],
+)
+def test_builds_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, built: bool) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise AssertionError('imported')")
+    (tmp_path / "torch" / "version.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torch")
+    assert built_for_gpus() == built
+    (tmp_path / "torch" / "version.py").unlink()
+    assert built_for_gpus()
+
+
 def test_names_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.runs.device.built_for_gpus", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
