@@ -18,7 +18,7 @@ from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.summary import summarise
 from benchmark.records.frames import curves, folder_of, records
 from benchmark.records.predictions import RunScores, Scores
-from benchmark.records.record import FILE_NAME, Record, read_record, read_records
+from benchmark.records.record import FILE_NAME, Record, finished_run, read_record, read_records
 from benchmark.records.results import scores_of
 from benchmark.runs.config import RunConfig, config_from, data_of, read_config
 from benchmark.runs.train import train_run
@@ -77,13 +77,8 @@ def load_run(folder: Path | str, *, data_dir: Path | str | None = None) -> Run:
     for a folder without a finished run or its weights, which the leaderboard does not keep, and where data or settings
     are others than those of the run.
     """
-    path = Path(folder) / FILE_NAME
-    if not path.is_file():
-        raise UserError(f"no {path}: expected the folder of a finished run. Train one: dien-bench run --help")
-    record = read_record(path)
-    if record.status == "failed":
-        raise UserError(f"{folder} is a run that failed: {record.reason}. Run it again: dien-bench run --retry-failed")
-    settings = path.with_name("config.json")
+    record = finished_run(Path(folder))
+    settings = Path(folder) / "config.json"
     if not settings.is_file():
         raise UserError(f"no {settings}: a leaderboard keeps no models. Train the run: dien-bench run --help")
     config = config_from(read_config(settings), settings)

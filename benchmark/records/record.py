@@ -263,6 +263,17 @@ def read_record(path: Path) -> Record:
     return record
 
 
+def finished_run(folder: Path) -> Record:
+    """Return the record of a run's folder; raises `UserError` where it has none, or that of a failed run."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise UserError(f"no {path}: expected the folder of a finished run. Train one: dien-bench run --help")
+    record = read_record(path)
+    if record.status == "failed":
+        raise UserError(f"{folder} is a run that failed: {record.reason}. Run it again: dien-bench run --retry-failed")
+    return record
+
+
 def _read_folder(path: Path) -> list[Record]:
     return [read_record(path)]
 

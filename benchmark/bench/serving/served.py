@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from benchmark.records.record import finished_run
 from benchmark.runs.process import WORKER_VARIABLES
 from datamodules.errors import UserError
 
@@ -56,6 +57,7 @@ def pinned(core: int | None) -> Iterator[None]:
 @contextmanager
 def serving(step: str, run: Path, onnx: Path, data_dir: Path | None, core: int | None) -> Iterator[Served]:
     """Start the server of a step and stop it at the end; raises `UserError`, with what it said, where it ends early."""
+    finished_run(run)
     options = {"--data-dir": data_dir, "--core": core}
     words = [step, str(run), str(onnx), *(f"{name}={given}" for name, given in options.items() if given is not None)]
     found = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -85,7 +87,10 @@ def serving(step: str, run: Path, onnx: Path, data_dir: Path | None, core: int |
 def main(step: str, run: Path, onnx: Path, data_dir: Path | None = None, core: int | None = None) -> None:
     """Serve a run as a step of the ladder does; print what it is as JSON, then where it listens."""
     if core is not None:
-        os.sched_setaffinity(0, {core})
+        try:
+            os.sched_setaffinity(0, {core})
+        except (OSError, OverflowError) as error:
+            raise UserError(f"there is no core {core} for this process: leave out --core") from error
     import torch
 
     from benchmark.api import load_run

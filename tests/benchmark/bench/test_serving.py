@@ -18,7 +18,7 @@ from benchmark import train
 from benchmark.bench.serving import ladder
 from benchmark.bench.serving.figure import figure_ladder
 from benchmark.bench.serving.ladder import QUICK, measure_ladder
-from benchmark.bench.serving.served import Served
+from benchmark.bench.serving.served import Served, serving
 from benchmark.bench.serving.soak import growth, soak_table
 from benchmark.bench.serving.steps import (
     BEFORE,
@@ -194,11 +194,17 @@ def test_a_soak_of_seconds(tmp_path: Path) -> None:
     assert "| requests that failed | 0 of " in (tmp_path / "soak.md").read_text()
 
 
-def test_a_server_says_what_is_missing_without_a_trace(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"ended before it listened: no .*record\.json: expected the folder of a"
-    ) as said:
+def test_a_folder_without_a_run_is_said_before_a_server_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subprocess.Popen", None)
+    with pytest.raises(UserError, match=r"no .*record\.json: expected the folder of a finished run"):
         CliRunner().invoke(app, ["soak", "--run", str(tmp_path)], catch_exceptions=False)
+
+
+def test_a_server_that_cannot_start_says_why_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.bench.serving.served.finished_run", lambda run: run)
+    server = serving("once", tmp_path, tmp_path, None, core=10**6)
+    with pytest.raises(UserError, match="ended before it listened: there is no core 1000000") as said, server:
+        pass
     assert "Traceback" not in str(said.value)
 
 
