@@ -41,7 +41,8 @@ def board(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pa
     mine = [r for r in records if (r.dataset, r.protocol, r.model) != ("beauty", "clean", "dien") or r.seed == 0]
     other = [r for r in mine if (r.dataset, r.protocol, r.model) == ("beauty", "clean", "din")]
     for record in other:
-        mine[mine.index(record)] = replace(record, settings=record.settings | {"pairs_together": True})
+        changed = {"pairs_together": not record.settings.get("pairs_together", False)}
+        mine[mine.index(record)] = replace(record, settings=record.settings | changed)
     probes = [found for place in PLACES if (found := read_probes([BOARD / "probes"], *place))]
     return write_site(folder, document([*mine, *paper_rows(records)], probes))[0].parent
 
