@@ -5,6 +5,7 @@ pages has no study.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmark.analysis.summary import Difference
@@ -19,9 +20,11 @@ from benchmark.leaderboard.study_runs import (
     SHORT,
     Find,
     Measured,
+    Runs,
     difference,
     finder,
     gain_of,
+    last_difference,
     picked,
     rule_auc,
     said,
@@ -49,6 +52,12 @@ GRID = {  # DIEN's auxiliary loss: options behind "dien", by what they say
     "negatives uniform, drawn once": "dien+auxiliary_draws=once+auxiliary_negatives=uniform",
     "mean over real behaviours": "dien+auxiliary_mean=behaviours",
     "inner product as head": "dien+auxiliary_head=inner-product",
+}
+CHOICES = {  # of training, as the released code has them otherwise (docs/variants.md): an option behind a model
+    "users that training never saw: an untrained row (19)": "unknown_user=own",
+    "a user's positive and negative in any batch (21)": "pairs_together=false",
+    "Adam's epsilon as PyTorch adds it (22)": "adam_epsilon=torch",
+    "all three": "adam_epsilon=torch+pairs_together=false+unknown_user=own",
 }
 GRID_PROTOCOLS = ("arxiv-v1", "clean")
 VARIANT_PROTOCOLS = ("arxiv-v1", "aaai-2019", "clean", "din-2018")
@@ -99,6 +108,9 @@ def study_parts(find: Find, probes: Measured, tested: Tested) -> dict[str, list[
         "levels": _by_dataset(lambda dataset: _levels(find, probes, dataset)),
         "settings": _grid(find),
         "verdicts of the settings": _verdicts_of_settings(find, tested),
+        "choices": _choices(find, difference),
+        "choices at the last step": _choices(find, last_difference),
+        "verdicts of the choices": _verdicts_of_choices(find, tested),
         "variants": _variants(find),
         "first pass": _first_pass(find),
     }
@@ -214,6 +226,32 @@ def _verdicts_of_settings(find: Find, tested: Tested) -> list[str]:
             for words, model in GRID.items()
         }
         lines += [f"`{protocol}`:", "", *_of_tables(find, tested, places), ""]
+    return lines
+
+
+def _choices(find: Find, compared: Callable[[Runs, Runs], str]) -> list[str]:
+    """A line a data set, protocol and choice that was run; what it adds to the AUC of each model."""
+    rows = []
+    for protocol in GRID_PROTOCOLS:
+        for dataset in DATASETS:
+            row_of = partial(find, dataset, protocol, "official")
+            for words, option in CHOICES.items():
+                cells = [compared(row_of(f"{model}+{option}"), row_of(model)) for model in SHORT]
+                rows.append([f"{dataset}, `{protocol}`: {words}", *cells])
+    return table(["instead of the released code's", *map(short_label, SHORT)], [row for row in rows if any(row[1:])])
+
+
+def _verdicts_of_choices(find: Find, tested: Tested) -> list[str]:
+    """What the tests of the board's tables say of each choice against the row without it."""
+    lines = []
+    for words, option in CHOICES.items():
+        places = {
+            f"{short_label(model)} on {dataset}, `{protocol}`": (dataset, protocol, f"{model}+{option}", model)
+            for protocol in GRID_PROTOCOLS
+            for dataset in DATASETS
+            for model in SHORT
+        }
+        lines += [f"{words}:", "", *_of_tables(find, tested, places), ""]
     return lines
 
 

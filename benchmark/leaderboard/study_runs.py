@@ -11,6 +11,7 @@ from benchmark.records import paper
 from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
 from benchmark.records.results import curves_of, scores_of
+from benchmark.report.table_sections import OTHER_TRAINING, other_training
 
 DATASETS = ("sports", "beauty")
 MODELS = ("base-model", "din", "gru-attention", "augru", "dien")
@@ -75,10 +76,17 @@ def finder(records: Sequence[Record]) -> Find:
     return lambda *key: Runs(dict(sorted(by_row.get(key, {}).items())))
 
 
+def trained_otherwise(pair: Pair) -> bool:
+    """Whether runs of one variant differ in settings that no comparison here is about (docs/variants.md 19, 21, 22)."""
+    first, second = (next(iter(side.records.values()), None) for side in pair)
+    return bool(first and second and first.variant == second.variant and other_training(first, second))
+
+
 def gain_of(pair: Pair) -> tuple[float | None, int, Comparison | None]:
     """How much higher the AUC of the first runs is, over the seeds that both have; that number; and the test.
 
-    The gain is None without a common seed, the test below two and where the numbers of test users differ.
+    The gain is None without a common seed. The test is None below two, where the numbers of test users differ, and
+    where the runs were trained otherwise, so that a difference may be of that.
     """
     seeds = sorted(pair[0].records.keys() & pair[1].records.keys())
     runs, reference = (side.only(seeds) for side in pair)
@@ -87,6 +95,7 @@ def gain_of(pair: Pair) -> tuple[float | None, int, Comparison | None]:
         return None, len(seeds), None
     first, second = reference.scores(), runs.scores()
     same = len(first) == len(second) == len(seeds) and first[0].users == second[0].users
+    same = same and not trained_otherwise(pair)
     return ours - theirs, len(seeds), compare(first, second) if same and len(seeds) > 1 else None
 
 
@@ -96,8 +105,15 @@ def difference(runs: Runs, reference: Runs) -> str:
     if gain is None:
         return ""
     if test is None:
-        return f"{gain:+.3f} ({seeds})"
+        return f"{gain:+.3f}" + f" {OTHER_TRAINING}" * trained_otherwise((runs, reference)) + f" ({seeds})"
     return f"{gain:+.3f} ± {(test.interval.high - test.interval.low) / 2:.3f} ({seeds})"
+
+
+def last_difference(runs: Runs, reference: Runs) -> str:
+    """The gain of the last step as a cell, over the seeds that both have; it is not tested."""
+    seeds = sorted(runs.records.keys() & reference.records.keys())
+    ours, theirs = (side.only(seeds).mean("last") for side in (runs, reference))
+    return "" if ours is None or theirs is None else f"{ours - theirs:+.3f} ({len(seeds)})"
 
 
 def verdicts(pairs: Mapping[str, Pair]) -> list[str]:

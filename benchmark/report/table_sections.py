@@ -217,17 +217,18 @@ def unlike_first(records: Sequence[Record], models: Sequence[str]) -> dict[str, 
     """
     of_row = {record.model: record for record in records}
     rows = [of_row[model] for model in models if model in of_row]
-    found: dict[str, list[str]] = {}
-    for row in rows[1:]:
-        named = row.model.split("+")[1:]
-        differ = [
-            name
-            for name, before in UNSAID.items()
-            if row.settings.get(name, before) != rows[0].settings.get(name, before)
-            and not any(option.startswith(f"{name}=") for option in named)
-        ]
-        found |= {row.model: differ} if differ else {}
-    return found
+    found = {row.model: other_training(row, rows[0]) for row in rows[1:]}
+    return {model: differ for model, differ in found.items() if differ}
+
+
+def other_training(record: Record, first: Record) -> list[str]:
+    """The settings of training in which a record differs from another, without those that its row names as options."""
+    named = {option.partition("=")[0] for option in record.model.split("+")[1:]}
+    return [
+        name
+        for name, before in UNSAID.items()
+        if name not in named and record.settings.get(name, before) != first.settings.get(name, before)
+    ]
 
 
 def _differences(result: Result) -> Section:

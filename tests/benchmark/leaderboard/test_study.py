@@ -137,6 +137,37 @@ def test_the_first_pass_is_that_of_the_curves(records: list[Record]) -> None:
     assert line(page, "sports, `paper`")[1:] == ["", "", "", "", f"{paper - 0.03:.3f} (1)"]
 
 
+def test_choices_of_training_are_compared_with_the_row_without_them(records: list[Record], tmp_path: Path) -> None:
+    model = "dien+unknown_user=own"
+    records.append(make_run(tmp_path, model, "clean", 1, 1.6))
+    parts = parts_of(records)
+    gain = aucs(records, model, "clean")[1] - aucs(records, "dien", "clean")[1]
+    (cells,) = (line.strip("| ").split(" | ") for line in parts["choices"].splitlines()[2:])
+    assert cells == [
+        "sports, `clean`: users that training never saw: an untrained row (19)", "", "", f"{gain:+.3f} (1)",
+    ]  # fmt: skip
+    last = parts["choices at the last step"].splitlines()[2]
+    assert last.endswith(f"| {gain:+.3f} (1) |")  # both are 0.02 below their best
+    assert f"- not tested: DIEN on sports, `clean` ({gain:+.3f})" in parts["verdicts of the choices"]
+    test = Difference(Comparison(-0.02, 0.001, 8.0, 0.001), 0.001)
+    parts_tested = study_parts(finder(records), {}, {("sports", "clean", model, "dien"): test})
+    assert "- lower: DIEN on sports, `clean` (-0.020)" in parts_tested["verdicts of the choices"]
+
+
+def test_runs_that_were_trained_otherwise_are_not_tested(records: list[Record]) -> None:
+    options = {"pairs_together": True, "adam_epsilon": "tensorflow", "unknown_user": "most-frequent"}
+    for name, value in options.items():
+        mixed = [replace(r, settings=r.settings | {name: value}) if r.protocol == "clean" else r for r in records]
+        parts = parts_of(mixed)
+        assert parts["negatives that the user may know"].startswith("- not tested: BaseModel on sports (")
+        assert re.search(r"^\| negatives that the user may know \| \+0\.\d+ ‡ \(2\) ", parts["worth"], re.MULTILINE)
+        assert parts["catalogue order instead of time"].startswith("- higher: ")
+        # Variants differ in these by what they are.
+        both = [replace(r, settings=r.settings | {name: value}) if r.variant == "official" else r for r in records]
+        assert "‡" not in parts_of(both)["variants"]
+    assert "‡" not in parts_of(records)["worth"]
+
+
 def test_a_difference_has_the_interval_of_the_paired_test(records: list[Record]) -> None:
     clean = [r for r in records if r.protocol == "clean" and r.variant == "official"]
     runs = {m: Runs({r.seed: r for r in clean if r.model == m}) for m in ("augru", "dien")}
