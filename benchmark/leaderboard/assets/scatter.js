@@ -51,5 +51,5 @@ function scatterOf({ ranking }) {
   let width = 0;
   new ResizeObserver(() => { if (place.clientWidth && place.clientWidth !== width) { width = place.clientWidth; draw(); } }).observe(place);
   return [make("label", { class: "choice" }, `${metric} against `, select), place, readout,
-    cost === "training_seconds" ? make("p", { class: "hint" }, "Seconds of the machine that each row was trained on, evaluations left out; open a row for its machine.") : null].filter(Boolean);
+    cost === "training_seconds" ? make("p", { class: "hint" }, "Seconds of a row's fastest seed, evaluations left out, on the machine that it was trained on; open a row for that, and for every seed.") : null].filter(Boolean);
 }
