@@ -24,8 +24,7 @@ ONE = Path("sports", "arxiv-v1", "dien-official", "seed-0")
 
 
 @pytest.mark.timeout(600)  # it grows with the board
-def test_pages_are_not_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)  # pictures are not compared
+def test_pages_are_not_stale(tmp_path: Path) -> None:
     board = tmp_path / "leaderboards"
     for name in ("results", "probes"):
         shutil.copytree(BOARD / name, board / name)
@@ -71,7 +70,7 @@ def test_ranks_give_the_auc_of_the_record() -> None:
     records = read_board(BOARD)
     assert records
     with reading_once():
-        for record in records[::5]:  # `verify` computes the AUC of every record, by a formula of its own
+        for record in records:
             scores = scores_of(record)
             assert scores is not None
             found = {id(one): roc_auc_score(one.label, one.score) for one in {*scores} - {None}}

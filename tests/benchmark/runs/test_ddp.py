@@ -57,12 +57,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> RunConfig:
     return made
 
 
-def test_two_processes_train_as_one(tmp_path: Path, data_dir: str, whole: RunConfig) -> None:
-    """`tests/baselines/test_distributed.py` has a step of every model in the other variant."""
-    one = config(tmp_path / "one", data_dir, "dien", "official")
-    records = [train_run(each) for each in (one, whole)]
-    curves = [pd.read_csv(each.folder() / "metrics.csv") for each in (one, whole)]
-    predictions = [pd.read_parquet(each.folder() / "predictions.parquet") for each in (one, whole)]
+@pytest.mark.parametrize("variant", ["official", "paper"])
+def test_two_processes_train_as_one(tmp_path: Path, data_dir: str, whole: RunConfig, variant: str) -> None:
+    one = config(tmp_path / "one", data_dir, "dien", variant)
+    two = whole if variant == whole.variant else replace(one, out=str(tmp_path / "two"), devices=2)
+    records = [train_run(each) for each in (one, two)]
+    curves = [pd.read_csv(each.folder() / "metrics.csv") for each in (one, two)]
+    predictions = [pd.read_parquet(each.folder() / "predictions.parquet") for each in (one, two)]
     assert list(curves[0].columns) == list(curves[1].columns)
     assert curves[0].step.tolist() == curves[1].step.tolist() == [20, 40, 60, 80, 100, 120, 130]
     for name in ("loss", "target_loss", "auxiliary_loss"):

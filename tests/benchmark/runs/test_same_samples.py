@@ -11,7 +11,7 @@ from torch import Tensor
 from baselines import MODELS
 from baselines.contract.batch import tensors_of
 from baselines.lightning_module import CTRModule
-from benchmark.records.results import read_board
+from benchmark.records.results import read_board, scores_of
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
 from datamodules.batch import Batch
@@ -24,13 +24,15 @@ def test_committed_runs_of_a_protocol_have_the_same_samples() -> None:
     """One sum over split, histories, targets, negatives and pool for every row, variant and seed."""
     found = defaultdict(set)
     for record in read_board(BOARD):
-        found[record.dataset, record.protocol].add((record.data_sha256, record.protocol_hash))
+        scores = scores_of(record)
+        assert scores is not None
+        found[record.dataset, record.protocol].add((record.data_sha256, record.protocol_hash, scores.reported.users))
     assert found
     assert {place: len(several) for place, several in found.items()} == dict.fromkeys(found, 1)
-    sums = [sha256 for several in found.values() for sha256, _ in several]
+    sums = [sha256 for several in found.values() for sha256, _, _ in several]
     assert len(set(sums)) == len(sums)  # and another for every data set and protocol
     for (_, protocol), several in found.items():
-        assert {protocol_hash for _, protocol_hash in several} == {PROTOCOLS[protocol].hash}
+        assert {protocol_hash for _, protocol_hash, _ in several} == {PROTOCOLS[protocol].hash}
 
 
 class Watch:
