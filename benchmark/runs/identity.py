@@ -64,7 +64,7 @@ def code_sha256(model: str) -> str:
         parts.append(entry.value)
     files, foreign = _followed([*start, *(ROOT / name for name in TRAINS)], roots)
     parts += [f"{name} {version(name)}" for name in foreign]
-    parts += sorted(_source(path)[0] for path in files)
+    parts += sorted((_loaded if _ours(path) else _read)(path)[0] for path in files)
     return hashlib.sha256("\n".join(parts).encode("utf-8")).hexdigest()
 
 
@@ -119,11 +119,13 @@ def _followed(start: list[Path], roots: list[Path]) -> tuple[set[Path], list[str
         files.add(path)
         if path == ROOT / TABLE:  # its `load` may give any row
             waiting += map(_file_of, MODELS)
-        mine = not _ours(path)
-        for found in _source(path)[1]:
-            paths = _paths(found, roots if mine else [])
-            waiting += [one for one in paths if _counts(one, with_table=mine and len(paths) == 1)]
-            if mine and not paths and not found.folder:
+        if _ours(path):
+            waiting += _loaded(path)[1]
+            continue
+        for found in _read(path)[1]:
+            paths = _paths(found, roots)
+            waiting += [one for one in paths if _counts(one, with_table=len(paths) == 1)]
+            if not paths and not found.folder:
                 foreign.add(found.name.partition(".")[0])
     others = foreign - sys.stdlib_module_names - {*PACKAGES, *(name.replace("-", "_") for name in VERSIONS)}
     known = packages_distributions() if others else {}  # it reads every installed package: a quarter of a second
@@ -189,12 +191,8 @@ def syntax_of(source: str | bytes) -> ast.Module:
             gc.enable()
 
 
-def _source(path: Path) -> tuple[str, tuple[Import, ...]]:
-    """Return the hash of a file and its imports; a process keeps those of the suite, whose code it has loaded."""
-    return _loaded(path) if _ours(path) else _read(path)
-
-
 def _read(path: Path) -> tuple[str, tuple[Import, ...]]:
+    """Return the hash of a file and its imports."""
     content = path.read_bytes()
     try:
         nodes = list(ast.walk(syntax_of(content)))
@@ -203,7 +201,11 @@ def _read(path: Path) -> tuple[str, tuple[Import, ...]]:
     return hashlib.sha256(content).hexdigest(), tuple(found for node in nodes for found in _imports(node, path))
 
 
-_loaded = cache(_read)
+@cache
+def _loaded(path: Path) -> tuple[str, tuple[Path, ...]]:
+    """Return the hash of a file of the suite and the files that it imports: kept, for a process has loaded its code."""
+    sha256, imports = _read(path)
+    return sha256, tuple(one for found in imports for one in _paths(found, []) if _counts(one, with_table=False))
 
 
 def _imports(node: ast.AST, path: Path) -> Iterator[Import]:
