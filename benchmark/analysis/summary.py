@@ -1,12 +1,13 @@
 """What the runs of a row come to, and how rows differ: the numbers of a table before they are written out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 from benchmark.analysis.comparison import Comparison, Interval, compare, estimate, holm
 from benchmark.analysis.metrics import METRICS
+from benchmark.analysis.training import training_of, unlike
 from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
 from benchmark.records.results import scores_of
@@ -36,6 +37,7 @@ class Row:
     metrics: dict[str, float]  # but AUC: name -> mean at the reported checkpoint, where all seeds have it
     interval: Interval | None  # of the mean, 95 %, over test users and seeds; None below two seeds with predictions
     scores: tuple[Scores, ...]  # a seed each; empty where a seed has no predictions
+    training: Mapping[str, object] = field(default_factory=dict)  # of its runs; empty without one
 
 
 class Difference(NamedTuple):
@@ -73,6 +75,7 @@ def summarise(records: Sequence[Record], model: str, label: str) -> Row:
         metrics=_means(finished),
         interval=estimate(scores).auc_interval if len(scores) > 1 else None,
         scores=scores,
+        training=training_of(finished[0]) if finished else {},
     )
 
 
@@ -80,8 +83,8 @@ def differences(rows: Sequence[Row], references: Sequence[Row]) -> dict[tuple[st
     """Test each row against each reference and against the nearest filled row above it.
 
     Returns (model, other) -> mean AUC of the model minus the other's, in both directions; pairs that cannot be tested,
-    for want of a second seed or of predictions, are not in it. A pair is tested once, and all together are corrected
-    by Holm.
+    for want of a second seed, of predictions or of the same training, are not in it. A pair is tested once, and all
+    together are corrected by Holm.
     """
     pairs = [*zip(rows, rows_above(rows), strict=True), *((row, other) for other in references for row in rows)]
     tested = differences_of_pairs([(row, other) for row, other in pairs if other is not None])
@@ -100,7 +103,7 @@ def differences_of_pairs(pairs: Sequence[tuple[Row, Row]]) -> dict[tuple[str, st
     for row, other in pairs:
         if row.model == other.model or (other.model, row.model) in found:
             continue
-        if min(len(row.scores), len(other.scores)) > 1:
+        if min(len(row.scores), len(other.scores)) > 1 and not unlike(row.training, other.training):
             found[row.model, other.model] = compare(other.scores, row.scores)
     corrected = holm([comparison.p for comparison in found.values()])
     return {pair: Difference(comparison, p) for (pair, comparison), p in zip(found.items(), corrected, strict=True)}

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from benchmark.analysis.probes import Probes
 from benchmark.analysis.summary import Difference, Row, differences_of_pairs
+from benchmark.analysis.training import unlike_first
 from benchmark.records.paper import LABELS
 from benchmark.records.record import Record
 from benchmark.records.tuning import TUNED
 from benchmark.report.ranking import place_of
-from benchmark.report.table_sections import OPTIONS, OTHER_TRAINING, Shown, unlike_first
+from benchmark.report.table_sections import OPTIONS, OTHER_TRAINING, Shown
 from benchmark.report.tables import results_of
 
 
@@ -24,7 +25,7 @@ def option_tables(
     """Return a table for each row of the paper that was also trained with options.
 
     The records are those of the protocol and variant. The first line of a table is the row itself; the others are
-    compared with it, and with nothing else, unless they were trained otherwise than by their options.
+    compared with it, and with nothing else.
     """
     changed = {base_of(record.model) for record in records if record.model not in LABELS} & set(LABELS)
     tables = []
@@ -35,7 +36,7 @@ def option_tables(
         results = [
             result._replace(
                 rows=[_named(row, others) for row in result.rows if row.model == base or row.seeds + row.failed],
-                tested=against([row for row in result.rows if row.model not in others], base),
+                tested=against(result.rows, base),
             )
             for result in results_of(mine, "4", places, protocol, variant, [base, *options], probes)
             for others in [unlike_first(result.records, [base, *options])]

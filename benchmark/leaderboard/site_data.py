@@ -18,6 +18,7 @@ from baselines.spec import LEARNING_RATE
 from benchmark.analysis.metrics import METRICS
 from benchmark.analysis.probes import Probes
 from benchmark.analysis.summary import Row
+from benchmark.analysis.training import unlike_first
 from benchmark.records import paper
 from benchmark.records.curves import Curve, Curves
 from benchmark.records.record import Record
@@ -32,7 +33,6 @@ from benchmark.report.table_sections import (
     comparison,
     failures,
     shown_probes,
-    unlike_first,
     warning,
 )
 from benchmark.report.tables import check_comparable, fitting

@@ -7,11 +7,12 @@ from typing import NamedTuple
 from benchmark.analysis.comparison import Comparison, compare, holm
 from benchmark.analysis.probes import CATALOGUE_RULE, Probes
 from benchmark.analysis.summary import DIFFERENT, NOT_DIFFERENT, NOT_TESTED, Difference, relation_of
+from benchmark.analysis.training import training_of, unlike
 from benchmark.records import paper
 from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
 from benchmark.records.results import curves_of, scores_of
-from benchmark.report.table_sections import OTHER_TRAINING, other_training
+from benchmark.report.table_sections import OTHER_TRAINING
 
 DATASETS = ("sports", "beauty")
 MODELS = ("base-model", "din", "gru-attention", "augru", "dien")
@@ -79,7 +80,9 @@ def finder(records: Sequence[Record]) -> Find:
 def trained_otherwise(pair: Pair) -> bool:
     """Whether runs of one variant differ in settings that no comparison here is about (docs/variants.md 19, 21, 22)."""
     first, second = (next(iter(side.records.values()), None) for side in pair)
-    return bool(first and second and first.variant == second.variant and other_training(first, second))
+    return bool(
+        first and second and first.variant == second.variant and unlike(training_of(first), training_of(second))
+    )
 
 
 def gain_of(pair: Pair) -> tuple[float | None, int, Comparison | None]:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from benchmark.analysis.comparison import Comparison, Terms, compare, estimate, gauc_terms, holm, user_terms
 from benchmark.analysis.metrics import METRICS
 from benchmark.analysis.summary import SIGNIFICANT
+from benchmark.analysis.training import unlike_first
 from benchmark.records import paper
 from benchmark.records.predictions import RunScores, Scores
 from benchmark.records.record import Record
@@ -25,8 +26,9 @@ SELECTIONS: dict[Selection, str] = {
 }
 RULE = (
     f"Rows that share a rank are not significantly different from the first of them: paired test over test users and "
-    f"seeds, p ≥ {SIGNIFICANT} after Holm's correction for all pairs of the ranking. Rows of one seed, and log loss, "
-    "which is kept without its users, are not tested and have no rank."
+    f"seeds, p ≥ {SIGNIFICANT} after Holm's correction for all pairs of the ranking. Rows of one seed, rows "
+    "marked ‡, which were trained with other settings than the first in the paper's order, and log loss, which is kept "
+    "without its users, are not tested and have no rank."
 )
 
 
@@ -128,9 +130,10 @@ def _ranking(runs: Sequence[tuple[Record, RunScores | None]], selection: Selecti
         failed = sum(record.status == "failed" for record, _ in mine)
         label = with_budget(paper.label_of(model), [record for record, _ in mine])
         drawn.append((_line(model, label, known, failed, estimate(scores, TERMS[metric]) if scores else None), scores))
+    others = unlike_first([record for record, _ in runs], list(dict.fromkeys(record.model for record, _ in runs)))
     sign = -1 if METRICS[metric].better == "higher" else 1
     drawn.sort(key=lambda one: (one[0].mean is None, sign * (one[0].mean or 0.0)))
-    tested = [i for i, (_, scores) in enumerate(drawn) if scores]
+    tested = [i for i, (line, scores) in enumerate(drawn) if scores and line.model not in others]
     pairs = _pairs({i: drawn[i][1] for i in tested}, TERMS[metric]) if tested else []
     ranks = shared_ranks(tested, pairs)
     lines = tuple(line._replace(rank=ranks.get(i)) for i, (line, _) in enumerate(drawn))

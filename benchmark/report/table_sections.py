@@ -19,6 +19,7 @@ from benchmark.analysis.summary import (
     rows_above,
     standing,
 )
+from benchmark.analysis.training import unlike_first
 from benchmark.records import paper
 from benchmark.records.paper import Auc
 from benchmark.records.record import Record, code_state
@@ -76,11 +77,9 @@ NOTE_PEERS = "Printed by others for this log, and measured otherwise, so for com
 )
 NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
 OTHER_TRAINING = "‡"
-# What the training of records is that do not say it, of before 2026-11-26 (variants.md 19, 21, 22).
-UNSAID = {"adam_epsilon": "torch", "pairs_together": False, "unknown_user": "own"}
 NOTE_TRAINING = (
-    f"{OTHER_TRAINING} Trained with other settings than the first row, which are named (docs/variants.md): a "
-    "difference may be theirs."
+    f"{OTHER_TRAINING} Trained with other settings than the first row, which are named (docs/variants.md). Rows of "
+    "unlike training are not tested against each other: a difference may be of the settings."
 )
 NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
 NOTE_VERDICT = (
@@ -208,27 +207,6 @@ def _mark_settings(result: Result, cells: list[dict[str, str]]) -> list[str]:
         if row.model in others:
             line["model"] += f" {OTHER_TRAINING} ({', '.join(others[row.model])})"
     return [NOTE_TRAINING] if others else []
-
-
-def unlike_first(records: Sequence[Record], models: Sequence[str]) -> dict[str, list[str]]:
-    """The rows whose training differs from that of the first row with runs: model -> the settings that differ.
-
-    What a row names as an option of its own does not count.
-    """
-    of_row = {record.model: record for record in records}
-    rows = [of_row[model] for model in models if model in of_row]
-    found = {row.model: other_training(row, rows[0]) for row in rows[1:]}
-    return {model: differ for model, differ in found.items() if differ}
-
-
-def other_training(record: Record, first: Record) -> list[str]:
-    """The settings of training in which a record differs from another, without those that its row names as options."""
-    named = {option.partition("=")[0] for option in record.model.split("+")[1:]}
-    return [
-        name
-        for name, before in UNSAID.items()
-        if name not in named and record.settings.get(name, before) != first.settings.get(name, before)
-    ]
 
 
 def _differences(result: Result) -> Section:

@@ -77,6 +77,21 @@ def test_the_best_on_test_is_compared_by_its_own_scores() -> None:
     assert made.pairs[0].p == compare(second, first).p
 
 
+def test_a_row_that_was_trained_otherwise_is_not_tested_and_has_no_rank() -> None:
+    other = [replace(r, settings=r.settings | {"pairs_together": False}) if r.model == "din" else r for r in records()]
+    without = [record for record in records() if record.model != "din"]
+    made, expected = (
+        next(r for r in rankings(found) if (r.selection, r.metric) == ("validation", "auc"))
+        for found in (other, without)
+    )
+    din = next(line for line in made.lines if line.model == "din")
+    assert din.rank is None
+    assert din.low is not None
+    assert [line for line in made.lines if line.model != "din"] == [*expected.lines]
+    assert [pair.p for pair in made.pairs] == [pair.p for pair in expected.pairs]
+    assert [pair.corrected for pair in made.pairs] == [pair.corrected for pair in expected.pairs]
+
+
 def test_gauc_is_tested_as_the_mean_of_users_is() -> None:
     """With one pair a user and seeds without spread, the interval is that of a mean of U numbers."""
     rng = np.random.default_rng(0)

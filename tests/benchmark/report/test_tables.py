@@ -17,14 +17,16 @@ from sklearn.metrics import roc_auc_score
 
 from benchmark.analysis.comparison import compare, estimate, holm
 from benchmark.analysis.probes import Probe, Probes
+from benchmark.analysis.summary import REFERENCES, Difference
 from benchmark.records import paper
 from benchmark.records.paper import Statistics, paper_auc
 from benchmark.records.predictions import read_scores
 from benchmark.records.record import Record, parse_record, run_folder
 from benchmark.report.render import Table, escape_markdown, write_table
-from benchmark.report.table_sections import NOTE_CODE, NOTE_NO_CODE, unlike_first
-from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, table, table1
+from benchmark.report.table_sections import NOTE_CODE, NOTE_NO_CODE
+from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, results_of, table, table1
 from datamodules.errors import UserError
+from tests.benchmark.boards import committed
 
 
 def run(model: str, seed: int, auc: float | None, **changes: Any) -> Record:
@@ -555,21 +557,26 @@ def test_a_run_counts_once() -> None:
         electronics([run("dien", 0, 0.9), run("dien", 1, 0.9), run("dien", 0, 0.8)])
 
 
-def test_rows_that_were_trained_otherwise_are_named() -> None:
-    now = settings(adam_epsilon="tensorflow", pairs_together=True, unknown_user="most-frequent")
-    records = [
-        run("base-model", 0, 0.8, settings=now),
-        run("din", 0, 0.8, settings=settings()),  # of before these settings had names
-        run("dien", 0, 0.8, settings=now),
-        run("dien+adam_epsilon=torch", 0, 0.8, settings=now | {"adam_epsilon": "torch"}),
-    ]
-    assert unlike_first(records, [record.model for record in records]) == {
-        "din": ["adam_epsilon", "pairs_together", "unknown_user"]
-    }
-    assert unlike_first(records[1:2] * 2, ["din"]) == {}
-    text = table(records[:3], "4", ["electronics"], "arxiv-v1", "official", ["base-model", "din", "dien"]).markdown()
-    assert "DIN ‡ (adam" in text.replace("\\", "")
+def test_rows_that_were_trained_otherwise_are_named_and_not_tested() -> None:
+    place = ("beauty", "clean", "official")
+    mine = [r for r in committed().values() if (r.dataset, r.protocol, r.variant) == place and r.model in REFERENCES]
+    mine += [r for r in committed().values() if (r.dataset, r.protocol, r.variant, r.model) == (*place, "dien")]
+    assert {pair for result in pairs_of(mine) for pair in result} == {
+        ("din", "base-model"), ("base-model", "din"), ("dien", "base-model"), ("base-model", "dien"),
+        ("dien", "din"), ("din", "dien"),
+    }  # fmt: skip
+    other = [replace(r, settings=r.settings | {"pairs_together": False}) if r.model == "din" else r for r in mine]
+    assert {pair for result in pairs_of(other) for pair in result} == {("dien", "base-model"), ("base-model", "dien")}
+    text = table(other, "4", ["beauty"], "clean", "official", ["base-model", "din", "dien"]).markdown()
+    assert "DIN ‡ (pairs_together)" in text.replace("\\", "")
     assert "DIEN ‡" not in text
+    assert "not tested against each other" in text
+    assert "‡" not in table(mine, "4", ["beauty"], "clean", "official", ["base-model", "din", "dien"]).markdown()
+
+
+def pairs_of(records: list[Record]) -> list[dict[tuple[str, str], Difference]]:
+    found = results_of(records, "4", ["beauty"], "clean", "official", ["base-model", "din", "dien"])
+    return [result.tested for result in found]
 
 
 def test_unknown_table() -> None:
