@@ -7,7 +7,10 @@ function sentenceOf(ranking) {
   const [best, ...others] = ranking.lines.filter((line) => known(line.mean));
   const mean = ` ${board.metrics[ranking.metric].label} ${fixed(best.mean)}${known(best.low) ? ` (${span(best)})` : ""}`;
   const untested = others.filter((line) => !known(line.rank));
-  if (!known(best.rank)) return [make("strong", {}, best.label), ` has the best mean,${mean}. Rows are not tested against each other here.`];
+  if (!known(best.rank)) {
+    const why = others.length > untested.length ? "It was not tested against the others." : "Rows are not tested against each other here.";
+    return [make("strong", {}, best.label), ` has the best mean,${mean}. ${why}`];
+  }
   const tied = others.filter((line) => line.rank === best.rank);
   const said = tied.length ? `. Not significantly different from it: ${words(tied)}.` : others.length > untested.length ? ", significantly better than every other row that was tested." : ".";
   return [make("strong", {}, best.label), ` comes first,${mean}`, said, untested.length ? ` Not tested: ${words(untested)}.` : ""];
