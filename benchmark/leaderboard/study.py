@@ -6,6 +6,7 @@ pages has no study.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from benchmark.analysis.summary import Difference
@@ -30,6 +31,7 @@ from benchmark.leaderboard.study_runs import (
     said,
     short_label,
     table,
+    trained_otherwise,
     verdicts,
 )
 from benchmark.records.record import Record
@@ -77,11 +79,20 @@ def write_study(records: Sequence[Record], probes: Measured, tables: Sequence[Sh
     parts = {name: "\n".join(lines) for name, lines in study_parts(find, probes, _tests_of(tables)).items()}
     for page in pages:
         fill(page, parts)
-    levels = {
-        dataset: {m: [find(dataset, p, "official", m).mean() for p in LADDER] for m in MODELS} for dataset in DATASETS
-    }
-    rules = {dataset: [rule_auc(probes, dataset, protocol) for protocol in LADDER] for dataset in DATASETS}
+    levels = {dataset: {model: _line(find, dataset, model) for model in MODELS} for dataset in DATASETS}
+    rules = {name: [(place, rule_auc(probes, name, p)) for place, p in enumerate(LADDER)] for name in DATASETS}
     return [*pages, *figure_ladder(levels, rules, LADDER, board / GALLERY / "study")]
+
+
+def _line(find: Find, dataset: str, model: str) -> list[tuple[float, float | None]]:
+    """Return place and AUC over the protocols of the figure; None stands before one that was trained otherwise."""
+    line: list[tuple[float, float | None]] = []
+    runs = [find(dataset, protocol, "official", model) for protocol in LADDER]
+    for place, (before, here) in enumerate(pairwise([runs[0], *runs])):
+        if trained_otherwise((here, before)):
+            line.append((place - 0.5, None))
+        line.append((place, here.mean()))
+    return line
 
 
 def study_parts(find: Find, probes: Measured, tested: Tested) -> dict[str, list[str]]:

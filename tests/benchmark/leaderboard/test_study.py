@@ -17,10 +17,11 @@ from benchmark.analysis import metrics
 from benchmark.analysis.comparison import Comparison, compare, holm
 from benchmark.analysis.probes import Probe, Probes
 from benchmark.analysis.summary import Difference
-from benchmark.leaderboard import study_figure
+from benchmark.analysis.training import UNSAID
+from benchmark.leaderboard import study, study_figure
 from benchmark.leaderboard.marks import fill, marks_of
 from benchmark.leaderboard.study import PAGES, study_parts, write_study
-from benchmark.leaderboard.study_runs import Runs, difference, finder, said, verdicts
+from benchmark.leaderboard.study_runs import LADDER, Runs, difference, finder, said, verdicts
 from benchmark.records.record import AucBySelection, Record, line_of, parse_record, run_folder
 from datamodules.errors import UserError
 from tests.benchmark.boards import BOARD, committed, pairs
@@ -290,15 +291,29 @@ def test_the_figure_joins_no_points_across_what_was_not_run(tmp_path: Path, monk
     drawn: dict[str, list[float]] = {}
     original = Axes.plot
 
-    def plot(self: Axes, values: np.ndarray, **options: Any) -> object:
+    def plot(self: Axes, places: np.ndarray, values: np.ndarray, **options: Any) -> object:
         drawn[str(options["label"])] = np.asarray(values).tolist()
-        return original(self, values, **options)
+        return original(self, places, values, **options)
 
     monkeypatch.setattr(Axes, "plot", plot)
-    levels: dict[str, dict[str, list[float | None]]] = {
-        "sports": {"dien": [0.9, 0.8, 0.7, 0.6], "augru": [0.9, None, 0.7, 0.6]}
-    }
-    study_figure.figure_ladder(levels, {"sports": [0.9, None, None, 0.5]}, ["a", "b", "c", "d"], tmp_path / "study")
+    names = ["a", "b", "c", "d"]
+    dien, augru, rule = [0.9, 0.8, 0.7, 0.6], [0.9, None, 0.7, 0.6], [0.9, None, None, 0.5]
+    levels = {"sports": {"dien": list(enumerate(dien)), "augru": list(enumerate(augru))}}
+    study_figure.figure_ladder(levels, {"sports": list(enumerate(rule))}, names, tmp_path / "study")
     assert drawn["DIEN"] == [0.9, 0.8, 0.7, 0.6]
     assert drawn["AUGRU"] == pytest.approx([0.9, np.nan, 0.7, 0.6], nan_ok=True)  # a line ends at what is no number
     assert drawn["rule: catalogue order"] == pytest.approx([0.9, np.nan, np.nan, 0.5], nan_ok=True)
+
+
+def test_the_figure_joins_no_points_of_unlike_training() -> None:
+    found = [r for r in committed().values() if (r.dataset, r.variant, r.model) == ("beauty", "official", "dien")]
+    alike = [replace(r, settings=r.settings | UNSAID) for r in found]
+    means = [finder(alike)("beauty", protocol, "official", "dien").mean() for protocol in LADDER]
+    assert None not in means
+    changed = {"unknown_user": "most-frequent"}
+    other = [replace(r, settings=r.settings | changed) if r.protocol == "clean" else r for r in alike]
+    for records, expected in ((alike, [0, 1, 2, 3]), (other, [0, 1, 2, 2.5, 3])):
+        line = study._line(finder(records), "beauty", "dien")
+        assert [place for place, _ in line] == expected
+        assert [auc for place, auc in line if place != 2.5] == means
+        assert dict(line).get(2.5) is None
