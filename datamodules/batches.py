@@ -193,8 +193,8 @@ class TrainingBatches(Dataset[Batch]):
         """The samples of each batch of an epoch."""
         rng = generator(Stream.ORDER, self.seed, epoch if self.shuffle else 0)
         order = np.arange(len(self.samples.train))
-        if self.shuffle:  # histories in random order, the samples of each behind one another
-            group = np.cumsum(self.samples.train.starts_history) - 1
+        if self.shuffle:  # histories in random order, the samples of each behind one another; or samples alone
+            group = np.cumsum(self.samples.train.starts_history) - 1 if self.pairs_together else order
             order = np.argsort(rng.permutation(int(group[-1]) + 1)[group], kind="stable")
         return windowed(order, self.maker.lengths, self.batch_size, None if self.pairs_together else rng)
 

@@ -156,6 +156,16 @@ def test_pairs_stay_together(protocol: str, data_dir: Path) -> None:
     assert 0.5 < share_beside_partner(samples, shuffle=True, batch_size=7) < 1  # an odd one parts one pair
 
 
+def test_samples_are_shuffled_alone_where_pairs_need_not_stay_together(samples: Samples) -> None:
+    """A sample's partner is then anywhere in the epoch, not a few batches away: by chance in its window of 20."""
+    settings = {"shuffle": True, "batch_size": 2, "auxiliary_negatives": "none"}
+    for together, expected in ((True, 1.0), (False, (40 - 1) / (len(samples.train) - 1))):
+        plan = training(samples, pairs_together=together, **settings)._plan(0)
+        windows = [np.concatenate(plan[at : at + 20]) for at in range(0, len(plan), 20)]
+        beside = sum(int(np.isin(window ^ 1, window).sum()) for window in windows)
+        assert beside / len(samples.train) == pytest.approx(expected, abs=0.08)
+
+
 def tensors(batch: Batch) -> list[torch.Tensor]:
     """All tensors of a batch."""
     nested = [value.values() if isinstance(value, dict) else [value] for value in batch.as_dict().values()]
