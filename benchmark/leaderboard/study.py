@@ -61,6 +61,7 @@ CHOICES = {  # of training, as the released code has them otherwise (docs/varian
     "Adam's epsilon as PyTorch adds it (22)": "adam_epsilon=torch",
     "all three": "adam_epsilon=torch+pairs_together=false+unknown_user=own",
 }
+SHUFFLED = {"variant `paper`, samples shuffled in place of histories (21)": "pairs_together=false"}
 GRID_PROTOCOLS = ("arxiv-v1", "clean")
 VARIANT_PROTOCOLS = ("arxiv-v1", "aaai-2019", "clean", "din-2018")
 FIRST_PASS = 500  # steps: the first evaluation behind the first pass over the samples of `clean`, on either data set
@@ -245,10 +246,11 @@ def _choices(find: Find, compared: Callable[[Runs, Runs], str]) -> list[str]:
     rows = []
     for protocol in GRID_PROTOCOLS:
         for dataset in DATASETS:
-            row_of = partial(find, dataset, protocol, "official")
-            for words, option in CHOICES.items():
-                cells = [compared(row_of(f"{model}+{option}"), row_of(model)) for model in SHORT]
-                rows.append([f"{dataset}, `{protocol}`: {words}", *cells])
+            for variant, choices in (("official", CHOICES), ("paper", SHUFFLED)):
+                row_of = partial(find, dataset, protocol, variant)
+                for words, option in choices.items():
+                    cells = [compared(row_of(f"{model}+{option}"), row_of(model)) for model in SHORT]
+                    rows.append([f"{dataset}, `{protocol}`: {words}", *cells])
     return table(["instead of the released code's", *map(short_label, SHORT)], [row for row in rows if any(row[1:])])
 
 

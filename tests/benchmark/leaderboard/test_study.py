@@ -155,6 +155,16 @@ def test_choices_of_training_are_compared_with_the_row_without_them(records: lis
     assert "- lower: DIEN on sports, `clean` (-0.020)" in parts_tested["verdicts of the choices"]
 
 
+def test_what_shuffling_samples_adds_to_the_paper_variant(records: list[Record], tmp_path: Path) -> None:
+    model = "dien+pairs_together=false"
+    records.append(make_run(tmp_path, model, "clean", 0, 1.6, variant="paper"))
+    gain = aucs(records, model, "clean", "paper")[0] - aucs(records, "dien", "clean", "paper")[0]
+    (cells,) = (line.strip("| ").split(" | ") for line in parts_of(records)["choices"].splitlines()[2:])
+    assert cells == [
+        "sports, `clean`: variant `paper`, samples shuffled in place of histories (21)", "", "", f"{gain:+.3f} (1)",
+    ]  # fmt: skip
+
+
 def test_runs_that_were_trained_otherwise_are_not_tested(records: list[Record]) -> None:
     options = {"pairs_together": True, "adam_epsilon": "tensorflow", "unknown_user": "most-frequent"}
     for name, value in options.items():
