@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmark.runs.process import collect_seldom
+
+collect_seldom()
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as a run: threads that wait for each other stall beside other load
 
 NEEDS = {

@@ -3,6 +3,9 @@
 
 def main() -> None:
     """`dien-bench`, or `python -m benchmark`."""
+    from benchmark.runs.process import collect_seldom
+
+    collect_seldom()
     from benchmark.cli.app import main as run
 
     run()

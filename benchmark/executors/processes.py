@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.executors.base import OUTPUT_TAIL, Message, Train, attempt
-from benchmark.runs.process import WORKER_VARIABLES, environment, how_it_ended, own_variables
+from benchmark.runs.process import WORKER_VARIABLES, collect_seldom, environment, how_it_ended, own_variables
 
 if TYPE_CHECKING:
     from benchmark.runs.config import RunConfig
@@ -139,6 +139,7 @@ def _work(connection: Connection, output: Path) -> None:
     for stream in (1, 2):  # what libraries print would tear the display, and is wanted where the process dies
         os.dup2(descriptor, stream)
     faulthandler.enable()
+    collect_seldom()
     with contextlib.suppress(EOFError, ConnectionError):
         train = connection.recv()
         while True:

@@ -11,11 +11,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
-import torch.distributed as dist
-
-from benchmark.runs.config import RunConfig
-from benchmark.runs.process import make_streams_lenient
-from benchmark.runs.train import follow
+from benchmark.runs.process import collect_seldom, make_streams_lenient
 
 
 def _end_with(rank_0: Connection) -> NoReturn:
@@ -27,6 +23,12 @@ def _end_with(rank_0: Connection) -> NoReturn:
 
 if __name__ == "__main__":
     make_streams_lenient()
+    collect_seldom()
+    import torch.distributed as dist
+
+    from benchmark.runs.config import RunConfig
+    from benchmark.runs.train import follow
+
     rank_0 = Connection(int(sys.argv[2]))
     threading.Thread(target=_end_with, args=[rank_0], daemon=True).start()
     follow(RunConfig(**json.loads(sys.argv[1])), rank_0.send)
