@@ -65,7 +65,9 @@ SHUFFLED = {"variant `paper`, samples shuffled in place of histories (21)": "pai
 GRID_PROTOCOLS = ("arxiv-v1", "clean")
 VARIANT_PROTOCOLS = ("arxiv-v1", "aaai-2019", "clean", "din-2018")
 FIRST_PASS = 500  # steps: the first evaluation behind the first pass over the samples of `clean`, on either data set
-Tested = Mapping[tuple[str, str, str, str], Difference]  # (data set, protocol, model, other)
+Place = tuple[str, str, str, str, str]  # data set, protocol, variant, model, other
+Tested = Mapping[Place, Difference]
+CHOICES_OF = [("official", CHOICES), ("paper", SHUFFLED)]  # of each variant
 
 
 def write_study(records: Sequence[Record], probes: Measured, tables: Sequence[Shown], board: Path) -> list[Path]:
@@ -128,12 +130,12 @@ def study_parts(find: Find, probes: Measured, tested: Tested) -> dict[str, list[
     }
 
 
-def _tests_of(tables: Sequence[Shown]) -> dict[tuple[str, str, str, str], Difference]:
-    """Return the tests of Table 4 and of the tables of options, variant official."""
+def _tests_of(tables: Sequence[Shown]) -> dict[Place, Difference]:
+    """Return the tests of Table 4 and of the tables of options."""
     return {
-        (result.dataset, shown.protocol, *pair): test
+        (result.dataset, shown.protocol, shown.variant, *pair): test
         for shown in tables
-        if shown.number in ("4", OPTIONS) and shown.variant == "official"
+        if shown.number in ("4", OPTIONS)
         for result in shown.results
         for pair, test in result.tested.items()
     }
@@ -177,18 +179,20 @@ def _parts_of_dien(find: Find, tested: Tested) -> list[str]:
     lines = []
     for words, pair in (("auxiliary loss, DIEN − AUGRU", ("dien", "augru")), ("AUGRU − DIN", ("augru", "din"))):
         places = {
-            f"`{protocol}` on {dataset}": (dataset, protocol, *pair) for protocol in LADDER for dataset in DATASETS
+            f"`{protocol}` on {dataset}": (dataset, protocol, "official", *pair)
+            for protocol in LADDER
+            for dataset in DATASETS
         }
         lines += [f"{words}:", "", *_of_tables(find, tested, places), ""]
     return lines
 
 
-def _of_tables(find: Find, tested: Tested, places: Mapping[str, tuple[str, str, str, str]]) -> list[str]:
-    """Return as a list what the board's tables say of (data set, protocol, model, other), by name."""
+def _of_tables(find: Find, tested: Tested, places: Mapping[str, Place]) -> list[str]:
+    """Return as a list what the board's tables say of places, by name."""
     gains = {}
-    for name, (dataset, protocol, model, other) in places.items():
-        test = tested.get((dataset, protocol, model, other))
-        runs, reference = (find(dataset, protocol, "official", one) for one in (model, other))
+    for name, place in places.items():
+        test = tested.get(place)
+        runs, reference = (find(*place[:3], model) for model in place[3:])
         gain = gain_of((runs, reference))[0] if test is None else test.comparison.difference
         if gain is not None:
             gains[name] = (gain, test)
@@ -233,7 +237,7 @@ def _verdicts_of_settings(find: Find, tested: Tested) -> list[str]:
     lines = []
     for protocol in GRID_PROTOCOLS:
         places = {
-            f"{words} on {dataset}": (dataset, protocol, model, "dien")
+            f"{words} on {dataset}": (dataset, protocol, "official", model, "dien")
             for dataset in DATASETS
             for words, model in GRID.items()
         }
@@ -246,7 +250,7 @@ def _choices(find: Find, compared: Callable[[Runs, Runs], str]) -> list[str]:
     rows = []
     for protocol in GRID_PROTOCOLS:
         for dataset in DATASETS:
-            for variant, choices in (("official", CHOICES), ("paper", SHUFFLED)):
+            for variant, choices in CHOICES_OF:
                 row_of = partial(find, dataset, protocol, variant)
                 for words, option in choices.items():
                     cells = [compared(row_of(f"{model}+{option}"), row_of(model)) for model in SHORT]
@@ -257,9 +261,9 @@ def _choices(find: Find, compared: Callable[[Runs, Runs], str]) -> list[str]:
 def _verdicts_of_choices(find: Find, tested: Tested) -> list[str]:
     """What the tests of the board's tables say of each choice against the row without it."""
     lines = []
-    for words, option in CHOICES.items():
+    for variant, words, option in ((variant, *choice) for variant, choices in CHOICES_OF for choice in choices.items()):
         places = {
-            f"{short_label(model)} on {dataset}, `{protocol}`": (dataset, protocol, f"{model}+{option}", model)
+            f"{short_label(model)} on {dataset}, `{protocol}`": (dataset, protocol, variant, f"{model}+{option}", model)
             for protocol in GRID_PROTOCOLS
             for dataset in DATASETS
             for model in SHORT

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmark.analysis.probes import Probes
 from benchmark.analysis.summary import REFERENCES, differences, summarise
+from benchmark.analysis.training import training_of, unlike
 from benchmark.records import paper
 from benchmark.records.paper import Statistics
 from benchmark.records.record import Record
@@ -146,7 +147,7 @@ def _check_one_selection(records: Sequence[Record]) -> None:
 def check_comparable(records: Sequence[Record]) -> None:
     """Raise `UserError` for mixed runs of one data set, protocol and variant, sorted by model and seed.
 
-    Batch size, learning rate and the file of a model may differ between rows, not in one.
+    Batch size, learning rate, the file of a model and the settings of UNSAID may differ between rows, not in one.
     """
     first_of_model: dict[str, Record] = {}
     previous: Record | None = None
@@ -161,10 +162,12 @@ def check_comparable(records: Sequence[Record]) -> None:
             if found != expected:
                 raise _mixed(records[0], record, name, expected, found)
         first = first_of_model.setdefault(record.model, record)
-        of_row = [(name, first) for name in ("batch_size", "learning_rate", "adam_epsilon", "model_sha256")]
+        of_row = [(name, first) for name in ("batch_size", "learning_rate", "model_sha256")]
         for name, other in (("steps", records[0]), *of_row):
             if record.settings.get(name) != other.settings.get(name):
                 raise _mixed(other, record, name, other.settings.get(name), record.settings.get(name))
+        for name in unlike(training_of(record), training_of(first)):
+            raise _mixed(first, record, name, training_of(first)[name], training_of(record)[name])
 
 
 def _hidden_references(shown: Sequence[Record], others: Sequence[Record]) -> list[Record]:

@@ -7,7 +7,7 @@ function testOf(ranking, first, second) {
   const metric = board.metrics[ranking.metric].label;
   const [a, b] = [ranking.lines[first], ranking.lines[second]];
   const title = make("p", { class: "difference" }, make("strong", {}, `${a.label} − ${b.label}`), ` ${signed(a.mean - b.mean)} ${metric}`);
-  if (!pair) return [title, make("p", {}, "Not tested: that takes at least two seeds of both rows, a metric of each test user, and no other training (‡).")];
+  if (!pair) return [title, make("p", {}, "Not tested: that takes at least two seeds of both rows, a metric of each test user, and the same training settings (‡).")];
   const different = pair.corrected < 0.05;
   return [title, make("p", {}, `95 % interval ${signed(pair.low)} to ${signed(pair.high)}. ${chance(pair.corrected)} after Holm's correction for the ${count(ranking.pairs.length, "pair")} of this ranking; of this pair alone ${chance(pair.p)}. `,
     make("strong", {}, different ? "Significantly different." : "Not significantly different."))];

@@ -151,7 +151,7 @@ def test_choices_of_training_are_compared_with_the_row_without_them(records: lis
     assert last.endswith(f"| {gain:+.3f} (1) |")  # both are 0.02 below their best
     assert f"- not tested: DIEN on sports, `clean` ({gain:+.3f})" in parts["verdicts of the choices"]
     test = Difference(Comparison(-0.02, 0.001, 8.0, 0.001), 0.001)
-    parts_tested = study_parts(finder(records), {}, {("sports", "clean", model, "dien"): test})
+    parts_tested = study_parts(finder(records), {}, {("sports", "clean", "official", model, "dien"): test})
     assert "- lower: DIEN on sports, `clean` (-0.020)" in parts_tested["verdicts of the choices"]
 
 
@@ -163,6 +163,12 @@ def test_what_shuffling_samples_adds_to_the_paper_variant(records: list[Record],
     assert cells == [
         "sports, `clean`: variant `paper`, samples shuffled in place of histories (21)", "", "", f"{gain:+.3f} (1)",
     ]  # fmt: skip
+    verdict = "variant `paper`, samples shuffled in place of histories (21):\n\n- {} ({:+.3f})\n"
+    assert verdict.format("not tested: DIEN on sports, `clean`", gain) in parts_of(records)["verdicts of the choices"]
+    test = Difference(Comparison(-0.02, 0.001, 8.0, 0.001), 0.001)
+    tested = {("sports", "clean", "paper", model, "dien"): test}
+    page = "\n".join(study_parts(finder(records), {}, tested)["verdicts of the choices"])
+    assert verdict.format("lower: DIEN on sports, `clean`", -0.02) in page
 
 
 def test_runs_that_were_trained_otherwise_are_not_tested(records: list[Record]) -> None:
@@ -233,10 +239,10 @@ def test_parts_of_dien_and_settings_are_those_of_the_tables() -> None:
         return Difference(Comparison(difference, 0.01, 8.0, p), p)
 
     tested = {
-        ("sports", "clean", "dien", "augru"): test(0.004, 0.6),
-        ("sports", "clean", "augru", "dien"): test(-0.004, 0.6),
-        ("beauty", "clean", "dien", "augru"): test(0.025, 0.001),
-        ("beauty", "clean", "dien+auxiliary_weight=0.1", "dien"): test(-0.009, 0.02),
+        ("sports", "clean", "official", "dien", "augru"): test(0.004, 0.6),
+        ("sports", "clean", "official", "augru", "dien"): test(-0.004, 0.6),
+        ("beauty", "clean", "official", "dien", "augru"): test(0.025, 0.001),
+        ("beauty", "clean", "official", "dien+auxiliary_weight=0.1", "dien"): test(-0.009, 0.02),
     }
     parts = study_parts(finder([]), {}, tested)
     assert parts["parts of DIEN"][2:4] == [

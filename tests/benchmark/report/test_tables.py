@@ -552,6 +552,19 @@ def test_data_sets_may_differ_in_steps_and_rows_in_batch_size() -> None:
         electronics([mixed, run("dien", 1, 0.9)])
 
 
+@pytest.mark.parametrize(("name", "now", "before"), [
+    ("adam_epsilon", "tensorflow", "torch"),
+    ("pairs_together", True, False),
+    ("unknown_user", "most-frequent", "own"),
+])  # fmt: skip
+def test_seeds_of_a_row_that_were_trained_otherwise_are_refused(name: str, now: object, before: object) -> None:
+    other = run("dien", 1, 0.9, settings=settings(**{name: now}))
+    with pytest.raises(UserError, match=rf"{name} is {before} in .*seed-0.* and {now} in .*seed-1"):
+        electronics([run("dien", 0, 0.9), other])
+    electronics([run("din", 0, 0.9), other])  # rows may differ: they are not tested against each other
+    electronics([run(f"dien+{name}={now}", 0, 0.9), replace(other, model=f"dien+{name}={now}")])  # said by its name
+
+
 def test_a_run_counts_once() -> None:
     with pytest.raises(UserError, match="two records of one run"):
         electronics([run("dien", 0, 0.9), run("dien", 1, 0.9), run("dien", 0, 0.8)])
