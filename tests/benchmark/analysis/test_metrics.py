@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
-from benchmark.analysis.metrics import METRICS, auc, calibration, gauc, logloss
+from benchmark.analysis.metrics import METRICS, auc, calibration, gauc, logloss, user_aucs
 from benchmark.records.predictions import Scores, scores_of_samples
 
 
@@ -38,6 +38,22 @@ def test_gauc_is_the_weighted_mean_over_users_with_both_labels(decimals: int) ->
             weights.append(mine.sum())
     assert len(aucs) < scores.users  # some are left out
     assert gauc(scores) == pytest.approx(np.average(aucs, weights=weights), abs=1e-12)
+
+
+@pytest.mark.parametrize("decimals", [1, 8])
+def test_users_with_a_sample_of_each_label(decimals: int) -> None:
+    """As Amazon's are: their AUCs are 0, 1/2 or 1. Beside one user of another make-up they stay the same."""
+    rng = np.random.default_rng(4)
+    user, label = np.repeat(np.arange(60), 2), np.tile([1, 0], 60)
+    score = np.round(rng.uniform(size=120), decimals)
+    expected = [roc_auc_score(label[user == one], score[user == one]) for one in range(60)]
+    assert (0.5 in expected) == (decimals == 1)
+    found, aucs, samples = user_aucs(scores_of_samples(user, label, score))
+    assert found.tolist() == list(range(60))
+    assert aucs.tolist() == expected
+    assert samples.tolist() == [2] * 60
+    more = scores_of_samples(np.append(user, [60, 60]), np.append(label, [1, 1]), np.append(score, [0.5, 0.6]))
+    assert user_aucs(more)[1].tolist() == expected
 
 
 def test_gauc_of_users_with_one_label_each_is_not_known() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from baselines import MODELS
 from baselines.contract.batch import tensors_of
 from baselines.lightning_module import CTRModule
-from benchmark.records.results import read_board, scores_of
+from benchmark.records.results import read_board, reading_once, scores_of
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
 from datamodules.batch import Batch
@@ -23,10 +23,12 @@ BOARD = Path(__file__).parents[3] / "leaderboards"
 def test_committed_runs_of_a_protocol_have_the_same_samples() -> None:
     """One sum over split, histories, targets, negatives and pool for every row, variant and seed."""
     found = defaultdict(set)
-    for record in read_board(BOARD):
-        scores = scores_of(record)
-        assert scores is not None
-        found[record.dataset, record.protocol].add((record.data_sha256, record.protocol_hash, scores.reported.users))
+    with reading_once():
+        for record in read_board(BOARD):
+            scores = scores_of(record)
+            assert scores is not None
+            seen = record.data_sha256, record.protocol_hash, scores.reported.users
+            found[record.dataset, record.protocol].add(seen)
     assert found
     assert {place: len(several) for place, several in found.items()} == dict.fromkeys(found, 1)
     sums = [sha256 for several in found.values() for sha256, _, _ in several]
