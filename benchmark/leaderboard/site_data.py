@@ -194,7 +194,7 @@ def _row(records: Sequence[Record]) -> Json:
     first = records[0]
     finished = [record for record in records if record.status == "finished"]
     names = ("seed", "status", "gauc", "logloss", "calibration", "best_step", "epochs", "steps", "parameters")
-    costs = ("train_seconds", "evaluation_seconds", "samples_per_second", "peak_memory_mb")
+    costs = ("train_seconds", "evaluation_seconds", "processor_seconds", "samples_per_second", "peak_memory_mb")
     seeds = [record.seed for record in records]
     training = [record.train_seconds - record.evaluation_seconds for record in finished]
     return {

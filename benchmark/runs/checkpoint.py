@@ -27,7 +27,7 @@ from datamodules.files.atomic import replacing
 
 State = dict[str, Any]
 SHARE = 0.01  # of the time that writing may take: where one takes long, there are fewer
-FORMAT = 3
+FORMAT = 4
 EVALUATIONS = ("last", "best_test", "best_validation")
 COUNTS = ("losses", "pending", "rows", "evaluation_seconds", "best_validation_auc")
 
@@ -151,18 +151,21 @@ class Checkpoints(pl.Callback):
         self.path, self.wanted, self.say, self.every = path, wanted, say, every
         self.resumed = load_checkpoint(path, wanted)
         self.resumed_at: int = self.resumed["step"] if self.resumed else 0
-        self.earlier_seconds: float = self.resumed["seconds"] if self.resumed else 0.0
-        self.began = self.due = 0.0
+        self.earlier: tuple[float, float] = self.resumed["seconds"] if self.resumed else (0.0, 0.0)
+        self.began, self.due = (0.0, 0.0), 0.0
 
     @property
-    def seconds(self) -> float:
-        """Time that the run has taken so far, in all processes that got it to where it is."""
-        return self.earlier_seconds + time.monotonic() - self.began
+    def seconds(self) -> tuple[float, float]:
+        """Time by the wall clock and the processor's that the run has taken, in all processes that got it this far."""
+        wall, processor = (
+            before + now - began for before, now, began in zip(self.earlier, _clocks(), self.began, strict=True)
+        )
+        return wall, processor
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self.began = time.monotonic()
-        self.due = self.began + self.every
+        self.began = _clocks()
+        self.due = self.began[0] + self.every
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Continue from the checkpoint."""
@@ -191,3 +194,8 @@ class Checkpoints(pl.Callback):
             self.say(f"cannot write {self.path} ({str(error).partition(chr(10))[0]}); the run goes on without it")
         ends = time.monotonic()
         self.due = ends + max(self.every, (ends - begins) / SHARE if self.every else 0)
+
+
+def _clocks() -> tuple[float, float]:
+    """The wall clock, and the time of all threads of this process; each counts from a moment of its own."""
+    return time.monotonic(), time.process_time()

@@ -32,19 +32,21 @@ def record_of(
     data: "InteractionsDataModule",
     module: "CTRModule",
     settings: dict[str, Any],
-    seconds: float,
+    seconds: tuple[float, float],
     code: str,
     peak_memory_mb: int,
 ) -> dict[str, Any]:
     """Return the record of a module that is trained to its last step.
 
-    `seconds` and the memory are those of the whole run, and `code` is the `code_sha256` of its model when it began.
+    `seconds`, by the wall clock and the processor's, and the memory are those of the whole run, and `code` is the
+    `code_sha256` of its model when it began.
     """
     last, reported = module.last, module.selected(data.protocol.selection)
     assert last is not None
     assert module.best_test is not None
     steps, samples = settings["steps"], data.ready
-    training_seconds = seconds - module.evaluation_seconds
+    wall, processor = seconds
+    training_seconds = wall - module.evaluation_seconds
     seen = steps * config.batch_size
     epochs = steps / -(-len(samples.train) // config.batch_size)
     metrics = metrics_of(data, reported)
@@ -63,8 +65,9 @@ def record_of(
         "epochs": round(epochs, 4),
         "steps": steps,
         "parameters": sum(parameter.numel() for parameter in module.model.parameters()),
-        "train_seconds": round(seconds, 3),
+        "train_seconds": round(wall, 3),
         "evaluation_seconds": round(module.evaluation_seconds, 3),
+        "processor_seconds": round(processor, 3),
         "samples_per_second": round(seen / training_seconds, 1),
         "peak_memory_mb": peak_memory_mb,
         **origin_of(config, data, code),

@@ -29,7 +29,7 @@ function seedTable(row) {
     ["AUC best on test", (run) => fixed(run.test, 6)], ["best on validation", (run) => fixed(run.validation, 6)],
     ["AUC last", (run) => fixed(run.last, 6)], ["GAUC", (run) => fixed(run.gauc)], ["log loss", (run) => fixed(run.logloss)], ["calibration", (run) => fixed(run.calibration)],
     ["best step", (run) => whole(run.best_step)], ["steps", (run) => whole(run.steps)], ["epochs", (run) => fixed(run.epochs, 2)],
-    ["training s", (run) => fixed(run.train_seconds, 1)], ["of it evaluation s", (run) => fixed(run.evaluation_seconds, 1)],
+    ["training s", (run) => fixed(run.train_seconds, 1)], ["of it evaluation s", (run) => fixed(run.evaluation_seconds, 1)], ["processor s", (run) => fixed(run.processor_seconds, 1)],
     ["samples/s", (run) => whole(run.samples_per_second)], ["memory MB", (run) => whole(run.peak_memory_mb)],
     ["parameters", (run) => whole(run.parameters)], ["status", (run) => (run.status === "finished" ? "" : run.status)],
   ].filter(([, cell]) => row.runs.some((run) => cell(run) !== ""));

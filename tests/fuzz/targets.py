@@ -262,8 +262,9 @@ RECORD = {
     "dataset": "tafeng", "protocol": "arxiv-v1", "protocol_hash": "dc630e20", "model": "dien", "variant": "official",
     "seed": 0, "selection": "test", "auc": {"last": 0.5, "validation": None, "test": 0.75}, "logloss": 0.5,
     "best_step": 800, "epochs": 3.0, "steps": 807, "parameters": 746541, "train_seconds": 59.1,
-    "evaluation_seconds": 4.4, "peak_memory_mb": 896, "samples_per_second": 1887.5, "device": "cpu",
-    "versions": {"python": "3.11.7"}, "commit": "8660804146f3755ae453c7f9e8f3fe7b0818e53e", "data_sha256": "ab" * 32,
+    "evaluation_seconds": 4.4, "processor_seconds": 58.2, "peak_memory_mb": 896, "samples_per_second": 1887.5,
+    "device": "cpu", "versions": {"python": "3.11.7"}, "commit": "8660804146f3755ae453c7f9e8f3fe7b0818e53e",
+    "data_sha256": "ab" * 32,
     "settings": {"model": "dien", "steps": 807, "batch_size": 128, "learning_rate": 0.001, "steps_by_default": True},
     "status": "finished",
 }  # fmt: skip

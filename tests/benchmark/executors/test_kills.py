@@ -24,7 +24,7 @@ from benchmark.runs.train import train_run
 ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("DIEN_BENCH_KILLS", "2"))
 SEED = int(os.environ.get("DIEN_BENCH_KILL_SEED", "0"))
-TIMINGS = ("train_seconds", "evaluation_seconds", "samples_per_second", "peak_memory_mb", "commit")
+TIMINGS = ("train_seconds", "evaluation_seconds", "processor_seconds", "samples_per_second", "peak_memory_mb", "commit")
 
 
 def words(folder: Path, workers: int = 2) -> list[str]:

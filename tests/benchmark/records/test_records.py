@@ -265,6 +265,7 @@ WRONG: dict[str, list[Any]] = {
     "parameters": [None, -1],
     "train_seconds": [None, float("nan")],
     "evaluation_seconds": [None],
+    "processor_seconds": [-1, "60", float("nan")],
     "samples_per_second": ["fast", -1],
     "peak_memory_mb": ["700 MB"],
     "device": ["", None],

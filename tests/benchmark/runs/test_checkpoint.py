@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from benchmark.runs.weights import WEIGHTS
 from datamodules.errors import UserError
 from datamodules.samples.file import prepare_samples
 
-TIMINGS = ("train_seconds", "evaluation_seconds", "samples_per_second", "peak_memory_mb", "commit")
+TIMINGS = ("train_seconds", "evaluation_seconds", "processor_seconds", "samples_per_second", "peak_memory_mb", "commit")
 # An odd number of normal draws leaves NumPy's and Python's generators one over for the next call.
 DROPOUT = """
 import random
@@ -167,6 +168,20 @@ def test_checkpoints_do_not_change_a_run(tmp_path: Path, data_dir: str, monkeypa
     train_run(often)
     train_run(never)
     assert outcome(often) == outcome(never)
+
+
+def test_the_time_of_a_run_is_that_of_every_process_that_trained_it(tmp_path: Path, data_dir: str) -> None:
+    made = config(tmp_path, data_dir, "base-model")
+    cut_off(made, 60)
+    path = made.folder() / CHECKPOINT
+    state = torch.load(path)
+    assert min(state["seconds"]) > 0
+    torch.save(state | {"seconds": (3000.0, 2000.0)}, path)
+    began = time.process_time(), time.monotonic()
+    record = train_run(made)
+    processor, wall = time.process_time() - began[0], time.monotonic() - began[1]
+    assert 3000 < record["train_seconds"] < 3000 + wall
+    assert 2000 < record["processor_seconds"] < 2000 + processor
 
 
 WANTED = {"format": 1, "run": "a/b", "steps": 300, "evaluate_every": 100, "batch_size": 128, "torch version": "2.13"}

@@ -24,7 +24,7 @@ from datamodules.errors import UserError
 pytestmark = pytest.mark.timeout(600)  # each run starts a second process, which imports torch
 
 ROOT = Path(__file__).parents[3]
-TIMINGS = ("train_seconds", "evaluation_seconds", "samples_per_second", "peak_memory_mb", "commit")
+TIMINGS = ("train_seconds", "evaluation_seconds", "processor_seconds", "samples_per_second", "peak_memory_mb", "commit")
 
 
 @pytest.fixture(scope="module")
