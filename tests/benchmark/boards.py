@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.analysis.metrics import METRICS
 from benchmark.records.predictions import Scores
-from benchmark.records.record import Record, line_of, read_records
+from benchmark.records.record import FIRST_WITH_METRICS, Record, line_of, read_records
 from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
 
 BOARD = Path(__file__).parents[2] / "leaderboards"
@@ -24,10 +26,12 @@ def committed() -> dict[Path, Record]:
 
 
 def export(place: Path | str, folder: Path) -> Path:
-    """Write a committed run to a run folder: `place` as "sports/clean/dien-official/seed-0"; ranks serve as scores."""
+    """Write a committed run to a run folder: `place` as "sports/clean/dien-official/seed-0"; ranks serve as scores.
+
+    Metrics that depend on the values of scores are those of the ranks, where the record has them all.
+    """
     record = committed()[Path(place)]
     folder.mkdir(parents=True)
-    (folder / "record.json").write_text(line_of(record), encoding="utf-8")
     columns = curves_of(record).columns
     with (folder / "metrics.csv").open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file)
@@ -41,6 +45,11 @@ def export(place: Path | str, folder: Path) -> Path:
         if checkpoint is not None
     }
     users = scores.reported.users
+    if record.schema_version >= FIRST_WITH_METRICS:
+        served = replace(scores.reported, score=scores.reported.score / 1e4)
+        by_value = {name: metric.of(served) for name, metric in METRICS.items() if not metric.by_order}
+        record = replace(record, **by_value)
+    (folder / "record.json").write_text(line_of(record), encoding="utf-8")
     table = pd.DataFrame({"user": np.repeat(np.arange(users), 2), "label": np.tile([0, 1], users), **found})
     table.to_parquet(folder / "predictions.parquet")
     return folder

@@ -172,6 +172,7 @@ def test_what_shuffling_samples_adds_to_the_paper_variant(records: list[Record],
 
 
 def test_runs_that_were_trained_otherwise_are_not_tested(records: list[Record]) -> None:
+    records = [replace(r, settings=r.settings | UNSAID) for r in records]
     options = {"pairs_together": True, "adam_epsilon": "tensorflow", "unknown_user": "most-frequent"}
     for name, value in options.items():
         mixed = [replace(r, settings=r.settings | {name: value}) if r.protocol == "clean" else r for r in records]
