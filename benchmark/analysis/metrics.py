@@ -43,7 +43,7 @@ def wins(scores: Floats, others: Floats) -> Floats:
     >>> wins(np.array([2.0, 3.0]), np.array([1.0, 3.0]))
     array([1. , 1.5])
     """
-    order = np.argsort(scores)  # looked up one behind the other, they find their places in half the time
+    order = np.argsort(scores)  # looked up in order, which takes half the time
     ordered, looked_up = np.sort(others), scores[order]
     below, at_most = (np.searchsorted(ordered, looked_up, side) for side in ("left", "right"))
     total = np.empty(len(scores))

@@ -55,19 +55,19 @@ GRID = {  # DIEN's auxiliary loss: options behind "dien", by what they say
     "mean over real behaviours": "dien+auxiliary_mean=behaviours",
     "inner product as head": "dien+auxiliary_head=inner-product",
 }
-CHOICES = {  # of training, as the released code has them otherwise (docs/variants.md): an option behind a model
-    "users that training never saw: an untrained row (19)": "unknown_user=own",
-    "a user's positive and negative in any batch (21)": "pairs_together=false",
-    "Adam's epsilon as PyTorch adds it (22)": "adam_epsilon=torch",
-    "all three": "adam_epsilon=torch+pairs_together=false+unknown_user=own",
-}
-SHUFFLED = {"variant `paper`, samples shuffled in place of histories (21)": "pairs_together=false"}
+# Of training, as the released code has them otherwise (docs/variants.md): variant, words, option behind a model.
+CHOICES = [
+    ("official", "users that training never saw: an untrained row (19)", "unknown_user=own"),
+    ("official", "a user's positive and negative in any batch (21)", "pairs_together=false"),
+    ("official", "Adam's epsilon as PyTorch adds it (22)", "adam_epsilon=torch"),
+    ("official", "all three", "adam_epsilon=torch+pairs_together=false+unknown_user=own"),
+    ("paper", "variant `paper`, samples shuffled in place of histories (21)", "pairs_together=false"),
+]
 GRID_PROTOCOLS = ("arxiv-v1", "clean")
 VARIANT_PROTOCOLS = ("arxiv-v1", "aaai-2019", "clean", "din-2018")
 FIRST_PASS = 500  # steps: the first evaluation behind the first pass over the samples of `clean`, on either data set
-Place = tuple[str, str, str, str, str]  # data set, protocol, variant, model, other
-Tested = Mapping[Place, Difference]
-CHOICES_OF = [("official", CHOICES), ("paper", SHUFFLED)]  # of each variant
+Rows = tuple[str, str, str, str, str]  # data set, protocol, variant, model and the one that it is compared with
+Tested = Mapping[Rows, Difference]
 
 
 def write_study(records: Sequence[Record], probes: Measured, tables: Sequence[Shown], board: Path) -> list[Path]:
@@ -130,7 +130,7 @@ def study_parts(find: Find, probes: Measured, tested: Tested) -> dict[str, list[
     }
 
 
-def _tests_of(tables: Sequence[Shown]) -> dict[Place, Difference]:
+def _tests_of(tables: Sequence[Shown]) -> dict[Rows, Difference]:
     """Return the tests of Table 4 and of the tables of options."""
     return {
         (result.dataset, shown.protocol, shown.variant, *pair): test
@@ -187,12 +187,12 @@ def _parts_of_dien(find: Find, tested: Tested) -> list[str]:
     return lines
 
 
-def _of_tables(find: Find, tested: Tested, places: Mapping[str, Place]) -> list[str]:
-    """Return as a list what the board's tables say of places, by name."""
+def _of_tables(find: Find, tested: Tested, places: Mapping[str, Rows]) -> list[str]:
+    """Return as a list what the board's tables say of rows, by name."""
     gains = {}
-    for name, place in places.items():
-        test = tested.get(place)
-        runs, reference = (find(*place[:3], model) for model in place[3:])
+    for name, rows in places.items():
+        test = tested.get(rows)
+        runs, reference = (find(*rows[:3], model) for model in rows[3:])
         gain = gain_of((runs, reference))[0] if test is None else test.comparison.difference
         if gain is not None:
             gains[name] = (gain, test)
@@ -250,18 +250,17 @@ def _choices(find: Find, compared: Callable[[Runs, Runs], str]) -> list[str]:
     rows = []
     for protocol in GRID_PROTOCOLS:
         for dataset in DATASETS:
-            for variant, choices in CHOICES_OF:
+            for variant, words, option in CHOICES:
                 row_of = partial(find, dataset, protocol, variant)
-                for words, option in choices.items():
-                    cells = [compared(row_of(f"{model}+{option}"), row_of(model)) for model in SHORT]
-                    rows.append([f"{dataset}, `{protocol}`: {words}", *cells])
+                cells = [compared(row_of(f"{model}+{option}"), row_of(model)) for model in SHORT]
+                rows.append([f"{dataset}, `{protocol}`: {words}", *cells])
     return table(["instead of the released code's", *map(short_label, SHORT)], [row for row in rows if any(row[1:])])
 
 
 def _verdicts_of_choices(find: Find, tested: Tested) -> list[str]:
     """What the tests of the board's tables say of each choice against the row without it."""
     lines = []
-    for variant, words, option in ((variant, *choice) for variant, choices in CHOICES_OF for choice in choices.items()):
+    for variant, words, option in CHOICES:
         places = {
             f"{short_label(model)} on {dataset}, `{protocol}`": (dataset, protocol, variant, f"{model}+{option}", model)
             for protocol in GRID_PROTOCOLS

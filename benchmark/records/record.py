@@ -103,7 +103,7 @@ class Record:
     parameters: Count
     train_seconds: Number  # evaluations included
     evaluation_seconds: Number
-    processor_seconds: Number | None = None  # evaluations included; None: not known, of an old record
+    processor_seconds: Number | None = None  # evaluations included; None: not known, of a failed run or an old record
     samples_per_second: Number  # of training alone
     peak_memory_mb: Count
     device: Text

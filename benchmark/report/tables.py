@@ -147,7 +147,7 @@ def _check_one_selection(records: Sequence[Record]) -> None:
 def check_comparable(records: Sequence[Record]) -> None:
     """Raise `UserError` for mixed runs of one data set, protocol and variant, sorted by model and seed.
 
-    Batch size, learning rate, the file of a model and the settings of UNSAID may differ between rows, not in one.
+    Batch size, learning rate, the file of a model and what `training_of` returns may differ between rows, not in one.
     """
     first_of_model: dict[str, Record] = {}
     previous: Record | None = None

@@ -130,7 +130,7 @@ def _failed_record(config: RunConfig, reason: str, step: int) -> dict[str, Any]:
         "parameters": 0,
         "train_seconds": 0,
         "evaluation_seconds": 0,
-        "processor_seconds": 0,
+        "processor_seconds": None,
         "samples_per_second": 0,
         "peak_memory_mb": 0,  # nobody measured it
         **origin_of(config, data, code_sha256(config.model)),

@@ -16,6 +16,7 @@ from benchmark.records.predictions import Scores
 from benchmark.records.record import FIRST_WITH_METRICS, Record, line_of, read_records
 from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
 
+TO_SCORES = 1e4  # by which ranks are divided to serve as scores
 BOARD = Path(__file__).parents[2] / "leaderboards"
 
 
@@ -40,13 +41,13 @@ def export(place: Path | str, folder: Path) -> Path:
     scores = scores_of(record)
     assert scores is not None
     found = {
-        name: np.stack([checkpoint.negative, checkpoint.positive], axis=1).ravel() / 1e4
+        name: np.stack([checkpoint.negative, checkpoint.positive], axis=1).ravel() / TO_SCORES
         for name, checkpoint in zip(("score", "score_last", "score_test"), scores, strict=True)
         if checkpoint is not None
     }
     users = scores.reported.users
     if record.schema_version >= FIRST_WITH_METRICS:
-        served = replace(scores.reported, score=scores.reported.score / 1e4)
+        served = replace(scores.reported, score=scores.reported.score / TO_SCORES)
         by_value = {name: metric.of(served) for name, metric in METRICS.items() if not metric.by_order}
         record = replace(record, **by_value)
     (folder / "record.json").write_text(line_of(record), encoding="utf-8")
