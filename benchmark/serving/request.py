@@ -152,5 +152,8 @@ def _lengths(columns: Mapping[str, Sequence[int]]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = orjson.dumps(value).decode()
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # it reads 1,024 levels, and writes 254
+        text = "deeply nested JSON"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -60,6 +60,8 @@ def test_each_user_gets_the_answers_to_its_own_candidates() -> None:
         (b'{"history": NaN}', 400, "not JSON"),
         (b"[" * 1_500, 400, "not JSON"),
         (b"\xff\xfe", 400, "not JSON"),
+        (b"[" * 500 + b"]" * 500, 422, "the body must be an object, got deeply nested JSON"),
+        (b'{"history": {"item": [' + b"[" * 255 + b"]" * 255 + b']}, "target": {"item": [1]}}', 422, "whole numbers"),
         (b" " * 3_000, 413, "2,000 bytes"),
         (b"[1]", 422, "the body must be an object, got [1]"),
         ({"history": {"item": []}}, 422, 'no "target"'),
