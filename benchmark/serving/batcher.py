@@ -50,7 +50,10 @@ class Batcher:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def submit(self, request: Request) -> Probabilities:
-        """Return the probabilities (N,) of a request; raises `Refused` where the queue is full or closed."""
+        """Return the probabilities (N,) of a request; raises `Refused` where the queue is full or closed.
+
+        A request whose caller is cancelled leaves the queue.
+        """
         if self.closing:
             raise Refused(503, "the server is stopping")
         if len(self.waiting) >= self.most_waiting:
@@ -59,7 +62,12 @@ class Batcher:
         one = _Waiting(request, loop.time() + self.batching.window, loop.create_future())
         self.waiting.append(one)
         self._changed.set()
-        return await one.answer
+        try:
+            return await one.answer
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it is being scored
+                self.waiting.remove(one)
+            raise
 
     async def close(self) -> None:
         """Answer what waits, at once, and end; what comes from now on is refused."""
@@ -71,7 +79,8 @@ class Batcher:
         while self.waiting or not self.closing:
             if self.waiting:
                 await self._fill(self.waiting[0].due)
-                await self._answer(self._take())
+                if batch := self._take():  # those that waited may have left
+                    await self._answer(batch)
             else:
                 await self._change()
 

@@ -31,6 +31,7 @@ from benchmark.serving.request import PARTS, Limits, Refused, Request, Scorer, p
 from datamodules.errors import UserError
 
 GRACE = 30  # seconds in which requests that were taken are answered when the server stops
+CLOSED = 499  # nobody reads it; nginx counts such requests under this status
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 
@@ -81,7 +82,7 @@ class Endpoint:
         began = time.perf_counter()
         try:
             request = parse(await self._body(http), self.scorer.schema, self.limits)
-            answer = _json(200, {"probabilities": (await self.batcher.submit(request)).tolist()})
+            answer = _json(200, {"probabilities": (await self._probabilities(http, request)).tolist()})
         except Refused as refused:
             answer = _refusal(refused.status, refused.reason)
         except Exception:
@@ -90,6 +91,19 @@ class Endpoint:
         self.metrics.requests.labels(answer.status_code).inc()
         self.metrics.seconds.observe(time.perf_counter() - began)
         return answer
+
+    async def _probabilities(self, http: HTTPRequest, request: Request) -> Probabilities:
+        """Those of a request, which leaves the queue when its client closes the connection."""
+        answer = asyncio.ensure_future(self.batcher.submit(request))
+        closed = asyncio.ensure_future(http.receive())  # what comes behind the body
+        try:
+            await asyncio.wait((answer, closed), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise Refused(CLOSED, "the connection was closed before the answer")
+            return answer.result()
+        finally:
+            answer.cancel()
+            closed.cancel()
 
     async def _body(self, http: HTTPRequest) -> bytes:
         most = self.limits.body

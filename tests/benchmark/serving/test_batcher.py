@@ -69,6 +69,33 @@ def test_a_full_batch_goes_at_once() -> None:
     assert scorer.batches == [(0.002, [0, 1]), (0.012, [2, 3]), (0.02, [9])]  # never cut, never above 7 but alone
 
 
+def test_a_request_that_nobody_waits_for_is_not_scored() -> None:
+    scorer = Recorder(seconds=1.0)
+
+    async def three() -> list[object]:
+        batcher = Batcher(scorer, Batching(WINDOW), 100)
+        tasks = [asyncio.create_task(batcher.submit(request(0)))]
+        await asyncio.sleep(0.5)
+        tasks += [asyncio.create_task(batcher.submit(request(i))) for i in (1, 2)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        assert [one.request.target["item"][0] for one in batcher.waiting] == [2]
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        last = asyncio.create_task(batcher.submit(request(3)))
+        await asyncio.sleep(0)
+        last.cancel()  # the only one, within its window
+        await asyncio.sleep(1.0)
+        found.append((await batcher.submit(request(4))).tolist())
+        await batcher.close()
+        return found
+
+    first, gone, second, after = run(three())
+    assert isinstance(gone, asyncio.CancelledError)
+    assert (first, second, after) == ([0.0], [2.0], [4.0])
+    assert [numbers for _, numbers in scorer.batches] == [[0], [2], [4]]
+
+
 def test_requests_gather_while_a_batch_is_scored() -> None:
     scorer = Recorder(seconds=0.1)
     run(drive(scorer, [(0.0, request(0)), (0.02, request(1)), (0.05, request(2)), (0.105, request(3))]))

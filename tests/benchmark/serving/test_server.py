@@ -155,6 +155,30 @@ def test_overload_is_refused_with_503_and_what_was_taken_is_answered() -> None:
     assert "waiting already" in refused.json()["error"]
 
 
+def test_requests_of_clients_that_are_gone_are_not_scored() -> None:
+    fake = Fake()
+    with running(fake, batching=Batching(window=0.0, requests=1)) as local:
+        fake.gate.clear()
+        body = json.dumps(asking([1], [2])).encode()
+        message = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+        def waiting() -> float:
+            return float(requests.get(f"{local.url}/metrics", timeout=30).text.split("\ndien_waiting ")[1].split()[0])
+
+        clients = [local.connect() for _ in range(5)]
+        for client in clients:
+            client.sendall(message)
+        until(lambda: waiting() == 4)  # the first is being scored
+        for client in clients:
+            client.close()
+        until(lambda: waiting() == 0)
+        fake.gate.set()
+        assert post(local, asking([1], [2])).status_code == 200
+        counted = requests.get(f"{local.url}/metrics", timeout=30).text
+    assert "dien_batch_requests_sum 2.0" in counted
+    assert 'dien_requests_total{status="499"} 5.0' in counted
+
+
 def test_shutdown_answers_what_was_taken() -> None:
     scorer = Fake()
     scorer.gate.clear()
