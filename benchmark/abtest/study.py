@@ -104,7 +104,7 @@ def run_test(
     covariates     (U, Q), of the users of the workload in the order of their numbers, from before the test
     checks         False: leave out what follows
     repetitions    of the test, for the coverage of its intervals; splits: of the control alone
-    candidates, spreads    the other markets
+    candidates, spreads    the other markets; the test's own spread is among them in any case
 
     Raises UserError without the control, and where an arm's predictions are not of these requests.
     """
@@ -128,13 +128,13 @@ def run_test(
         ratio=sample_ratio([totals.shape[1] for totals in tested.values()]),
         coverage={name: coverage(replayed, users, name, repetitions=repetitions) for name in others},
         alarms=false_alarms(replayed[CONTROL], users, splits=splits) if checks else {},
-        cells=tuple(grid(predictions, workload, candidates, spreads)) if checks else (),
+        cells=tuple(grid(predictions, workload, candidates, sorted({*spreads, spread}))) if checks else (),
     )
 
 
 def with_more_candidates(test: AbTest, predictions: Predictions, workload: Workload) -> AbTest:
     """Add a market with more candidates than the test's, whose requests are others of the same day and users."""
-    cells = grid(predictions, workload, (workload.candidates,))
+    cells = grid(predictions, workload, (workload.candidates,), sorted({cell.spread for cell in test.cells}))
     other = (workload.candidates, len(workload.user))
     return replace(test, cells=(*test.cells, *cells), other_requests=(*test.other_requests, other))
 

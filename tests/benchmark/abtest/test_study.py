@@ -28,7 +28,7 @@ from benchmark.abtest.figure import figure_table5
 from benchmark.abtest.offline import agreement
 from benchmark.abtest.sensitivity import Cell, break_even
 from benchmark.abtest.statistics import METRICS, Gain, gain, metric
-from benchmark.abtest.study import AbTest, abtest_of_runs, run_test
+from benchmark.abtest.study import AbTest, abtest_of_runs, run_test, with_more_candidates
 from benchmark.abtest.table import table5
 from benchmark.abtest.workload import Requests, Workload, draw_workload, true_probability
 from benchmark.analysis.comparison import Interval
@@ -196,6 +196,16 @@ def test_decision(test: AbTest) -> None:
     above = [number for number, gain in zip((2, 10), clicks, strict=True) if 100 * gain.interval.high / 2 < 10.8]
     assert (dien[6] == "more than here with any of these numbers") == (len(above) == 2)
     assert [row[2] for row in made.csv_rows[1:]] == ["2", "10", "2", "10"]
+
+
+def test_another_spread_has_its_gains_over_candidates_too(predictions: Predictions, workload: Workload) -> None:
+    found = run_test(predictions, workload, spread=0.4, repetitions=2, splits=2, candidates=(2,), spreads=(0.3,))
+    wider = with_more_candidates(found, predictions, workload)
+    assert {(cell.candidates, cell.spread) for cell in wider.cells} == {
+        (number, spread) for number in (2, workload.candidates) for spread in (0.3, 0.4)
+    }
+    made = decision(wider, {"base-model": 0.63, "din": 0.64, "dien": 0.65})
+    assert [row[0] for row in made.csv_rows[1:]] == ["din", "din", "dien", "dien"]
 
 
 def test_figure(test: AbTest, tmp_path: Path) -> None:
