@@ -150,7 +150,13 @@ def load_test(
         return
     bound = p99
     largest = largest_rate(holds_once(lambda at: measured(at).within(bound)), rate / 64, rate)
-    output.say(f"largest rate with p99 <= {p99:g} ms and nothing refused: {largest:.1f} requests a second")
+    what = f"p99 <= {p99:g} ms and nothing refused"
+    if not largest:
+        output.say(f"no rate has {what}, down to {rate / 64:.2g} requests a second")
+    elif largest == rate:
+        output.say(f"{what} still at {rate:g} requests a second, the highest that is tried: give a higher --rate")
+    else:
+        output.say(f"largest rate with {what}: {largest:.1f} requests a second")
     output.result({"largest_rate": largest, "p99_ms": p99, "tests": tests})
 
 

@@ -114,12 +114,16 @@ def holds_once(tested: Callable[[float], bool]) -> Callable[[float], bool]:
 
 
 def largest_rate(holds: Callable[[float], bool], low: float, high: float, precision: float = 0.05) -> float:
-    """Return the largest rate at which `holds`, to the given ratio, by bisection; `low` where it fails already there.
+    """Return the largest rate at which `holds`, to the given ratio, by bisection.
+
+    It is 0 where it fails already at `low`, and `high` where it holds even there.
 
     >>> 66 < largest_rate(lambda rate: rate <= 70, 10, 1_000) <= 70
     True
     """
-    return _between(holds, low, high, precision) if holds(low) else low
+    if not holds(low):
+        return 0.0
+    return high if holds(high) else _between(holds, low, high, precision)
 
 
 def largest_rate_near(holds: Callable[[float], bool], start: float, factor: float, precision: float = 0.1) -> float:

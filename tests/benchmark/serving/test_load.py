@@ -100,7 +100,8 @@ def test_the_largest_rate_is_found() -> None:
     asked: list[float] = []
     assert 95 < largest_rate(lambda rate: not asked.append(rate) and rate < 100, 1, 10_000) <= 100  # type: ignore[func-returns-value]
     assert len(asked) < 12
-    assert largest_rate(lambda _: False, 5, 50) == 5
+    assert largest_rate(lambda _: False, 5, 50) == 0
+    assert largest_rate(lambda _: True, 5, 50) == 50
     p99 = {rate: measured(Load(rate, 20)).within(25) for rate in (60, 190)}
     assert p99 == {60: True, 190: False}
 
