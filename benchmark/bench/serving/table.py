@@ -132,7 +132,7 @@ def ladder_table(cells: Sequence[Cell]) -> Table:
         f"{plan['history']}, largest rate at p99 <= {plan['bound_ms']:g} ms"
     )
     rows = [tuple(CSV.split(",")), *(_csv(lines, line) for line in lines.values())]
-    return Table(title, tuple(s for s in sections if s.rows), (*_machine(cells), *NOTES), tuple(rows))
+    return Table(title, tuple(s for s in sections if s.rows), (*_machine(cells), *NOTES, _counted(cells)), tuple(rows))
 
 
 def _of_candidates(lines: Mapping[tuple[str, int], Line], n: int, plan: Mapping[str, Any]) -> Section:
@@ -200,6 +200,29 @@ def _paper(lines: Mapping[tuple[str, int], Line], numbers: Sequence[int]) -> Sec
             rows.append(("here", str(n), f"{times[0]:.1f} to {times[1]:.1f}", found.shown, rate, f"{large} to {small}"))
     header = ("", "candidates", "ms", "change", "requests a second, after", "units")
     return Section("The paper's figures, apart from ours", header, tuple(rows), note=UNKNOWN)
+
+
+def _counted(cells: Sequence[Cell]) -> str:
+    """How many requests stand behind a p99."""
+
+    def due(test: Mapping[str, Any]) -> int:
+        return sum(test[kind] for kind in ("answered", "refused", "failed"))
+
+    fixed = {
+        n: [due(cell["fixed"]) for cell in cells if cell["candidates"] == n] for n in {c["candidates"] for c in cells}
+    }
+    largest = [due(test) for cell in cells for test in cell["tests"] if test["rate"] == cell["largest_rate"]]
+    said = [f"{_range(counts)} with {n} candidate{'s' if n > 1 else ''}" for n, counts in sorted(fixed.items())]
+    found = f"; a test at the largest rate {_range(largest)}" if largest else ""
+    return (
+        f"Requests that count in a test at the fixed rate: {', '.join(said)}, which come at the same times in every "
+        f"round{found}. The p99 of less than 100 requests lies between the two slowest."
+    )
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _machine(cells: Sequence[Cell]) -> list[str]:

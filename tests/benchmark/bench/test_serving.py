@@ -110,7 +110,8 @@ def test_measurements_are_kept_and_not_mixed(tmp_path: Path, monkeypatch: pytest
 
 def cell(step: str, repeat: int, ms: float, rate: float, achieved: float = 15, late: bool = False) -> dict[str, Any]:
     """A record of the ladder."""
-    fixed = {"offered": 15.0, "achieved": achieved, "p50_ms": ms, "p99_ms": 2 * ms}
+    counts = {"answered": 70 + repeat, "refused": 2, "failed": 1}
+    fixed = {**counts, "offered": 15.0, "achieved": achieved, "p50_ms": ms, "p99_ms": 2 * ms}
     return {
         "step": step,
         "candidates": 50,
@@ -122,7 +123,7 @@ def cell(step: str, repeat: int, ms: float, rate: float, achieved: float = 15, l
         "load_average": [1.5, 1.0, 1.0],
         "closed": {"median_ms": ms},
         "fixed": fixed,
-        "tests": [{"offered": rate, "p99_ms": 49.0}],
+        "tests": [{**counts, "answered": 2_000, "offered": rate, "rate": rate, "p99_ms": 49.0}],
         "largest_rate": rate,
         "limited_by": "generator" if late else "server",
     }
@@ -146,6 +147,8 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
     lines = [dict(zip(made.csv_rows[0], values, strict=True)) for values in made.values()]
     assert (lines[2]["before"], lines[2]["rate_ratio"], lines[2]["rate_verdict"]) == ("fused", 2.0, "higher")
     assert "server on core 0" in made.notes[0]
+    assert "fixed rate: 73 to 75 with 50 candidates, which" in made.notes[-1]
+    assert "largest rate 2,003." in made.notes[-1]
     assert all(path.stat().st_size > 1_000 for path in figure_ladder(cells, tmp_path / "serving"))
 
 
