@@ -1,5 +1,6 @@
 """The ladder as a table: figures with their spread over rounds, each step beside the one before, and what that says."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -236,8 +237,8 @@ def _machine(cells: Sequence[Cell]) -> list[str]:
         else "server and load generator not pinned to cores: they may have disturbed each other"
     )
     busiest = max(cell["load_average"][0] for cell in cells)
-    others = {(c["machine"]["processor"], c["machine"]["torch"]) for c in cells}
-    mixed = ["Records of different machines or versions stand in this table."] if len(others) > 1 else []
+    others = {json.dumps([cell["machine"], cell.get("commit")], sort_keys=True) for cell in cells}
+    mixed = ["Records of different machines, versions or commits stand in this table."] if len(others) > 1 else []
     return [
         f"{machine['processor']}, {machine['cores']} cores; {where}; Python {machine['python']}, torch "
         f"{machine['torch']}, {', '.join(packages)}. Highest load average of a minute: {busiest}, where server and "

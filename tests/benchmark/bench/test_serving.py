@@ -147,6 +147,9 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
     lines = [dict(zip(made.csv_rows[0], values, strict=True)) for values in made.values()]
     assert (lines[2]["before"], lines[2]["rate_ratio"], lines[2]["rate_verdict"]) == ("fused", 2.0, "higher")
     assert "server on core 0" in made.notes[0]
+    assert not any("Records of different" in note for note in made.notes)
+    for other in ({"machine": {**cells[0]["machine"], "packages": {"aiohttp": "4"}}}, {"commit": "1" * 40}):
+        assert "Records of different" in ladder_table([*cells[1:], cells[0] | other]).notes[1]
     assert "fixed rate: 73 to 75 with 50 candidates, which" in made.notes[-1]
     assert "largest rate 2,003." in made.notes[-1]
     assert all(path.stat().st_size > 1_000 for path in figure_ladder(cells, tmp_path / "serving"))
