@@ -6,15 +6,14 @@ from benchmark.abtest.experiment import CONTROL
 from benchmark.abtest.sensitivity import Cell, break_even
 from benchmark.abtest.statistics import Gain
 from benchmark.abtest.study import AbTest
-from benchmark.abtest.table import label_of, percent, printed_gains
+from benchmark.abtest.table import label_of, over, percent, printed_gains
 from benchmark.records import paper
 from benchmark.report.render import Section, Table
 
 CSV = "model,auc_gain,candidates,ctr_gain,ppc_gain,ecpm_gain,ecpm_gain_low,ecpm_gain_high"
 NOTES = (
     "Simulated. Gains over BaseModel in per cent, replayed: all users served by both arms, with expected clicks; 95 % "
-    "intervals over users and training seeds. Earns more, earns less: the interval of the eCPM gain is above or below "
-    "0.",
+    "intervals over {over}. Earns more, earns less: the interval of the eCPM gain is above or below 0.",
     "Of 0.01 AUC: the CTR gain over the AUC gain, as if it were in proportion; the interval is that of the CTR gain.",
 )
 
@@ -49,7 +48,8 @@ def decision(test: AbTest, auc: Mapping[str, float]) -> Table:
             values = (*(gains[name].value for name in ("ctr", "ppc", "ecpm")), *gains["ecpm"].interval)
             lines.append((arm, f"{auc[arm] - auc[CONTROL]:.6f}", str(number), *(f"{value:.6f}" for value in values)))
     title = f"Whether to ship a model: a simulated market, bid spread {test.spread}, {test.seeds} training seed(s)"
-    return Table(title, tuple(sections), NOTES, tuple(lines))
+    notes = tuple(note.format(over=over(test.seeds)) for note in NOTES)
+    return Table(title, tuple(sections), notes, tuple(lines))
 
 
 def _earned(cells: Mapping[tuple[str, int], Cell], arm: str, numbers: Sequence[int]) -> list[str]:

@@ -28,7 +28,7 @@ NOTES = (
     "Simulated: users, ads, bids and clicks are made by a program. The paper's gains were measured in Alibaba's "
     "display advertising, 2018-06-07 to 2018-07-12; they stand beside ours for comparison and are no aim.",
     "CTR: clicks / impressions. PPC: cost / clicks, in median bids. eCPM: cost of 1,000 impressions. Gains are over "
-    "BaseModel, in per cent, with 95 % intervals over users and training seeds (delta method).",
+    "BaseModel, in per cent, with 95 % intervals over {over} (delta method).",
     "Candidates are ranked by bid x predicted CTR; the winner pays the second score / own predicted CTR, at least the "
     "reserve, for a click. Clicks come from the true probability, which no arm but the oracle sees.",
 )
@@ -56,7 +56,13 @@ def table5(
         f"bid spread {main.spread}, reserve {main.reserve}, {main.seeds} training seed(s)"
     )
     lines = [_csv_header(), *(_csv_line(arm) for arm in main.arms)]
-    return Table(title, tuple(sections), NOTES, tuple(map(tuple, lines)))
+    notes = tuple(note.format(over=over(main.seeds)) for note in NOTES)
+    return Table(title, tuple(sections), notes, tuple(map(tuple, lines)))
+
+
+def over(seeds: int) -> str:
+    """What the intervals of gains count."""
+    return "users and training seeds" if seeds > 1 else "users, of one training seed alone"
 
 
 def printed_gains(model: str) -> dict[str, float] | None:

@@ -208,6 +208,13 @@ def test_another_spread_has_its_gains_over_candidates_too(predictions: Predictio
     assert [row[0] for row in made.csv_rows[1:]] == ["din", "din", "dien", "dien"]
 
 
+def test_intervals_of_one_training_seed_count_no_seeds(test: AbTest, workload: Workload) -> None:
+    one = run_test(toy_predictions(workload), workload, repetitions=2, splits=2, candidates=(2,))
+    for found, said in ((test, "over users and training seeds"), (one, "over users, of one training seed alone")):
+        for made in (table5(found), decision(found, {"base-model": 0.63, "dien": 0.65})):
+            assert sum(said in note for note in made.notes) == 1
+
+
 def test_figure(test: AbTest, tmp_path: Path) -> None:
     png, svg = figure_table5(test, tmp_path / "table5")
     assert png.read_bytes()[:4] == b"\x89PNG"
