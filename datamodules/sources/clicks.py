@@ -26,6 +26,8 @@ from datamodules.files.manifest import file_sha256
 from datamodules.interactions import write_interactions
 from datamodules.protocol import BATCH_SIZE
 from datamodules.sources.click_file import ClickFile, read_chunks
+from datamodules.sources.impression_logs import IMPRESSIONS
+from datamodules.sources.released.sets import FINISHED
 from datamodules.sources.spec import PASSES, Counts, DatasetSpec, Int32, Int64, RawInteractions
 
 LEAST_USERS = 10  # every tenth user is tested on
@@ -165,7 +167,7 @@ def import_clicks(
     """
     if not re.fullmatch(OWN_NAME, name) or name == "raw":
         raise UserError(f"a data set cannot be named {name!r}, expected small letters, digits, '-', '_': as my-clicks")
-    if name in DATASETS:
+    if name in {*DATASETS, *FINISHED, *IMPRESSIONS}:
         raise UserError(f"{name} is a data set of the suite, expected a name of its own: as my-{name}")
     if steps is not None and steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")

@@ -149,7 +149,10 @@ def test_too_few_users(path: Path, tmp_path: Path, users: int, label: int, least
     assert not (tmp_path / "data" / "log").exists()
 
 
-@pytest.mark.parametrize("name", ["", "My-Log", "a b", "../up", ".hidden", "a+b=1", "raw", "tafeng", "x" * 65, "a.b"])
+TAKEN = ["raw", "tafeng", "market", "taobao-ad", "books-released"]
+
+
+@pytest.mark.parametrize("name", ["", "My-Log", "a b", "../up", ".hidden", "a+b=1", "x" * 65, "a.b", *TAKEN])
 def test_names_that_are_impossible_or_taken(path: Path, tmp_path: Path, name: str) -> None:
     make_log(path)
     with pytest.raises(UserError, match=r"cannot be named|data set of the suite"):
