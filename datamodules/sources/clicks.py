@@ -147,6 +147,14 @@ def _budget(users: int, steps: int | None) -> list[str]:
     ]
 
 
+def _check_absent(folder: Path) -> None:
+    if folder.exists():
+        raise UserError(
+            f"{folder} is there already: another version of the data gets another name, so that records stay true. "
+            "Delete the folder if nothing was run on it."
+        )
+
+
 def import_clicks(
     file: ClickFile,
     name: str,
@@ -172,15 +180,12 @@ def import_clicks(
     if steps is not None and steps < 1:
         raise UserError(f"steps must be at least 1, got {steps}")
     folder = Path(data_dir) / name
-    if folder.exists():
-        raise UserError(
-            f"{folder} is there already: another version of the data gets another name, so that records stay true. "
-            "Delete the folder if nothing was run on it."
-        )
+    _check_absent(folder)
     try:
         Path(data_dir).mkdir(parents=True, exist_ok=True)
         lock = Path(data_dir) / f".{name}.lease"
         with removing_when_terminated(), locked(lock, lambda holder: report(f"{name}: waiting for {holder}")):
+            _check_absent(folder)  # another process may have imported it in the meantime
             raw = read_clicks(file, min_behaviours)
             for note in (*raw.notes, *_budget(len(raw.user_ids), steps)):
                 report(f"{name}: {note}")

@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +170,24 @@ def test_what_is_there_stays(path: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is there already"):
         import_clicks(ClickFile(path), "log", tmp_path, report=quiet)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_what_another_process_imports_meanwhile_stays(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_log(path)
+    manifest = tmp_path / "log" / MANIFEST
+
+    @contextmanager
+    def waits(lock: Path, waiting: Callable[[str], None]) -> Iterator[None]:
+        manifest.parent.mkdir()
+        manifest.write_text("another's")
+        yield
+
+    monkeypatch.setattr(clicks, "locked", waits)
+    with pytest.raises(UserError, match="is there already"):
+        import_clicks(ClickFile(path), "log", tmp_path, report=quiet)
+    assert manifest.read_text() == "another's"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"steps": 0, "order_within_time": true}', '{"steps": "9"}'])
