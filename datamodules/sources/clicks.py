@@ -78,14 +78,14 @@ def read_clicks(file: ClickFile, min_behaviours: int = 2) -> RawInteractions:
     _check_users(file.path, int(frequent.sum()), min_behaviours)
     user_codes, user = np.unique(user[chosen], return_inverse=True)
     item_codes, item = np.unique(item[chosen], return_inverse=True)
-    user_texts, item_texts = users.texts, items.texts
+    user_texts, item_texts, category_texts = users.texts, items.texts, categories.texts
     return RawInteractions(
         user=user.astype(np.int32),
         item=item.astype(np.int32),
         time=time[chosen],
         user_ids=[user_texts[code] for code in user_codes],
         item_ids=[item_texts[code] for code in item_codes],
-        category_of={item_texts[code]: categories.texts[category_of[code]] for code in item_codes},
+        category_of={item_texts[code]: category_texts[category_of[code]] for code in item_codes},
         inputs=[
             {"file": file.path.name, "sha256": file_sha256(file.path), "bytes": file.path.stat().st_size},
         ],

@@ -190,6 +190,16 @@ def test_what_another_process_imports_meanwhile_stays(
     assert manifest.read_text() == "another's"
 
 
+def test_texts_are_listed_once_and_not_for_every_item(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_log(path)
+    listed = []
+    texts = clicks._Codes.texts.fget
+    assert texts is not None
+    monkeypatch.setattr(clicks._Codes, "texts", property(lambda codes: listed.append(1) or texts(codes)))
+    assert len(read_clicks(ClickFile(path)).item_ids) > 10
+    assert len(listed) <= 10
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"steps": 0, "order_within_time": true}', '{"steps": "9"}'])
 def test_a_damaged_manifest(path: Path, tmp_path: Path, content: str) -> None:
     make_log(path)
