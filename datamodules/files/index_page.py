@@ -4,8 +4,9 @@ import re
 from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
-from datamodules.files.transfer import Fault, get
+from datamodules.files.transfer import Fault, get, why
 
 PREFIX = "index:"
 MOST_BYTES = 1 << 20  # of a page
@@ -21,14 +22,23 @@ def linked(page: str, filename: str, timeout: float) -> list[str]:
         with get(session, page, None, timeout) as response:
             if response.status_code != 200:
                 raise Fault(f"{response.status_code} {response.reason}")
-            text = response.raw.read(MOST_BYTES, decode_content=True).decode("utf-8", "replace")
-    addresses = (urljoin(page, href) for href in re.findall(r"""href\s*=\s*["']?([^"'\s>]+)""", text, re.IGNORECASE))
-    found = dict.fromkeys(
-        address
-        for address in addresses
-        if urlsplit(address).scheme in ("http", "https")
-        and unquote(urlsplit(address).path).rpartition("/")[2] == filename
-    )
+            try:
+                text = response.raw.read(MOST_BYTES, decode_content=True).decode("utf-8", "replace")
+            except HTTPError as error:
+                raise Fault(f"the page cannot be read: {why(error)}") from error
+    hrefs = re.findall(r"""href\s*=\s*["']?([^"'\s>]+)""", text, re.IGNORECASE)
+    found = dict.fromkeys(address for href in hrefs if (address := _address(page, href, filename)))
     if not found:
         raise Fault("the page has no link to the file")
     return list(found)
+
+
+def _address(page: str, href: str, filename: str) -> str:
+    """Return the address of a link on a page, nothing where it does not end in the file's name or is none."""
+    try:
+        address = urljoin(page, href)
+        parts = urlsplit(address)
+    except ValueError:  # as http://[
+        return ""
+    named = unquote(parts.path).rpartition("/")[2] == filename
+    return address if parts.scheme in ("http", "https") and named else ""

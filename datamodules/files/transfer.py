@@ -144,7 +144,7 @@ def receive(target: Target, url: str, session: requests.Session, timeout: float,
                     show(received)
                     chunk = response.raw.read1(CHUNK)
             except HTTPError as error:
-                failure = f": {_why(error)}"
+                failure = f": {why(error)}"
     if not surplus and (received == end or (end is None and not failure)):
         return path
     if surplus or not part:
@@ -198,7 +198,7 @@ def head_of(response: requests.Response, target: Target) -> bytes:
     except HTTPError as error:
         total = _number(response.headers.get("Content-Length", ""))
         of_all = "" if total is None else f" of {total:,}"
-        raise Fault(f"the connection broke after 0{of_all} bytes: {_why(error)}") from error
+        raise Fault(f"the connection broke after 0{of_all} bytes: {why(error)}") from error
     if not head:
         raise Fault("delivers an empty file")
     if not head.startswith(target.magic):
@@ -222,14 +222,14 @@ def get(session: requests.Session, url: str, saved: Part | None, timeout: float)
     try:
         return session.get(url, headers=headers, stream=True, timeout=limits)
     except (OSError, HTTPError, UnicodeError) as error:  # the exceptions of requests are OSErrors
-        raise Fault(_why(error)) from error
+        raise Fault(why(error)) from error
 
 
-def _why(error: BaseException) -> str:
+def why(error: BaseException) -> str:
     """Return the innermost cause of a network error, without the objects that libraries print."""
     for inner in (getattr(error, "reason", None), *reversed(error.args)):
         if isinstance(inner, Exception):
-            return _why(inner)
+            return why(inner)
     text = error.args[-1] if error.args and isinstance(error.args[-1], str) else str(error)
     return re.sub(r"^\w+\(host=.*?\): ", "", text)
 

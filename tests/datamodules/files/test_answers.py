@@ -101,6 +101,26 @@ def test_a_page_without_the_file_and_a_file_that_is_wrong(server: Server, tmp_pa
         linked(server.mirror("none", reply(b"", 404)), NAME, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (reply(b"<a href=x>", Content_Length=500), "the page cannot be read: IncompleteRead"),
+        (reply(b"<a href=x>", Content_Encoding="gzip"), "the page cannot be read: Error -3"),
+        (hang(3), "the page cannot be read: Read timed out"),
+        (page("http://[bad/x"), "the page has no link to the file"),
+    ],
+)
+def test_a_page_that_breaks_off_gives_way_to_the_next_mirror(
+    server: Server, tmp_path: Path, answer: Answer, says: str
+) -> None:
+    index = "index:" + server.mirror("page", answer)
+    found = ask(RemoteFile(NAME, (), SIZE), index, timeout=0.3)
+    assert not found.answers
+    assert says in found.says
+    assert says in failure(index, folder=tmp_path, timeout=0.3)
+    assert fetch(NAME, [index, server.mirror("good", serve())], tmp_path, timeout=0.3).read_bytes() == CONTENT
+
+
 def test_mirrors_are_tried_in_order_until_one_has_the_right_file(server: Server, tmp_path: Path) -> None:
     """With an md5 the name's ending is no matter: the archives of Books are bzip2 and called .tar.gz."""
     content = b"BZh9 is bzip2, whatever the name says"
