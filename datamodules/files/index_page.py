@@ -9,6 +9,7 @@ from urllib3.exceptions import HTTPError
 from datamodules.files.transfer import Fault, get, why
 
 PREFIX = "index:"
+NO_LINK = "the page has no link to the file"
 MOST_BYTES = 1 << 20  # of a page
 
 
@@ -29,7 +30,7 @@ def linked(page: str, filename: str, timeout: float) -> list[str]:
     hrefs = re.findall(r"""href\s*=\s*["']?([^"'\s>]+)""", text, re.IGNORECASE)
     found = dict.fromkeys(address for href in hrefs if (address := _address(page, href, filename)))
     if not found:
-        raise Fault("the page has no link to the file")
+        raise Fault(NO_LINK)
     return list(found)
 
 

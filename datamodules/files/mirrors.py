@@ -6,6 +6,7 @@ from pathlib import Path
 
 from datamodules.files.answers import several
 from datamodules.files.download import DownloadError, fetch
+from datamodules.files.index_page import NO_LINK
 
 
 def obtain(
@@ -33,7 +34,7 @@ def obtain(
             return fetch(name, several(own), folder, md5=md5, advice=advice)
         except DownloadError as error:
             failure = failure or error
-            if not any(absent in str(error) for absent in (": no file ", ": 404 ")):
+            if not any(absent in str(error) for absent in (": no file ", ": 404 ", NO_LINK)):
                 raise
     assert failure is not None
     raise failure

@@ -11,6 +11,7 @@ from benchmark.cli import app
 from datamodules.files.answers import RemoteFile, ask
 from datamodules.files.download import fetch
 from datamodules.files.index_page import linked
+from datamodules.files.mirrors import obtain
 from datamodules.files.transfer import Fault
 from tests.datamodules.files import test_download
 from tests.datamodules.files.test_download import (
@@ -99,6 +100,15 @@ def test_a_page_without_the_file_and_a_file_that_is_wrong(server: Server, tmp_pa
     assert "asked before" in message
     with pytest.raises(Fault, match="404"):
         linked(server.mirror("none", reply(b"", 404)), NAME, 1.0)
+
+
+def test_every_name_of_a_file_is_looked_for_on_a_page(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = page(server.mirror("good", reply(b"a,b\n")) + "log.csv")
+    monkeypatch.setenv("DATA_MIRROR", "index:" + server.mirror("page", index))
+    found = obtain(("log",), (".csv.gz", ".csv"), (), tmp_path)
+    assert (found.name, found.read_bytes()) == ("log.csv", b"a,b\n")
 
 
 @pytest.mark.parametrize(
