@@ -221,7 +221,7 @@ def get(session: requests.Session, url: str, saved: Part | None, timeout: float)
     limits = (min(timeout, CONNECT_TIMEOUT), timeout)
     try:
         return session.get(url, headers=headers, stream=True, timeout=limits)
-    except (OSError, HTTPError, UnicodeError) as error:  # the exceptions of requests are OSErrors
+    except (OSError, HTTPError, ValueError) as error:  # of requests: OSErrors; of an address: the last
         raise Fault(why(error)) from error
 
 

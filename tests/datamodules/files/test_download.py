@@ -578,6 +578,7 @@ HTML = b"<!DOCTYPE html><title>Log in</title>"
         (lambda handler: None, "Remote end closed connection without response"),
         (redirect("/a/again"), "Exceeded 10 redirects"),
         (redirect("ftp://host/file"), "No connection adapters were found"),
+        (redirect("http://[::1"), "Invalid IPv6 URL"),
         (hang(), "Read timed out. (read timeout=0.2)"),
         (hang(sent=0), f"the connection broke after 0 of {SIZE:,} bytes: Read timed out"),
         (hang(sent=CUT), f"the connection broke after {CUT:,} of {SIZE:,} bytes: Read timed out"),
