@@ -175,7 +175,8 @@ def _open(
             if _continues(response, asked):
                 return response, asked
             response.close()
-            if (response.status_code, response.headers.get("Content-Range")) == (416, f"bytes */{asked.offset}"):
+            there = (response.status_code, response.headers.get("Content-Range"), asked.offset)
+            if there == (416, f"bytes */{asked.total}", asked.total):
                 return None, asked
             tried.append(asked)
             asked = None

@@ -479,6 +479,12 @@ def test_part_that_is_complete_already(server: Server, tmp_path: Path) -> None:
     assert server.asked("Range") == [f"bytes={SIZE}-"]
 
 
+def test_a_part_is_not_complete_where_the_server_has_a_shorter_file_now(server: Server, tmp_path: Path) -> None:
+    leave_part(tmp_path, server)
+    mirror = server.mirror("a", reply(b"", 416, Content_Range=f"bytes */{CUT}"), serve(OTHER[:CUT], ETag='"v2"'))
+    assert fetch(NAME, [mirror], tmp_path).read_bytes() == OTHER[:CUT]
+
+
 def test_part_that_is_too_long_starts_from_zero(server: Server, tmp_path: Path) -> None:
     mirror = leave_part(tmp_path, server)
     (tmp_path / PART).write_bytes(CONTENT + b"x")
