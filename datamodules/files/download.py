@@ -104,11 +104,12 @@ def _present(target: Target) -> Path:
     note = target.beside(".sha256")
     try:
         if sha256 is None and note.exists():
-            recorded = re.match(r"# (\d{1,18}) bytes\n([0-9a-f]{64}) ", note.read_text("utf-8", "replace"))
+            recorded = re.match(r"(# (\d{1,18}) bytes\n)?([0-9a-f]{64}) ", note.read_text("utf-8", "replace"))
             if not recorded:
                 raise DownloadError(f"{note} holds no checksum. Delete it, then run the command again.")
-            size = int(recorded[1]) if size is None else size
-            sha256, unwanted = recorded[2], f"{unwanted} and {note.name}, written at its download"
+            size = int(recorded[2]) if size is None and recorded[1] else size
+            written = ", written at its download" if recorded[1] else ""  # else by sha256sum, in somebody's folder
+            sha256, unwanted = recorded[3], f"{unwanted} and {note.name}{written}"
         _check(replace(target, size=size, sha256=sha256), target.magic)
     except (Fault, OSError) as error:
         problem = error if isinstance(error, Fault) else f"it cannot be read ({error.strerror})"

@@ -282,6 +282,14 @@ def test_local_folder_is_used_in_place(tmp_path: Path, form: str) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_a_checksum_that_sha256sum_wrote_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(CONTENT)
+    (tmp_path / f"{NAME}.sha256").write_text(f"{SHA256}  {NAME}\n")
+    assert fetch(NAME, [str(tmp_path)], tmp_path / "data") == tmp_path / NAME
+    (tmp_path / NAME).write_bytes(OTHER)
+    assert f"its sha256 is {hashlib.sha256(OTHER).hexdigest()}" in failure(str(tmp_path), folder=tmp_path / "data")
+
+
 def test_local_folder_without_a_good_file_gives_way(server: Server, tmp_path: Path) -> None:
     empty, wrong = tmp_path / "empty", tmp_path / "wrong"
     empty.mkdir()
