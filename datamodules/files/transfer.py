@@ -258,7 +258,7 @@ def _accept(response: requests.Response, target: Target, saved: Part | None) -> 
     total = None if chunked else _number(length)
     if total is not None and target.size not in (None, total):
         raise Fault(f"offers {total:,} bytes, expected {target.size:,}")
-    if total is None and target.size is None and target.sha256 is None and not chunked:
+    if total is None and not (target.size or target.sha256 or target.md5 or chunked):
         raise Fault("does not tell the length of the file, so a file cut short could not be noticed")
     return 0, target.size if total is None else total
 

@@ -664,7 +664,7 @@ def test_chunked_answer(server: Server, tmp_path: Path) -> None:
     assert fetch(NAME, [server.mirror("a", chunked(CONTENT))], tmp_path).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("known", [{"size": SIZE}, {"sha256": SHA256}])
+@pytest.mark.parametrize("known", [{"size": SIZE}, {"sha256": SHA256}, {"md5": hashlib.md5(CONTENT).hexdigest()}])
 def test_answer_without_length_is_good_where_size_or_checksum_is_known(
     server: Server, tmp_path: Path, known: dict[str, Any]
 ) -> None:
