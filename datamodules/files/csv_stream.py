@@ -4,6 +4,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ class CsvTable:
                     raise UserError(
                         f"{self.path}: the md5 of {self.member} is {found}, expected {self.md5}. {mend(self.path)}"
                     )
-        except (EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        except (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{self.path} is cut short or no archive: {error}. {mend(self.path)}") from None
         except (BadGzipFile, isal_zlib.error, pa.ArrowInvalid, UnicodeDecodeError) as error:  # type: ignore[misc]
             raise UserError(f"{self.path} cannot be read as csv: {error}. {mend(self.path)}") from None

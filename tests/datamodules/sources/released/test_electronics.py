@@ -141,6 +141,16 @@ def test_tables_that_are_not_of_the_release_are_refused(cells: dict[str, object]
         spec.read(tmp_path, tmp_path)
 
 
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    spec = made_up(tmp_path / "raw" / NAME, *rows_of(60, seed=0))
+    path = tmp_path / "raw" / NAME / "AmazonElectronics_x1.zip"
+    content = path.read_bytes()
+    for at in range(100, len(content) // 2, len(content) // 20):
+        path.write_bytes(content[:at] + b"\xff" * 16 + content[at + 16 :])
+        with pytest.raises(UserError, match="Delete"):
+            spec.read(tmp_path, tmp_path)
+
+
 def test_other_counts_and_checksums_are_refused(tmp_path: Path) -> None:
     spec = made_up(tmp_path / "raw" / NAME, *rows_of(10, seed=0))
     (release,) = spec.read.args  # type: ignore[attr-defined]
