@@ -26,7 +26,7 @@ import pyarrow.csv as pa_csv
 from isal import igzip
 from numpy.typing import NDArray
 
-from datamodules.errors import UserError
+from datamodules.errors import UserError, blocks_writing
 from datamodules.files.answers import RemoteFile
 from datamodules.files.download import origin
 from datamodules.files.gzip_blocks import mend
@@ -126,7 +126,8 @@ def read_books(release: Release, data_dir: Path, scratch: Path) -> FinishedSampl
 def unpack(archive: Path, scratch: Path) -> dict[str, Path]:
     """Write the members of an archive that are wanted to `scratch`, each under its own name; return where they lie.
 
-    The content says how it is compressed, not the name. Raises `UserError` for what is no archive.
+    The content says how it is compressed, not the name. Raises `UserError` for what is no archive, and OSError where
+    nothing can be written.
     """
     found: dict[str, Path] = {}
     try:
@@ -144,6 +145,8 @@ def unpack(archive: Path, scratch: Path) -> dict[str, Path]:
     except (EOFError, tarfile.TarError, ValueError) as error:
         raise UserError(f"{archive} is cut short or no archive: {error}. {mend(archive)}") from None
     except OSError as error:
+        if blocks_writing(error):
+            raise  # the archive is sound
         raise UserError(f"{archive} cannot be unpacked: {error.strerror or error}. {mend(archive)}") from None
     return found
 

@@ -1,5 +1,6 @@
 """Books as released: made-up files read back, and their batches beside those of the released iterator."""
 
+import errno
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from datamodules.datasets import check_fits, get_dataset, prepare_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import get_protocol
 from datamodules.samples.file import prepare_samples
+from datamodules.sources.released import books
 from datamodules.sources.released.books import Release, read_books
 from datamodules.sources.released.finished import ROWS, load_finished
 from tests.datamodules.sources.released.made_up import Files, archives, iterate, make_books
@@ -204,6 +206,18 @@ def test_other_numbers_of_rows_are_refused(tmp_path: Path) -> None:
     release = Release(release.md5, release.expected | {"test rows": 14})
     with pytest.raises(UserError, match="3 test rows, expected 14"):
         read_books(release, tmp_path, tmp_path)
+
+
+def test_a_full_disk_is_no_damaged_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = archives(make_books(), tmp_path / "raw" / NAME)
+    monkeypatch.setitem(datasets.FINISHED, NAME, spec)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(books, "copyfileobj", full)
+    with pytest.raises(UserError, match=r"cannot write to .*: No space left on device\. Make room"):
+        datasets.prepare_dataset(NAME, tmp_path, lambda line: None)
 
 
 def test_another_archive_is_refused_by_its_md5(tmp_path: Path) -> None:
