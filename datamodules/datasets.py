@@ -6,7 +6,9 @@ A name that is not in `DATASETS` is a data set of the user's own, where the data
 
 import json
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -170,9 +172,18 @@ def _write_interactions(spec: DatasetSpec, folder: Path, report: Callable[[str],
     write_interactions(raw, spec, folder)
 
 
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder; what a preparation of this data set left that was killed is removed."""
+    for left in folder.parent.glob(f".{folder.name}.*.scratch"):
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", suffix=".scratch", dir=folder.parent) as scratch:
+        yield Path(scratch)
+
+
 def _write_impressions(spec: ImpressionSpec, folder: Path, report: Callable[[str], None]) -> None:
-    with TemporaryDirectory(prefix=f".{spec.name}-", dir=folder.parent) as scratch:
-        log = spec.read(folder.parent, Path(scratch))
+    with _scratch(folder) as scratch:
+        log = spec.read(folder.parent, scratch)
         for note in log.notes:
             report(f"{spec.name}: {note}")
         report(f"{spec.name}: {', '.join(f'{count:,} {what}' for what, count in counts_of(log).items())}")
@@ -180,8 +191,8 @@ def _write_impressions(spec: ImpressionSpec, folder: Path, report: Callable[[str
 
 
 def _write_finished(spec: FinishedSpec, folder: Path, report: Callable[[str], None]) -> None:
-    with TemporaryDirectory(prefix=f".{spec.name}-", dir=folder.parent) as scratch:
-        rows = spec.read(folder.parent, Path(scratch))
+    with _scratch(folder) as scratch:
+        rows = spec.read(folder.parent, scratch)
         for note in rows.notes:
             report(f"{spec.name}: {note}")
         known = ", ".join(f"{count:,} {what}" for what, count in spec.expected.items())

@@ -20,9 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.datasets import DATASETS
+from datamodules.datasets import DATASETS, prepare_dataset
 from datamodules.files import lock
+from datamodules.impressions import Impressions
 from datamodules.samples.file import prepare_samples
+from datamodules.sources.impression_logs import IMPRESSIONS
+from datamodules.sources.market import MarketSize, make_market
 from datamodules.sources.spec import Counts
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +125,27 @@ def test_a_preparation_that_is_killed_again_and_again(
     assert contents(killed) == expected
     assert len(stages) > 1  # it was not always the same moment
     assert not [path for path in killed.rglob(".*") if ".lease" not in path.name]
+
+
+def test_the_scratch_folder_of_a_preparation_that_was_killed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(data_dir: Path, scratch: Path, users: float = 1.0) -> Impressions:
+        if not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            (scratch / "gigabytes").write_bytes(b"rows")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return make_market(MarketSize(users=100, goods=200, categories=10))
+
+    monkeypatch.setitem(IMPRESSIONS, "market", replace(IMPRESSIONS["market"], read=read))
+    other = tmp_path / ".market-large.x.scratch"
+    other.mkdir()
+    for expected in (-signal.SIGKILL, 0):
+        process = multiprocessing.get_context("fork").Process(target=prepare_dataset, args=("market", tmp_path))
+        process.start()
+        process.join()
+        assert process.exitcode == expected
+    assert [path for path in tmp_path.rglob(".*") if ".lease" not in path.name] == [other]
 
 
 START = """
