@@ -95,7 +95,18 @@ class Times:
         self.form: str | None = None
 
     def seconds(self, cells: pa.Array, done: int) -> NDArray[np.int64]:
-        """Return cells (n,), text or timestamps, as seconds (n,); raises `UserError` for what is ambiguous."""
+        """Return cells (n,), text or timestamps, as seconds (n,); raises `UserError` for what is ambiguous.
+
+        Dates, too, are of 1980 to 2100: 0001-01-01 stands for none, and seconds taken for nanoseconds are all of 1970.
+        """
+        found = self._seconds(cells, done)
+        outside = np.flatnonzero((found < EARLIEST) | (found >= LATEST))
+        if len(outside):
+            what = f"{self.name} is {str(cells[int(outside[0])])!r}, expected a time from 1980 to 2100"
+            raise _wrong(self.path, done + int(outside[0]), what)
+        return found
+
+    def _seconds(self, cells: pa.Array, done: int) -> NDArray[np.int64]:
         if pa.types.is_temporal(cells.type):
             return self._cast(cells)
         if not len(cells):

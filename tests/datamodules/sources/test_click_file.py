@@ -296,6 +296,9 @@ def test_times(tmp_path: Path) -> None:
         (["yesterday"], 1, "'yesterday'"),
         (["2017-11-25", " "], 2, "time is missing"),
         (["-1511544070"], 1, "no plain number"),
+        (["2017-11-25", "0001-01-01"], 2, "'0001-01-01', expected a time from 1980 to 2100"),
+        (["2017-11-25T01:21:10Z", "1970-01-01T00:00:00Z"], 2, "from 1980 to 2100"),
+        (["2100-01-01"], 1, "from 1980 to 2100"),
     ],
 )
 def test_times_that_could_mean_something_else(tmp_path: Path, cells: list[str], row: int, found: str) -> None:
@@ -398,6 +401,7 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("time", pa.array([1.5e9, None]), "row 2: time is missing"),
         ("time", pa.array([True, True]), "'time' is of type bool"),
         ("time", pa.array([datetime(2017, 1, 1), None]), "row 2: time is missing"),
+        ("time", pa.array([1_511_544_070] * 2, pa.timestamp("ns")), "row 1: time is '1970-01-01 00:00:01.511544070'"),
         ("user", pa.array([None, None]), "row 1: user is missing"),
         ("category", pa.array(["a", None]), "row 2: category is missing"),
         ("label", pa.array([1, None]), "row 2: label is missing"),
