@@ -68,7 +68,7 @@ def checked(batch: pa.RecordBatch, path: Path, columns: Columns, times: "Times",
         click = pc.is_in(values, pa.array([text for text, value in CLICKS.items() if value])).to_numpy(False)
     user, item, category = (column(name) for name in columns[:3])
     raw = batch.column(columns.time)
-    if not pa.types.is_temporal(raw.type):
+    if not _is_moment(raw.type):
         raw = column(columns.time, pa.types.is_float64)
     elif (row := _first(raw.is_null())) is not None:
         raise _wrong(path, done + row, f"{columns.time} is missing")
@@ -107,7 +107,7 @@ class Times:
         return found
 
     def _seconds(self, cells: pa.Array, done: int) -> NDArray[np.int64]:
-        if pa.types.is_temporal(cells.type):
+        if _is_moment(cells.type):
             return self._cast(cells)
         if not len(cells):
             return np.zeros(0, np.int64)
@@ -144,6 +144,10 @@ class Times:
         zone = cells.type.tz if pa.types.is_timestamp(cells.type) else None
         seconds: NDArray[np.int64] = cells.cast(pa.timestamp("s", zone), safe=False).cast(pa.int64()).to_numpy()
         return seconds
+
+
+def _is_moment(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))  # no time of day, no duration
 
 
 def _casts(cell: pa.Scalar, kind: pa.DataType) -> bool:

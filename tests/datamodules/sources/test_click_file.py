@@ -402,6 +402,8 @@ def test_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("time", pa.array([True, True]), "'time' is of type bool"),
         ("time", pa.array([datetime(2017, 1, 1), None]), "row 2: time is missing"),
         ("time", pa.array([1_511_544_070] * 2, pa.timestamp("ns")), "row 1: time is '1970-01-01 00:00:01.511544070'"),
+        ("time", pa.array([7, 8], pa.time32("s")), r"'time' is of type time32\[ms\], expected text or whole numbers$"),
+        ("time", pa.array([7, 8], pa.duration("s")), r"'time' is of type duration\[s\]"),
         ("user", pa.array([None, None]), "row 1: user is missing"),
         ("category", pa.array(["a", None]), "row 2: category is missing"),
         ("label", pa.array([1, None]), "row 2: label is missing"),
