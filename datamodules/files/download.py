@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import requests
 from datamodules.errors import UserError, cannot_write
 from datamodules.files.index_page import PREFIX, linked
 from datamodules.files.lock import locked
-from datamodules.files.transfer import PAUSE, Fault, Target, parts_of, public, receive
+from datamodules.files.transfer import MAGIC, PAUSE, Fault, Target, parts_of, public, receive
 
 TRIES = 3  # requests in a row to one mirror that bring nothing
 MOST_TRIES = 1000  # requests to one mirror that brings a little each time
@@ -127,6 +128,9 @@ def _check(target: Target, magic: bytes) -> str:
         if not (head := file.read(4)).startswith(magic):
             raise Fault(f"it begins with {head!r}, expected {magic!r}")
         file.seek(0)
+        if magic == MAGIC[".gz"] and _begins_with_gzip(file.read(1 << 16)):
+            raise Fault("it is compressed twice")  # by a server that encodes what is compressed already
+        file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 not in (None, digest):
         raise Fault(f"its sha256 is {digest}, expected {sha256}")
@@ -135,6 +139,14 @@ def _check(target: Target, magic: bytes) -> str:
             if (found_md5 := hashlib.file_digest(file, _md5).hexdigest()) != target.md5:
                 raise Fault(f"its md5 is {found_md5}, expected {target.md5}")
     return digest
+
+
+def _begins_with_gzip(compressed: bytes) -> bool:
+    """Whether what is compressed is compressed itself; damage behind the beginning is found by whoever reads it."""
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(compressed, 2) == MAGIC[".gz"]
+    except zlib.error:
+        return False
 
 
 def _md5() -> "hashlib._Hash":

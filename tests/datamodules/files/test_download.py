@@ -660,6 +660,12 @@ def test_gz_labelled_as_encoded_is_not_decompressed(server: Server, tmp_path: Pa
         fetch("reviews.csv", [mirror], tmp_path)
 
 
+def test_gz_that_a_server_compressed_once_more_gives_way_to_the_next_mirror(server: Server, tmp_path: Path) -> None:
+    twice = server.mirror("twice", reply(gzip.compress(CONTENT), Content_Encoding="gzip"))
+    assert fetch(NAME, [twice, server.mirror("good", serve())], tmp_path / "a").read_bytes() == CONTENT
+    assert "it is compressed twice" in failure(twice, folder=tmp_path / "b")
+
+
 def test_chunked_answer(server: Server, tmp_path: Path) -> None:
     assert fetch(NAME, [server.mirror("a", chunked(CONTENT))], tmp_path).read_bytes() == CONTENT
 
