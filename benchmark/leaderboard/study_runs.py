@@ -26,6 +26,7 @@ PROTOCOLS = {  # in the order of the ladder, then the two beside it
     "din-2018": "every position trains, negatives uniform",
 }
 LADDER = ("arxiv-v1", "aaai-2019", "random-ties", "clean")
+BY_VARIANT = {"adam_epsilon", "unknown_user"}  # what variants have otherwise by what they are: docs/variants.md 22, 19
 Measured = Mapping[tuple[str, str], Probes]  # (data set, protocol)
 
 
@@ -78,11 +79,15 @@ def finder(records: Sequence[Record]) -> Find:
 
 
 def trained_otherwise(pair: Pair) -> bool:
-    """Whether runs of one variant differ in settings that no comparison here is about (docs/variants.md 19, 21, 22)."""
+    """Whether runs differ in settings that no comparison here is about (docs/variants.md 19, 21, 22).
+
+    Of two variants these are the settings that both have alike.
+    """
     first, second = (next(iter(side.records.values()), None) for side in pair)
-    return bool(
-        first and second and first.variant == second.variant and unlike(training_of(first), training_of(second))
-    )
+    if first is None or second is None:
+        return False
+    own = BY_VARIANT if first.variant != second.variant else set()
+    return bool(set(unlike(training_of(first), training_of(second))) - own)
 
 
 def gain_of(pair: Pair) -> tuple[float | None, int, Comparison | None]:
