@@ -1,4 +1,4 @@
-"""Whether a record's figures follow from its predictions."""
+"""Whether a record's figures follow from its predictions and its learning curves."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from benchmark.analysis.metrics import METRICS
 from benchmark.records.predictions import RunScores, Scores
 from benchmark.records.record import FIRST_WITH_METRICS, RUNS, Record
-from benchmark.records.results import scores_of
+from benchmark.records.results import curves_of, scores_of
 from datamodules.errors import UserError
 
 TOLERANCE = 1e-6  # between a claimed metric and that of the predictions
@@ -45,6 +45,41 @@ def check_metrics(record: Record) -> bool:
                 f"claimed is {claim.value}. One of the two files is not of this run: train it again."
             )
     return True
+
+
+def check_curves(record: Record) -> None:
+    """Compare what a finished run claims of its checkpoints with its learning curves.
+
+    These are the number of steps, the test AUC of the last and of the reported step, the highest one, and the one where
+    AUC on validation users is highest, which there is none of without such users. Raises `UserError` where one differs
+    by more than 1e-6.
+    """
+    curves = curves_of(record)
+    test = curves.curve("test_auc")
+    steps: list[float] = test.steps.tolist()
+    aucs = dict(zip(steps, test.values.tolist(), strict=True))
+    found: dict[str, tuple[float | None, set[float | None]]] = {
+        "steps": (record.steps, {steps[-1]}),
+        "AUC of the last step": (record.auc.last, {aucs[steps[-1]]}),
+        "highest AUC": (record.auc.test, {max(aucs.values())}),
+        "AUC best on validation users": (record.auc.validation, {None}),
+        f"AUC at step {record.best_step}": (record.reported_auc, {aucs.get(record.best_step or -1)}),
+    }
+    if "validation_auc" in curves.columns:
+        own = curves.curve("validation_auc")
+        best = own.steps[own.values == own.values.max()].tolist()
+        found["AUC best on validation users"] = (record.auc.validation, {aucs.get(step) for step in best})
+    for name, (claimed, values) in found.items():
+        if not any(_equal(claimed, value) for value in values):
+            shown = " or ".join(sorted("none" if value is None else f"{value:.6f}" for value in values))
+            raise UserError(
+                f"{record.place}: its curves give as {name} {shown}, claimed is {claimed}. One of the two files is not "
+                "of this run: train it again."
+            )
+
+
+def _equal(claimed: float | None, value: float | None) -> bool:
+    return claimed is value if claimed is None or value is None else abs(claimed - value) <= TOLERANCE
 
 
 def _claims(record: Record, scores: RunScores) -> Iterator[Claim]:

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmark.analysis.probes import file_name, read_probes
-from benchmark.analysis.verify import check_metrics
+from benchmark.analysis.verify import check_curves, check_metrics
 from benchmark.records.curves import CURVES
 from benchmark.records.predictions import PREDICTIONS, Scores
 from benchmark.records.record import RUNS, Record, read_records
@@ -140,12 +140,11 @@ def check_run(record: Record) -> None:
         return
     if not on_board and not (record.path.parent / CURVES).is_file():
         raise UserError(f"{folder} lacks {CURVES}, expected it beside the record. Train the run again.")
-    curves = curves_of(record)
-    for column in ("loss", "test_auc"):
-        curves.curve(column)
+    curves_of(record).curve("loss")
     check_tuning(record)
     if not check_metrics(record):
         raise UserError(f"{folder} lacks {PREDICTIONS}, expected it beside the record. Train the run again.")
+    check_curves(record)
 
 
 def check_samples(new: Sequence[Record], there: Sequence[Record]) -> None:
@@ -210,12 +209,14 @@ def verify(board: Path) -> tuple[int, list[str]]:
     """Recompute the metrics of every run on the board that follow from its ranks: every AUC, and GAUC.
 
     Returns how many agree, and the places of runs without predictions. Raises `UserError` for the first run whose
-    record claims another value, or whose options are not those that the search behind them found.
+    record claims another value, there or in its curves, or whose options are not those that the search behind them
+    found.
     """
     settle(board)
     finished = [record for record in read_board(board) if record.status == "finished"]
     without = [record.place for record in finished if not check_metrics(record)]
     for record in finished:
+        check_curves(record)
         check_tuning(record)
     return len(finished) - len(without), without
 

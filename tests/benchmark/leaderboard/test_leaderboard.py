@@ -185,6 +185,29 @@ def change(folder: Path, seed: int, **fields: object) -> Path:
     return target
 
 
+def test_an_auc_best_on_validation_users_that_there_are_none_of_is_refused(run: Path, tmp_path: Path) -> None:
+    auc = json.loads((run / "record.json").read_text())["auc"]
+    change(run, 0, auc=auc | {"validation": 0.99})
+    with pytest.raises(UserError, match=r"curves give as AUC best on validation users none, claimed is 0\.99"):
+        add_runs(tmp_path / "runs", tmp_path / "board")
+    with pytest.raises(UserError, match=r"claimed is 0\.99"):
+        verify(make_board(tmp_path / "runs", tmp_path / "board"))
+
+
+def test_curves_of_another_run_are_refused(run: Path, tmp_path: Path) -> None:
+    other = export(ONE.with_name("seed-1"), tmp_path / "other")
+    shutil.copyfile(other / "metrics.csv", run / "metrics.csv")
+    with pytest.raises(UserError, match=r"seed-0: its curves give as AUC of the last step 0\.\d+, claimed is 0\.\d+"):
+        add_runs(tmp_path / "runs", tmp_path / "board")
+
+
+@pytest.mark.parametrize("fields", [{"best_step": 100}, {"best_step": 101}, {"steps": 8000}])
+def test_steps_that_the_curves_do_not_bear_out_are_refused(run: Path, tmp_path: Path, fields: dict[str, int]) -> None:
+    change(run, 0, **fields)
+    with pytest.raises(UserError, match="its curves give as"):
+        add_runs(tmp_path / "runs", tmp_path / "board")
+
+
 def test_a_row_counts_with_all_of_its_seeds(run: Path, tmp_path: Path) -> None:
     board = tmp_path / "board"
     change(run, 3)
