@@ -250,6 +250,8 @@ def read_records(
     records: list[Record] = []
     for name, read in ((FILE_NAME, _read_folder), (RUNS, _read_lines)):
         for path in root.rglob(name):
+            if any(part.startswith(".") for part in path.relative_to(root).parts):
+                continue  # what `leaderboard add` is staging, or left when it was killed: no name begins with a dot
             place = _place(path)
             if all(wanted.get(key) in (None, found) for key, found in place.items()):
                 records += read(path)
