@@ -59,7 +59,7 @@ def add_runs(runs: Path, board: Path, *, replace: bool = False) -> tuple[int, in
             rows = {_row(record) for record in found}
             there = [record for record in there if _row(record) not in rows]
         new, kept, without = _sorted_out(found, there)
-        check_samples(new, there)
+        check_samples([*new, *without], there)
         check_rows(new, there)
         check_tables(new, there)
         staged = board / STAGED

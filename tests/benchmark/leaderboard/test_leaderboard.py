@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from benchmark.analysis.probes import FITTED, Probe, Probes, read_probes
 from benchmark.cli.app import app
 from benchmark.leaderboard.build import build
-from benchmark.leaderboard.store import GALLERY, GENERATED, add_runs, check_tables, remove_gone, verify
+from benchmark.leaderboard.store import GALLERY, GENERATED, STAGED, add_runs, check_tables, remove_gone, verify
+from benchmark.records import frames
 from benchmark.records.record import read_records
 from benchmark.records.results import curves_of, read_board, reading_once, scores_of
 from benchmark.report.probe_tables import write_probes
@@ -306,6 +307,26 @@ def test_predictions_of_other_users_are_refused(run: Path, tmp_path: Path) -> No
         UserError, match=r"predictions for [\d,]+ samples of [\d,]+ test users, other runs of sports for [\d,]+"
     ):
         add_runs(tmp_path / "runs", tmp_path / "board")
+
+
+def test_ranks_that_come_later_are_of_the_samples_of_the_board(run: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    other_row(run, "din")
+    add_runs(tmp_path / "runs", board)
+    (board / "results" / ONE.parents[1] / "predictions" / "dien.parquet").unlink()
+    both = pd.read_parquet(run / "predictions.parquet")
+    pd.concat([both, both.assign(user=both.user + len(both))]).to_parquet(
+        run / "predictions.parquet"
+    )  # of the same AUC
+    with pytest.raises(UserError, match=r"predictions for [\d,]+ samples of [\d,]+ test users, other runs of sports"):
+        add_runs(tmp_path / "runs", board)
+
+
+def test_what_a_killed_command_was_staging_counts_for_nothing(run: Path, tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    add_runs(tmp_path / "runs", board)
+    shutil.copytree(board / "results", board / STAGED / "results")
+    assert len(read_records(board)) == len(frames.records(board)) == 1
 
 
 def test_a_row_with_a_failed_seed_enters_and_says_so(run: Path, tmp_path: Path) -> None:
