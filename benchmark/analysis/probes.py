@@ -224,7 +224,10 @@ def read_probes(folders: Sequence[Path], dataset: str, protocol: str) -> Probes 
         path = folder / file_name(dataset, protocol)
         if path.exists():
             try:
-                return _parsed(json.loads(path.read_text("utf-8")))
+                found = _parsed(json.loads(path.read_text("utf-8")))
+                if (found.dataset, found.protocol) != (dataset, protocol):
+                    raise ValueError(f"it is of {found.dataset} under {found.protocol}")
+                return found
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 raise UserError(
                     f"{path} cannot be read ({error}). Measure again: dien-bench probe --dataset {dataset} "

@@ -29,7 +29,7 @@ from benchmark.report.learning_curves import figure2, figure_auc
 from benchmark.report.probe_tables import overview
 from benchmark.report.render import escape_markdown, fixed, signed, write_table
 from benchmark.report.table_sections import Shown
-from benchmark.report.tables import results_of, table_of
+from benchmark.report.tables import fitting, results_of, table_of
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 from datamodules.protocol import PROTOCOLS
@@ -85,7 +85,7 @@ def build(board: Path) -> list[Path]:
     index += _growth(records, board, written)
     index += _rocket(records, board, written)
     index += _evolution(board)
-    measured = _measured_probes(board)
+    measured = _measured_probes(board, records)
     index += [overview(measured).markdown().replace("### ", "#### ")] if measured else []
     write_atomically(board / "claims.md", claims_page(records, board).encode())
     by_place = {(found.dataset, found.protocol): found for found in measured}
@@ -105,10 +105,14 @@ def _probes(board: Path, datasets: Sequence[str], protocol: str) -> dict[str, Pr
     return {name: probes for name, probes in found.items() if probes is not None}
 
 
-def _measured_probes(board: Path) -> list[Probes]:
-    """Return all probes of the board, by data set and protocol."""
-    by_protocol = [_probes(board, _probed(board, protocol), protocol) for protocol in PROTOCOLS]
-    measured = [probes for found in by_protocol for probes in found.values()]
+def _measured_probes(board: Path, records: Sequence[Record]) -> list[Probes]:
+    """Return all probes of the board, by data set and protocol, but those of other samples than its runs."""
+    measured = []
+    for protocol in PROTOCOLS:
+        there = _probes(board, _probed(board, protocol), protocol)
+        mine = [record for record in records if record.protocol == protocol]
+        fits = (fitting(there, dataset, [r for r in mine if r.dataset == dataset]) for dataset in there)
+        measured += [probes for probes in fits if probes]
     return sorted(measured, key=lambda probes: _dataset_order(probes.dataset))
 
 
@@ -177,7 +181,8 @@ def _growth(records: Sequence[Record], board: Path, written: list[Path]) -> list
     sizes = sizes_of(records, GROWTH)
     if len(sizes) < 2:
         return []
-    probes = _probes(board, [sizes[-1].dataset], "next-day").get(sizes[-1].dataset)
+    largest = [r for r in records if (r.dataset, r.protocol) == (sizes[-1].dataset, "next-day")]
+    probes = fitting(_probes(board, [sizes[-1].dataset], "next-day"), sizes[-1].dataset, largest)
     oracle = probes and probes.named(ORACLE)
     paths = write_table(growth_table(sizes, oracle.auc if oracle else None), board, "growth")
     written += [*paths, *figure_growth(sizes, oracle.auc if oracle else None, board / GALLERY / "growth", ("svg",))]

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from benchmark.analysis.probes import FITTED, Probe, Probes, read_probes
+from benchmark.analysis.probes import CATALOGUE_RULE, FITTED, Probe, Probes, read_probes
 from benchmark.cli.app import app
 from benchmark.leaderboard.build import build
 from benchmark.leaderboard.store import GALLERY, GENERATED, STAGED, add_runs, check_tables, remove_gone, verify
@@ -368,6 +368,28 @@ def test_probes_come_along_unless_the_board_has_some(run: Path, tmp_path: Path) 
     (tmp_path / "runs" / name).write_text("{")
     with pytest.raises(UserError, match=f"{name} cannot be read"):
         add_runs(tmp_path / "runs", board)
+
+
+def test_probes_of_other_samples_than_the_runs_are_on_no_page(run: Path, tmp_path: Path) -> None:
+    board, name = tmp_path / "board", "probes-sports-arxiv-v1.json"
+    other_row(run, "base-model")
+    add_runs(tmp_path / "runs", board)
+    for page in ("study.md", "study-details.md"):
+        shutil.copyfile(BOARD / page, board / page)
+    pages = [Path("README.md"), Path("study.md"), Path("study-details.md"), Path("site", "index.html")]
+    shown = {}
+    for samples in (committed()[ONE].data_sha256, "0" * 64):
+        probes = json.loads((BOARD / "probes" / name).read_text("utf-8")) | {"data_sha256": samples}
+        rule = next(probe for probe in probes["probes"] if probe["name"] == CATALOGUE_RULE)
+        rule |= {"auc": 0.987, "low": 0.98, "high": 0.99}
+        (board / "probes").mkdir(exist_ok=True)
+        (board / "probes" / name).write_text(json.dumps(probes), encoding="utf-8")
+        build(board)
+        shown[samples] = [page for page in pages if "0.987" in (board / page).read_text("utf-8")]
+    assert [*shown.values()] == [pages, []]
+    shutil.move(board / "probes" / name, board / "probes" / "probes-sports-clean.json")
+    with pytest.raises(UserError, match=r"probes-sports-clean\.json cannot be read \(it is of sports under arxiv-v1\)"):
+        build(board)
 
 
 def test_files_of_rows_that_are_gone_go_too(tmp_path: Path) -> None:
