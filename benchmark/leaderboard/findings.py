@@ -22,7 +22,7 @@ class Orders(NamedTuple):
     clean_rule: float
     clean_dien: float
     gain: float  # of DIEN, catalogue order minus by time
-    p: float  # of that gain, not corrected; 1 where it was not tested
+    p: float | None  # of that gain, not corrected; None where it was not tested
 
 
 def findings(shown: Sequence[Shown], probes: Measured, find: Find) -> str:
@@ -35,17 +35,20 @@ def catalogue_order(probes: Measured, find: Find) -> str:
     """Say whether catalogue order explains the AUC that the paper's first version prints for DIEN.
 
     It does on a data set where a rule without parameters comes within `NEAR` of the printed AUC in that order, and
-    DIEN's AUC is significantly higher in it than by time (Holm-corrected over the data sets).
+    DIEN's AUC is significantly higher in it than by time (Holm-corrected over the data sets). It does not where the
+    rule falls short of that, or DIEN's AUC is significantly lower. Otherwise it is not known.
     """
     printed = paper.V1_AUC["electronics"]["dien"].mean
     found = [orders for dataset in DATASETS if (orders := _orders(dataset, probes, find))]
     if not found:
         return ""
-    corrected = holm([orders.p for orders in found])
-    explained = {
-        orders.dataset: orders.rule > printed - NEAR and orders.gain > 0 and p < SIGNIFICANT
-        for orders, p in zip(found, corrected, strict=True)
-    }
+    tested = [orders for orders in found if orders.p is not None]
+    corrected = holm([orders.p for orders in tested if orders.p is not None])
+    significant = {orders.dataset for orders, p in zip(tested, corrected, strict=True) if p < SIGNIFICANT}
+    explained: dict[str, bool | None] = {}
+    for orders in found:
+        known = orders.gain > 0 if orders.dataset in significant else None
+        explained[orders.dataset] = known if orders.rule > printed - NEAR else False
     rules, clean_rules = (
         " and ".join(f"{getattr(orders, name):.3f} on {orders.dataset.capitalize()}" for orders in found)
         for name in ("rule", "clean_rule")
@@ -70,7 +73,7 @@ def _orders(dataset: str, probes: Measured, find: Find) -> Orders | None:
     gain, _, test = gain_of((catalogue, by_time))
     if gain is None:
         return None
-    return Orders(dataset, rule, dien, clean_rule, clean_dien, gain, 1.0 if test is None else test.p)
+    return Orders(dataset, rule, dien, clean_rule, clean_dien, gain, None if test is None else test.p)
 
 
 def _not_run(find: Find) -> str:
@@ -85,18 +88,23 @@ def _not_run(find: Find) -> str:
     return f"{text}; {' and '.join(without)}, its own, have not been run here." if without else ""
 
 
-def _verdict(explained: Mapping[str, bool]) -> str:
-    """Begin the sentence.
+def _verdict(explained: Mapping[str, bool | None]) -> str:
+    """Begin the sentence; None: not known.
 
     >>> _verdict({"sports": True, "beauty": False})
     '**Catalogue order explains** on Sports, and not on Beauty,'
+    >>> _verdict({"sports": True, "beauty": None})
+    '**Catalogue order explains** on Sports, and perhaps (not significant, or not tested) on Beauty,'
     """
-    yes, no = ([name.capitalize() for name, one in explained.items() if one == value] for value in (True, False))
-    if not no:
-        return "**Catalogue order explains**"
-    if not yes:
-        return "**Catalogue order does not explain**"
-    return f"**Catalogue order explains** on {' and '.join(yes)}, and not on {' and '.join(no)},"
+    words = {True: "explains", False: "does not explain", None: "may explain (not significant, or not tested)"}
+    behind = {True: "", False: "not ", None: "perhaps (not significant, or not tested) "}
+    found = {value: [name.capitalize() for name, one in explained.items() if one is value] for value in words}
+    first, *others = [value for value in words if found[value]]
+    text = f"**Catalogue order {words[first]}**"
+    if not others:
+        return text
+    rest = "".join(f", and {behind[value]}on {' and '.join(found[value])}" for value in others)
+    return f"{text} on {' and '.join(found[first])}{rest},"
 
 
 def lead_over_din(shown: Sequence[Shown]) -> str:
