@@ -22,7 +22,8 @@ from benchmark.records.predictions import Scores
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95  # of every interval
-Terms = Callable[[Scores], tuple[float, Floats]]  # a metric, and what each user adds to its deviation, (U,)
+# A metric, and what each user adds to its deviation, (U,); users that have no part in it may be left out.
+Terms = Callable[[Scores], tuple[float, Floats]]
 # A row is compared with several.
 _TERMS: WeakKeyDictionary[Scores, dict[Terms, tuple[float, Floats]]] = WeakKeyDictionary()
 
@@ -85,18 +86,17 @@ def user_terms(scores: Scores) -> tuple[float, Floats]:
 
 
 def gauc_terms(scores: Scores) -> tuple[float, Floats]:
-    """Return the GAUC and what each user adds to its deviation, (U,), as `user_terms`: that of a ratio of two means.
+    """Return the GAUC and what each of the V users with an AUC adds to its deviation, (V,), as `user_terms`.
 
-    With weights w and AUCs a it is U w (a - GAUC) / sum of w; 0 for a user without an AUC.
+    That of a ratio of two means: with weights w and AUCs a it is V w (a - GAUC) / sum of w. Users without an AUC are
+    not among them: they would be counted as evidence, as degrees of freedom.
 
     >>> gauc_terms(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
     (0.75, array([ 0.25, -0.25]))
     """
     users, aucs, samples = user_aucs(scores)
     mean = float(np.average(aucs, weights=samples)) if len(users) else math.nan
-    terms = np.zeros(scores.users)
-    terms[users] = scores.users * samples * (aucs - mean) / samples.sum()
-    return mean, terms
+    return mean, len(users) * samples * (aucs - mean) / samples.sum()
 
 
 def compare(first: Sequence[Scores], second: Sequence[Scores], of: Terms = user_terms) -> Comparison:

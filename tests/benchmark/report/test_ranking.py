@@ -104,6 +104,20 @@ def test_gauc_is_tested_as_the_mean_of_users_is() -> None:
     assert found.interval == pytest.approx(expected)
 
 
+def test_users_without_an_auc_are_no_evidence_for_gauc() -> None:
+    """Three users have both labels; 200 further ones, who have one sample each, change nothing."""
+    rng = np.random.default_rng(5)
+    user, label = np.repeat(np.arange(3), 2), np.tile([0, 1], 3)
+    further = np.arange(3, 203)
+    few, many = [], []
+    for _ in range(4):
+        score = rng.random(206)
+        few.append(scores_of_samples(user, label, score[:6]))
+        many.append(scores_of_samples(np.append(user, further), np.append(label, further % 2), score))
+    found = compare(many[:2], many[2:], gauc_terms)
+    assert found == pytest.approx(compare(few[:2], few[2:], gauc_terms))
+
+
 def test_users_count_by_their_impressions_in_gauc() -> None:
     """Against a jackknife over users, one of whom has no AUC."""
     rng = np.random.default_rng(1)
@@ -113,13 +127,14 @@ def test_users_count_by_their_impressions_in_gauc() -> None:
     label[user == 7] = 0
     score = rng.random(len(user))
     mean, terms = gauc_terms(scores_of_samples(user, label, score))
+    others = [u for u in range(60) if u != 7]
     without = np.array(
-        [gauc_terms(scores_of_samples(user[k], label[k], score[k]))[0] for k in (user != u for u in range(60))]
+        [gauc_terms(scores_of_samples(user[k], label[k], score[k]))[0] for k in (user != u for u in others)]
     )
-    assert terms[7] == 0
+    assert terms.shape == (59,)
     assert terms.mean() == pytest.approx(0, abs=1e-12)
-    jackknife = 59 / 60 * np.sum((without - without.mean()) ** 2)
-    assert terms.var(ddof=1) / 60 == pytest.approx(jackknife, rel=0.05)
+    jackknife = 58 / 59 * np.sum((without - without.mean()) ** 2)
+    assert terms.var(ddof=1) / 59 == pytest.approx(jackknife, rel=0.05)
     assert np.corrcoef(mean - without, terms)[0, 1] > 0.99
 
 
