@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from benchmark.analysis.comparison import Interval, compare, estimate
 from benchmark.analysis.summary import Row, summarise
+from benchmark.analysis.training import unlike
 from benchmark.records import paper
 from benchmark.records.paper import Statistics
 from benchmark.records.record import Record
@@ -44,7 +45,8 @@ BaseModel has one verdict, against the gains that the paper prints for Electroni
 range between the two, and an equivalence margin of {MARGIN} on either side (between the paper's own two data sets the
 gain of a model differs by {{spread:.3f}}, median). *{CONSISTENT}*: the interval lies inside, and has the printed sign
 throughout. *{INCONSISTENT}*: it lies outside throughout, or has the opposite sign throughout. Otherwise, and where the
-two printed gains have opposite signs or fewer than two seeds were run, *{INCONCLUSIVE}*.
+two printed gains have opposite signs, fewer than two seeds were run or the two rows were trained with other settings
+(docs/variants.md 19, 21 and 22), *{INCONCLUSIVE}*.
 
 A verdict says whether the printed figure comes out again, not whether it shows what the paper concludes from it: see
 the probes below the tables of the [leaderboard](README.md).
@@ -181,7 +183,9 @@ def _gain_claim(dataset: str, protocol: str, model: str, rows: Rows) -> Claim:
     printed = printed_gains(protocol, model)
     row, base = rows[dataset, model], rows[dataset, "base-model"]
     gain, verdict = "", Verdict(INCONCLUSIVE, "fewer than two seeds with predictions")
-    if min(len(row.scores), len(base.scores)) > 1:
+    if differ := unlike(row.training, base.training):
+        verdict = Verdict(INCONCLUSIVE, f"trained with other settings than BaseModel ({', '.join(differ)})")
+    elif min(len(row.scores), len(base.scores)) > 1:
         found = compare(base.scores, row.scores)
         gain = f"{found.difference:+.4f} ({found.interval.low:+.4f} to {found.interval.high:+.4f})"
         verdict = judge_gain(printed, found.interval)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmark.analysis.comparison import Comparison, compare, contrast, holm
 from benchmark.analysis.summary import SIGNIFICANT, Row, summarise
+from benchmark.analysis.training import unlike
 from benchmark.records import paper
 from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
@@ -91,17 +92,25 @@ def differences_by_size(sizes: Sequence[Size]) -> dict[tuple[str, str], Tested]:
     """(difference, data set or "growth") -> its test, where both rows have at least two seeds with predictions."""
     found: dict[tuple[str, str], Comparison] = {}
     for name, (model, other) in (LEADS | AUXILIARY).items():
-        there = [size for size in sizes if all(len(_scores(size, row)) > 1 for row in (model, other))]
+        there = [size for size in sizes if _testable(size, model, other)]
         for size in there:
             found[name, size.dataset] = compare(_scores(size, other), _scores(size, model))
         if len(there) > 1:
             most, least = there[-1], there[0]
-            if most is sizes[-1] and least is sizes[0] and _same_users(most, least, model):
+            alike = not unlike(most.rows[model].training, least.rows[model].training)
+            if alike and most is sizes[-1] and least is sizes[0] and _same_users(most, least, model):
                 found[name, "growth"] = contrast(
                     [_scores(most, model), _scores(least, other)], [_scores(most, other), _scores(least, model)]
                 )
     corrected = holm([test.p for test in found.values()])
     return {name: Tested(test, p) for (name, test), p in zip(found.items(), corrected, strict=True)}
+
+
+def _testable(size: Size, model: str, other: str) -> bool:
+    """Whether two rows of a size have two seeds with predictions each, and the same training."""
+    if min(len(_scores(size, model)), len(_scores(size, other))) < 2:
+        return False
+    return not unlike(size.rows[model].training, size.rows[other].training)
 
 
 def _scores(size: Size, model: str) -> Sequence[Scores]:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,18 @@ def test_each_measured_gain_has_one_verdict(tmp_path: Path) -> None:
     assert "[0." in page
     assert "(results/sports/arxiv-v1/runs.jsonl)" in page
     assert verdicts(page, GAINS.replace("v1", "AAAI")) == {}
+
+
+def test_a_gain_over_a_base_model_that_was_trained_otherwise_has_no_verdict(tmp_path: Path) -> None:
+    records = [
+        make_run(tmp_path, "sports", m, s, d) for m, d in (("base-model", 1.5), ("dien", 1.77)) for s in range(3)
+    ]
+    old = [replace(r, settings=r.settings | {"pairs_together": r.model == "dien"}) for r in records]
+    assert verdicts(claims_page(records, tmp_path), GAINS)["DIEN", "sports"][0] == CONSISTENT
+    assert verdicts(claims_page(old, tmp_path), GAINS)["DIEN", "sports"] == (
+        INCONCLUSIVE,
+        "trained with other settings than BaseModel (pairs_together)",
+    )
 
 
 def test_the_spread_between_the_paper_s_columns_is_computed(tmp_path: Path) -> None:

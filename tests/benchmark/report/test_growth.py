@@ -1,5 +1,6 @@
 """Growth with the data, from scores whose differences are known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,19 @@ def test_all_differences_are_corrected_together() -> None:
     found = differences_by_size(SIZES)
     raw = sorted(test.comparison.p for test in found.values())
     assert min(test.p for test in found.values()) == pytest.approx(len(raw) * raw[0])
+
+
+def test_rows_of_unlike_training_are_not_tested() -> None:
+    few, many = SIZES
+    changed = {model: replace(row, training={"pairs_together": model != "din"}) for model, row in many.rows.items()}
+    found = differences_by_size([few, many._replace(rows=changed)])
+    assert ("DIEN − DIN", "market-24k") in found
+    assert not {("DIEN − DIN", "market-97k"), ("DIEN − DIN", "growth")} & set(found)
+    before = {model: replace(row, training={"pairs_together": False}) for model, row in few.rows.items()}
+    after = {model: replace(row, training={"pairs_together": True}) for model, row in many.rows.items()}
+    found = differences_by_size([few._replace(rows=before), many._replace(rows=after)])
+    assert ("DIEN − DIN", "market-97k") in found
+    assert ("DIEN − DIN", "growth") not in found
 
 
 def test_a_size_without_a_row_has_no_growth() -> None:
