@@ -12,7 +12,7 @@ from benchmark.records.results import curves_of, scores_of
 from datamodules.errors import UserError
 
 TOLERANCE = 1e-6  # between a claimed metric and that of the predictions
-NEAR_ONE = 1e-9  # a negative's probability is 1 - p in float64, whose logarithm means nothing nearer to p = 1
+ROUNDING = 2.0**-52  # of a probability p near 1 in float64, and of 1 - p, whose logarithm then means little
 
 
 class Claim(NamedTuple):
@@ -39,12 +39,27 @@ def check_metrics(record: Record) -> bool:
         found = metric.of(claim.scores)
         if claim.value is None and np.isnan(found):
             continue
+        if claim.metric == "logloss" and claim.value is not None:
+            low, high = _bounds_of_logloss(claim.scores)
+            found = min(max(claim.value, low), high)
         if claim.value is None or not abs(found - claim.value) <= TOLERANCE * max(1.0, found):
             raise UserError(
                 f"{record.place}: the predictions of the {claim.checkpoint} checkpoint give {metric.name} {found:.6f}, "
                 f"claimed is {claim.value}. One of the two files is not of this run: train it again."
             )
     return True
+
+
+def _bounds_of_logloss(scores: Scores) -> tuple[float, float]:
+    """Return between what the log loss of logits lies whose probabilities are these after they were rounded."""
+    unlikely = 1 - scores.negative
+    tiny = np.finfo(np.float64).smallest_subnormal
+    with np.errstate(divide="ignore"):
+        low, high = (
+            -np.log(np.concatenate([np.clip(unlikely + by, 0, 1), np.clip(scores.positive + least, 0, 1)])).mean()
+            for by, least in ((ROUNDING, tiny), (-ROUNDING, -tiny))
+        )
+    return float(low), float(high)
 
 
 def check_curves(record: Record) -> None:
@@ -89,9 +104,8 @@ def _claims(record: Record, scores: RunScores) -> Iterator[Claim]:
         # The one best on test is left out of the predictions where it is the reported one.
         yield Claim("auc", checkpoint, claimed, found or scores.reported)
     probabilities, keeps_all = record.path.name != RUNS, record.schema_version >= FIRST_WITH_METRICS
-    precise = scores.reported.negative.max() < 1 - NEAR_ONE and scores.reported.positive.min() > 0
     for name, metric in METRICS.items():
         # An old record has none of the later metrics, or somebody has put it there.
         claimed = keeps_all or (name != "logloss" and getattr(record, name) is not None)
-        if name != "auc" and claimed and (metric.by_order or probabilities) and (name != "logloss" or precise):
+        if name != "auc" and claimed and (metric.by_order or probabilities):
             yield Claim(name, "reported", getattr(record, name), scores.reported)

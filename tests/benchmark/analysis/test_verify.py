@@ -1,5 +1,6 @@
 """What a record claims against its predictions: in a run folder, and by the ranks that a board keeps."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
+from benchmark.analysis.metrics import METRICS
 from benchmark.analysis.verify import check_metrics
 from benchmark.records.record import Record, read_records, write_record
 from benchmark.records.results import read_board, scores_of
@@ -77,6 +79,33 @@ def test_another_claim_is_refused_where_what_is_stored_gives_the_metric(tmp_path
             check_metrics(record)
     else:
         assert check_metrics(record)  # ranks do not give it
+
+
+@pytest.mark.parametrize("logit", [5.0, 23.0, 36.0, 40.0, 700.0])
+@pytest.mark.parametrize("label", [0, 1])
+def test_log_loss_is_held_against_predictions_near_0_and_1(tmp_path: Path, logit: float, label: int) -> None:
+    """Records have that of logits in float64, which the probabilities bear out as far as they tell 1 - p from 0."""
+    table = samples()
+    logits = np.array(np.log(table.score / (1 - table.score)))
+    at = int(np.flatnonzero(table.label == label)[0])
+    logits[at] = logit if label == 0 else -logit
+    loss = float(np.logaddexp(0, np.where(table.label == 1, -logits, logits)).mean())
+    score = 1 / (1 + np.exp(-logits))
+    for name, claimed in (("right", loss), ("low", loss - 0.02), ("high", loss + 0.02)):
+        record = make_run(tmp_path / name, logloss=claimed)
+        changed = table.assign(score=score, score_last=score)
+        changed.to_parquet(record.path.parent / "predictions.parquet")
+        found = scores_of(record)
+        assert found is not None
+        figures = {one: METRICS[one].of(found.reported) for one in ("auc", "gauc", "calibration")}
+        aucs = replace(record.auc, last=figures["auc"], test=figures["auc"])
+        record = replace(record, auc=aucs, gauc=figures["gauc"], calibration=figures["calibration"])
+        open_above = label == 0 and logit >= 36  # p may be 1, and the loss anything from 36 on
+        if name == "right" or (name == "high" and open_above) or (name == "low" and open_above and logit == 700.0):
+            assert check_metrics(record)
+        else:
+            with pytest.raises(UserError, match="log loss"):
+                check_metrics(record)
 
 
 def test_records_of_earlier_versions_claim_their_auc_alone(tmp_path: Path) -> None:
