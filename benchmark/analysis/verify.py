@@ -72,13 +72,13 @@ def check_curves(record: Record) -> None:
     curves = curves_of(record)
     test = curves.curve("test_auc")
     steps: list[float] = test.steps.tolist()
-    aucs = dict(zip(steps, test.values.tolist(), strict=True))
+    aucs: dict[float | None, float] = dict(zip(steps, test.values.tolist(), strict=True))
     found: dict[str, tuple[float | None, set[float | None]]] = {
         "steps": (record.steps, {steps[-1]}),
         "AUC of the last step": (record.auc.last, {aucs[steps[-1]]}),
         "highest AUC": (record.auc.test, {max(aucs.values())}),
         "AUC best on validation users": (record.auc.validation, {None}),
-        f"AUC at step {record.best_step}": (record.reported_auc, {aucs.get(record.best_step or -1)}),
+        f"AUC at step {record.best_step}": (record.reported_auc, {aucs.get(record.best_step)}),
     }
     if "validation_auc" in curves.columns:
         own = curves.curve("validation_auc")

@@ -17,7 +17,7 @@ from benchmark.analysis.verify import check_curves, check_metrics
 from benchmark.records.curves import CURVES
 from benchmark.records.predictions import PREDICTIONS, Scores
 from benchmark.records.record import RUNS, Record, read_records
-from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
+from benchmark.records.results import curves_of, read_board, reading_once, results_folder, scores_of, write_results
 from benchmark.records.tuning import board_place, check_tuning, read_tuning, tuning_of, write_tuning
 from benchmark.report.tables import check_comparable
 from datamodules.errors import UserError
@@ -127,15 +127,7 @@ def _sorted_out(found: Sequence[Record], there: Sequence[Record]) -> tuple[list[
 def check_run(record: Record) -> None:
     """Raise `UserError` unless protocol, curves and predictions bear out what a record claims."""
     folder, on_board = record.place, record.path.name == RUNS
-    protocol = PROTOCOLS.get(record.protocol)
-    if protocol is None or protocol.hash != record.protocol_hash:
-        expected = "an unknown protocol" if protocol is None else f"hash {protocol.hash}"
-        raise UserError(f"{folder} was run under {record.protocol} of hash {record.protocol_hash}, here is {expected}")
-    if record.selection != protocol.selection:
-        raise UserError(
-            f"{folder} reports the selection {record.selection}, expected {protocol.selection}, that of "
-            f"{record.protocol}. Train the run again."
-        )
+    check_protocol(record)
     if record.status == "failed":
         return
     if not on_board and not (record.path.parent / CURVES).is_file():
@@ -145,6 +137,19 @@ def check_run(record: Record) -> None:
     if not check_metrics(record):
         raise UserError(f"{folder} lacks {PREDICTIONS}, expected it beside the record. Train the run again.")
     check_curves(record)
+
+
+def check_protocol(record: Record) -> None:
+    """Raise `UserError` unless a run's protocol is the one of that name here, and it reports its selection."""
+    folder, protocol = record.place, PROTOCOLS.get(record.protocol)
+    if protocol is None or protocol.hash != record.protocol_hash:
+        expected = "an unknown protocol" if protocol is None else f"hash {protocol.hash}"
+        raise UserError(f"{folder} was run under {record.protocol} of hash {record.protocol_hash}, here is {expected}")
+    if record.selection != protocol.selection:
+        raise UserError(
+            f"{folder} reports the selection {record.selection}, expected {protocol.selection}, that of "
+            f"{record.protocol}. Train the run again."
+        )
 
 
 def check_samples(new: Sequence[Record], there: Sequence[Record]) -> None:
@@ -206,18 +211,26 @@ def check_tables(new: Sequence[Record], there: Sequence[Record]) -> None:
 
 
 def verify(board: Path) -> tuple[int, list[str]]:
-    """Recompute the metrics of every run on the board that follow from its ranks: every AUC, and GAUC.
+    """Check everything on the board that `add` checks, and recompute the metrics that follow from its ranks.
 
-    Returns how many agree, and the places of runs without predictions. Raises `UserError` for the first run whose
-    record claims another value, there or in its curves, or whose options are not those that the search behind them
-    found.
+    These are every AUC, and GAUC. Returns how many runs agree, and the places of runs without predictions. Raises
+    `UserError` for the first run whose record claims another value, there or in its curves, whose options are not those
+    that the search behind them found, or that does not go with the others: of other samples, in a row that lacks a
+    seed.
     """
     settle(board)
-    finished = [record for record in read_board(board) if record.status == "finished"]
-    without = [record.place for record in finished if not check_metrics(record)]
-    for record in finished:
-        check_curves(record)
-        check_tuning(record)
+    records = read_board(board)
+    finished = [record for record in records if record.status == "finished"]
+    with reading_once():
+        without = [record.place for record in finished if not check_metrics(record)]
+        for record in finished:
+            check_curves(record)
+            check_tuning(record)
+        for record in records:
+            check_protocol(record)
+        check_samples(records, [])
+        check_rows(records, [])
+        check_tables(records, [])
     return len(finished) - len(without), without
 
 

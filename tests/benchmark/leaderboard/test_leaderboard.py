@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -221,6 +222,33 @@ def test_a_row_counts_with_all_of_its_seeds(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(run)  # the board has seeds 0 and 1: a folder with the next one alone completes them
     change(run.with_name("seed-1"), 2)
     assert add_runs(tmp_path / "runs", board) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("seed", "change_to", "says"),
+    [
+        (0, None, "has the seeds 1 and lacks 0"),
+        (1, {"data_sha256": "0" * 64}, "is not the same data"),
+        (1, {"settings": {"batch_size": 64}}, "was run with batch_size = 64"),
+        (0, {"protocol_hash": "0" * 64}, "was run under arxiv-v1 of hash 0000"),
+    ],
+)
+def test_a_board_that_was_edited_is_not_verified(
+    run: Path, tmp_path: Path, seed: int, change_to: dict[str, Any] | None, says: str
+) -> None:
+    """As `add` would refuse the runs: a pull request brings the board itself."""
+    export(ONE.with_name("seed-1"), tmp_path / "runs" / ONE.with_name("seed-1"))
+    add_runs(tmp_path / "runs", tmp_path / "board")
+    path = tmp_path / "board" / "results" / ONE.parents[1] / "runs.jsonl"
+    records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    if change_to is None:
+        records = [record for record in records if record["seed"] != seed]
+    else:
+        of_run = next(record for record in records if record["seed"] == seed)
+        of_run |= {key: of_run[key] | new if isinstance(new, dict) else new for key, new in change_to.items()}
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    with pytest.raises(UserError, match=says):
+        verify(tmp_path / "board")
 
 
 def test_other_samples_under_the_same_name_are_refused(run: Path, tmp_path: Path) -> None:
