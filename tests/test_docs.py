@@ -153,9 +153,9 @@ def test_variables_of_make_are_options_of_the_command(tmp_path: Path, capsys: py
         option = {"WANDB": "--no-wandb"}.get(name, f"--{name.lower().replace('_', '-')}")
         assert option in words, name
         assert value in ("1", "off") or words[words.index(option) + 1] == value
-    here = [f"{name}={values[name]}" for name in values if name not in ("EXECUTOR", "DEVICES")]
-    words = recipe("reproduce-table4", *here)
-    assert not app([*words[1:], "--out", str(tmp_path)], standalone_mode=False)
+    here = [f"{name}={values[name]}" for name in values if name not in ("EXECUTOR", "DEVICES", "OUT")]
+    words = recipe("reproduce-table4", *here, f"OUT={tmp_path}")
+    assert not app(words[1:], standalone_mode=False)
     assert "20 runs" in capsys.readouterr().out  # two data sets, two rows, five seeds
 
 

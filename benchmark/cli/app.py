@@ -12,6 +12,7 @@ from rich.console import Console
 from benchmark.cli import bench, data, figures, models, run, serving
 from benchmark.cli import leaderboard as board
 from benchmark.cli import table as results
+from benchmark.cli.options import Command
 from benchmark.records.commit import commit
 from benchmark.runs.process import make_streams_lenient, own_variables
 from datamodules.errors import UserError, blocks_writing, cannot_write, printable
@@ -43,7 +44,7 @@ for command in (
     bench.gpu_check,
     figures.wandb_workspace,
 ):
-    app.command("import" if command is data.import_data else None)(command)
+    app.command("import" if command is data.import_data else None, cls=Command)(command)
 app.add_typer(board.leaderboard, name="leaderboard")
 app.add_typer(models.listing, name="list")
 

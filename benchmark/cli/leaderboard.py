@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from benchmark.cli.options import Json, Quiet, Variant, command, completes, protocol_names
+from benchmark.cli.options import Command, Json, Quiet, Variant, command, completes, protocol_names
 from benchmark.cli.output import Output
 from datamodules.errors import UserError
 
@@ -24,7 +24,7 @@ def default(context: typer.Context) -> None:
         build()
 
 
-@leaderboard.command()
+@leaderboard.command(cls=Command)
 def show(
     dataset: Annotated[str | None, typer.Option(help="One data set of the board; all if not given.")] = None,
     protocol: Annotated[
@@ -52,7 +52,7 @@ def show(
     output.result([dict(zip(made.csv_rows[0], values, strict=True)) for values in made.values()])
 
 
-@leaderboard.command()
+@leaderboard.command(cls=Command)
 def add(
     runs: Annotated[Path, typer.Argument(help="Folder of runs, OUT of `dien-bench run`, or a file of packed ones.")],
     board: Board = Path("leaderboards"),
@@ -84,7 +84,7 @@ def add(
     output.result({"added": added, "kept": kept})
 
 
-@leaderboard.command()
+@leaderboard.command(cls=Command)
 def pack(
     runs: Annotated[Path, typer.Argument(help="Folder of runs, OUT of `dien-bench run`.")],
     to: Annotated[Path, typer.Option("--to", help="The file to write.")] = Path("runs.zip"),
@@ -111,7 +111,7 @@ def pack(
     output.result({"file": to, "runs": len(records), "bytes": size})
 
 
-@leaderboard.command()
+@leaderboard.command(cls=Command)
 def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
     """Recompute every AUC and GAUC of the records from their ranks, or say that it has none; nothing is changed.
 
@@ -127,7 +127,7 @@ def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: J
     output.result({"agreeing": agreeing, "without_predictions": without})
 
 
-@leaderboard.command()
+@leaderboard.command(cls=Command)
 def build(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
     """Make tables, figures and site/index.html from all records of the board, and the table in the README beside it.
 

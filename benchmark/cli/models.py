@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli.options import DataDir, Json, Models, Out, Quiet, VariantName, command, seeds_of
+from benchmark.cli.options import Command, DataDir, Json, Models, Out, Quiet, VariantName, command, seeds_of
 from benchmark.cli.output import Output
 from datamodules.errors import UserError, printable
 from datamodules.protocol import BATCH_SIZE
@@ -27,7 +27,7 @@ def default() -> None:
     """
 
 
-@listing.command()
+@listing.command(cls=Command)
 def models(as_json: Json = False) -> None:
     """List the models: where they stand in the paper, and their options, which go behind a name (din+shuffle=true).
 
@@ -53,7 +53,7 @@ def models(as_json: Json = False) -> None:
     output.result(found)
 
 
-@listing.command()
+@listing.command(cls=Command)
 def datasets(data_dir: DataDir = Path("data"), as_json: Json = False) -> None:
     """List the data sets: sizes, steps of a run, what has to be downloaded from where, and whether it is prepared.
 
@@ -82,7 +82,7 @@ def datasets(data_dir: DataDir = Path("data"), as_json: Json = False) -> None:
     output.result(found)
 
 
-@listing.command()
+@listing.command(cls=Command)
 def protocols(as_json: Json = False) -> None:
     """List the protocols, which make samples of interactions, with all of their fields.
 
@@ -103,7 +103,7 @@ def protocols(as_json: Json = False) -> None:
     output.result(found)
 
 
-@listing.command()
+@listing.command(cls=Command)
 def metrics(as_json: Json = False) -> None:
     """List the metrics: what they mean, and where a run's record has them.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from benchmark.records import paper
 from datamodules.errors import UserError
@@ -98,6 +99,23 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, and nothing else, to stdout; words go to stderr.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress and no advice.")]
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice where it takes one value: the first would be lost without a word."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Read the words of a command; raises `UserError` for an option that is there twice."""
+        given = [] if ctx.resilient_parsing else self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in dict.fromkeys(given):
+            takes_one = isinstance(option, TyperOption) and not option.multiple and not option.is_flag
+            if takes_one and given.count(option) > 1:
+                name = max(option.opts, key=len)
+                raise UserError(
+                    f"{name} is given {given.count(option)} times, and only the last would count: give it once. Where "
+                    "it takes several names, they stand in one text: 'din dien'"
+                )
+        return super().parse_args(ctx, args)
 
 
 def rows_of(models: str | None, number: str | None, more: list[str] | None = None) -> list[str]:

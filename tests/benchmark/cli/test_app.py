@@ -49,3 +49,23 @@ def test_help_waits_for_no_library_of_numbers(command: str) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in imported
     assert imported & {"numba", "numpy", "pandas", "pyarrow", "requests", "scipy", "torch", "wandb"} == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("run --datasets generated --models base-model --models din --dry-run", "--models"),
+        ("run --datasets generated --datasets=tafeng --models din --dry-run", "--datasets"),
+        ("probe --dataset generated --datasets tafeng", "--datasets"),
+        ("leaderboard show --dataset sports --dataset beauty", "--dataset"),
+        ("list models --json --json", ""),  # the same, twice
+        ("leaderboard show --protocol clean --protocol arxiv-v1 --dataset sports", ""),  # takes several
+    ],
+)
+def test_of_an_option_given_twice_no_value_is_lost(words: str, option: str) -> None:
+    result = CliRunner().invoke(cli.app, words.split())
+    if option:
+        assert isinstance(result.exception, UserError)
+        assert f"{option} is given 2 times" in str(result.exception)
+    else:
+        assert result.exit_code == 0, result.output
