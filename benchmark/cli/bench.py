@@ -112,10 +112,10 @@ def gpu_check(
 
 def serving_table(
     dataset: Annotated[
-        str | None, typer.Option(help="Of the runs that are served.  [default: market, with --quick generated]")
+        str | None, typer.Option(help="Of the runs that are served.", show_default="market, with --quick generated")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="Of the runs that are served.  [default: next-day, with --quick clean]")
+        str | None, typer.Option(help="Of the runs that are served.", show_default="next-day, with --quick clean")
     ] = None,
     variant: VariantName = "official",
     seed: Annotated[int, typer.Option(min=0, help="Of the runs that are served.")] = 0,
@@ -193,7 +193,8 @@ def soak(
     minutes: Annotated[float, typer.Option(min=0.01, help="How long.")] = 60.0,
     share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the largest rate at p99 <= 50 ms.")] = 0.7,
     rate: Annotated[
-        float | None, typer.Option(min=0.1, help="Requests a second.  [default: a share of the largest, found first]")
+        float | None,
+        typer.Option(min=0.1, help="Requests a second.", show_default="a share of the largest, found first"),
     ] = None,
     history: Annotated[int, typer.Option(min=0, help="Behaviours in a request.")] = 50,
     candidates: Annotated[int, typer.Option(min=1, help="Candidates in a request.")] = 50,
@@ -201,7 +202,7 @@ def soak(
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            "--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of its data.  [default: where the run had it]"
+            "--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of its data.", show_default="where the run had it"
         ),
     ] = None,
     as_json: Json = False,

@@ -30,7 +30,7 @@ def prepare(
     mirrors: Annotated[
         list[str] | None,
         typer.Option(
-            "--mirror", help="With --check: a URL or folder to ask; can be given again.  [default: all known]"
+            "--mirror", help="With --check: a URL or folder to ask; can be given again.", show_default="all known"
         ),
     ] = None,
     data_dir: DataDir = Path("data"),

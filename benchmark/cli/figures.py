@@ -193,7 +193,7 @@ def wandb_workspace(
         bool, typer.Option("--create", help="Make it on the server; needs a login and the package wandb-workspaces.")
     ] = False,
     project: Annotated[
-        str | None, typer.Option(help="The project of the runs.  [default: WANDB_PROJECT, or dien-bench]")
+        str | None, typer.Option(help="The project of the runs.", show_default="WANDB_PROJECT, or dien-bench")
     ] = None,
     entity: Annotated[str | None, typer.Option(help="User or team; your own if not given.")] = None,
     name: Annotated[str, typer.Option(help="The workspace's name.")] = "Rows over seeds",

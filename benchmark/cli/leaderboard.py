@@ -30,13 +30,16 @@ def show(
     protocol: Annotated[
         list[str] | None,
         typer.Option(
-            help="A column; can be given again.  [default: clean, arxiv-v1]", autocompletion=completes(protocol_names)
+            help="A column; can be given again.",
+            show_default="clean, arxiv-v1",
+            autocompletion=completes(protocol_names),
         ),
     ] = None,
     variant: Annotated[Variant, typer.Option(help="official: the released code; paper: the equations.")] = "official",
     number: Annotated[Literal["2", "4"], typer.Option("--table", help="Whose rows, as in the paper.")] = "2",
     board: Annotated[
-        Path | None, typer.Option(help="The leaderboard's folder.  [default: leaderboards, of this folder or checkout]")
+        Path | None,
+        typer.Option(help="The leaderboard's folder.", show_default="leaderboards, of this folder or checkout"),
     ] = None,
     as_json: Json = False,
 ) -> None:

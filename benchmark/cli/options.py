@@ -70,7 +70,7 @@ ProtocolName = Annotated[
     str,
     typer.Option(
         "--protocol",
-        help="arxiv-v1, aaai-2019, clean, din-2018, random-ties, uniform-negatives or released.",
+        help="How samples are made: clean, next-day, ...; dien-bench list protocols has all.",
         autocompletion=completes(protocol_names),
     ),
 ]

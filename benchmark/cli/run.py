@@ -196,7 +196,7 @@ def run(
 
 def quickstart(
     seeds: Annotated[str, typer.Option(help="Seeds; one alone is quicker, and cannot be tested.")] = "0 1",
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of a run.  [default: 500]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of a run.", show_default="500")] = None,
     workers: Annotated[str, typer.Option(help="Runs side by side; auto: by GPUs, or by cores and memory.")] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove these runs, and train them again.")] = False,
     quiet: Quiet = False,

@@ -14,7 +14,9 @@ from datamodules.errors import UserError
 RunFolder = Annotated[Path, typer.Option("--run", help="Folder of a finished run, with its weights.")]
 RunData = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of its data.  [default: where the run had it]"),
+    typer.Option(
+        "--data-dir", envvar="DIEN_BENCH_DATA", help="Folder of its data.", show_default="where the run had it"
+    ),
 ]
 ARMS = "base-model din dien"
 
@@ -29,7 +31,8 @@ def export(
         Literal["scan", "buckets"] | None,
         typer.Option(
             help="The recurrence in ONNX. scan: one loop for any length; buckets: written out for histories of up to "
-            "10, 20, 50 and 100, Scan beyond.  [default: what measured better]"
+            "10, 20, 50 and 100, Scan beyond.",
+            show_default="what measured better",
         ),
     ] = None,
     data_dir: RunData = None,

@@ -78,7 +78,7 @@ def table(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Print a table and write it to OUT as Markdown and CSV: 2 and 4 from the records there, 1 from the data.
+    """Print a table and write it to OUT as Markdown and CSV: from the runs there, 1 from the data.
 
     OUT/table4-PROTOCOL.md and .csv hold all data sets and rows that are in OUT, also where fewer are asked for;
     OUT/table4.md and .csv hold the tables of the last call together.

@@ -69,3 +69,11 @@ def test_of_an_option_given_twice_no_value_is_lost(words: str, option: str) -> N
         assert f"{option} is given 2 times" in str(result.exception)
     else:
         assert result.exit_code == 0, result.output
+
+
+def test_no_help_loses_what_stands_in_square_brackets() -> None:
+    """Typer takes them for markup and leaves them out: defaults in words are given as `show_default`."""
+    sources = [path.read_text("utf-8") for path in (ROOT / "benchmark" / "cli").glob("*.py")]
+    assert not [source for source in sources if "[default:" in source]
+    shown = CliRunner().invoke(cli.app, ["quickstart", "--help"]).output
+    assert "default: (500)" in " ".join(shown.split())
