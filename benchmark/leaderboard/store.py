@@ -17,7 +17,15 @@ from benchmark.analysis.verify import check_curves, check_metrics
 from benchmark.records.curves import CURVES
 from benchmark.records.predictions import PREDICTIONS, Scores
 from benchmark.records.record import RUNS, Record, read_records
-from benchmark.records.results import curves_of, read_board, reading_once, results_folder, scores_of, write_results
+from benchmark.records.results import (
+    RESULTS,
+    curves_of,
+    read_board,
+    reading_once,
+    results_folder,
+    scores_of,
+    write_results,
+)
 from benchmark.records.tuning import board_place, check_tuning, read_tuning, tuning_of, write_tuning
 from benchmark.report.tables import check_comparable
 from datamodules.errors import UserError
@@ -216,10 +224,12 @@ def verify(board: Path) -> tuple[int, list[str]]:
     These are every AUC, and GAUC. Returns how many runs agree, and the places of runs without predictions. Raises
     `UserError` for the first run whose record claims another value, there or in its curves, whose options are not those
     that the search behind them found, or that does not go with the others: of other samples, in a row that lacks a
-    seed.
+    seed. Raises it too for a folder without records: nothing would be verified there.
     """
     settle(board)
     records = read_board(board)
+    if not records:
+        raise UserError(f"{board / RESULTS} holds no record, expected a board: name its folder, --board ...")
     finished = [record for record in records if record.status == "finished"]
     with reading_once():
         without = [record.place for record in finished if not check_metrics(record)]

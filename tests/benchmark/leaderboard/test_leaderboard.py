@@ -116,6 +116,11 @@ def test_a_run_comes_with_its_ranks_and_without_its_predictions(run: Path, tmp_p
     assert verify(board) == (1, [])
 
 
+def test_a_folder_that_is_no_board_is_not_verified(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"leaderbords.results holds no record, expected a board"):
+        verify(tmp_path / "leaderbords")
+
+
 def test_another_run_in_the_place_of_one_is_refused(run: Path, tmp_path: Path) -> None:
     board = tmp_path / "board"
     add_runs(tmp_path / "runs", board)
