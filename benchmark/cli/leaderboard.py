@@ -31,12 +31,14 @@ def show(
         list[str] | None,
         typer.Option(
             help="A column; can be given again.",
-            show_default="clean, arxiv-v1",
+            show_default="clean, arxiv-v1; next-day for Table 3",
             autocompletion=completes(protocol_names),
         ),
     ] = None,
     variant: Annotated[Variant, typer.Option(help="official: the released code; paper: the equations.")] = "official",
-    number: Annotated[Literal["2", "4"], typer.Option("--table", help="Whose rows, as in the paper.")] = "2",
+    number: Annotated[
+        Literal["2", "3", "4"], typer.Option("--table", help="Whose rows, as in the paper; 3 is of impressions.")
+    ] = "2",
     board: Annotated[
         Path | None,
         typer.Option(help="The leaderboard's folder.", show_default="leaderboards, of this folder or checkout"),
@@ -50,7 +52,8 @@ def show(
     from benchmark.report.board_tables import board_of, side_by_side
 
     output = Output(as_json=as_json)
-    made = side_by_side(board_of(board), protocol or ["clean", "arxiv-v1"], variant, dataset, number)
+    protocols = protocol or (["next-day"] if number == "3" else ["clean", "arxiv-v1"])
+    made = side_by_side(board_of(board), protocols, variant, dataset, number)
     output.show(made)
     output.result([dict(zip(made.csv_rows[0], values, strict=True)) for values in made.values()])
 

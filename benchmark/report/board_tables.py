@@ -50,7 +50,7 @@ def board_of(folder: Path | None) -> Path:
 def side_by_side(
     board: Path, protocols: Sequence[str], variant: str, dataset: str | None = None, number: str = "2"
 ) -> Table:
-    """Return the board's Table 2 or 4 with a column a protocol and a section a data set; its CSV has a line a cell.
+    """Return the board's Table 2, 3 or 4 with a column a protocol and a section a data set; its CSV has a line a cell.
 
     Raises `UserError` where the board has no table of one of the protocols, or none with the data set.
     """
@@ -61,7 +61,7 @@ def side_by_side(
             by_place.setdefault(Place(line["dataset"], protocol), {})[line["model"]] = line
     known = sorted({place.dataset for place in by_place}, key=lambda name: (_position(name), name))
     if dataset is not None and dataset not in known:
-        raise unknown_name(f"data set of {board}", dataset, known)
+        raise unknown_name(f"data set of Table {number} under {' and '.join(protocols)} on {board}", dataset, known)
     chosen = known if dataset is None else [dataset]
     sections = [_section(name, protocols, by_place) for name in chosen]
     rows = [
@@ -81,7 +81,7 @@ def _read(board: Path, number: str, protocol: str, variant: str) -> list[Line]:
     stem = f"table{number}-{protocol}-{variant}"
     found = sorted(board.rglob(f"{stem}.csv"))
     if not found:
-        there = sorted(path.stem for path in board.rglob(f"table{number}-*.csv"))
+        there = sorted(path.stem for path in board.rglob("table[2-4]-*.csv"))
         raise UserError(
             f"{board} has no {stem}.csv, expected a table that dien-bench leaderboard build makes; it has "
             f"{', '.join(there) or 'no table'}"

@@ -83,6 +83,9 @@ def test_what_is_not_there_is_refused_with_what_is(board: Path) -> None:
         side_by_side(board, ["clean"], "official", "sport")
     with pytest.raises(UserError, match=r"no table2-clean-paper\.csv.*table2-arxiv-v1-official, table2-clean-official"):
         side_by_side(board, ["clean"], "paper")
+    (board / "table3-next-day-official.csv").write_text("dataset\n", "utf-8")
+    with pytest.raises(UserError, match=r"no table2-next-day-official\.csv.*, table3-next-day-official"):
+        side_by_side(board, ["next-day"], "official")  # it is there, as another table
     (board / "table2-clean-official.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="leaderboard build"):
         side_by_side(board, ["clean"], "official")
@@ -123,3 +126,9 @@ def test_it_waits_for_no_library_of_numbers() -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "csv" in imported
     assert imported & {"numba", "numpy", "pandas", "pyarrow", "scipy", "torch"} == set()
+
+
+def test_table_3_of_the_committed_board_is_shown() -> None:
+    shown = show("--table", 3, "--dataset", "market", "--board", Path(__file__).parents[3] / "leaderboards")
+    assert "DIEN" in shown.stdout
+    assert "next-day" in shown.stdout
