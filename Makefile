@@ -21,6 +21,18 @@ CLOSE := $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_mat
 $(error unknown variable $(UNKNOWN)$(if $(CLOSE), (did you mean $(CLOSE)?)). Known: $(KNOWN))
 endif
 
+# So would be one that the target does not read: DRY_RUN=1 would train.
+TAKEN_BY_quickstart := SEEDS STEPS WORKERS OUT
+TAKEN_BY_reproduce-table1 := DATASETS OUT
+TAKEN_BY_reproduce-table5 := SEEDS STEPS WORKERS OUT MODELS
+TAKEN_BY_reproduce-serving := WORKERS OUT
+TAKEN_BY_ALL := AMAZON_MIRROR DATA_MIRROR PYTHON VENV PEERS BENCH
+GOAL := $(firstword $(foreach goal,$(MAKECMDGOALS),$(if $(TAKEN_BY_$(goal)),$(goal))))
+NOT_TAKEN := $(if $(GOAL),$(firstword $(filter-out $(TAKEN_BY_$(GOAL)) $(TAKEN_BY_ALL) $(OF_ENVIRONMENT),$(GIVEN))))
+ifneq ($(NOT_TAKEN),)
+$(error $(GOAL) does not take $(NOT_TAKEN). It takes: $(TAKEN_BY_$(GOAL)) $(TAKEN_BY_ALL))
+endif
+
 # Large temporaries are reused instead of being handed back to the system at every step (glibc).
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
@@ -39,13 +51,13 @@ SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant
 help:  ## this list
 	@sed -nE 's/^([a-z][^:]*):[^#]*## (.*)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-22s %s\n", $$1, $$2 }'
 	@echo
-	@echo "Variables of reproduce-table1 to 4, with their values now (dien-bench run --help says what they are):"
+	@echo "Variables of reproduce-table2 and 4, with their values now (dien-bench run --help says what they are); the other targets take some:"
 	@echo '  DATASETS="$(DATASETS)" PROTOCOL=$(PROTOCOL) VARIANT=$(VARIANT) MODELS="$(MODELS)" SEEDS="$(SEEDS)" STEPS=$(STEPS)'
 	@echo '  WORKERS=$(WORKERS) DEVICE=$(DEVICE) DEVICES=$(DEVICES) EXECUTOR=$(EXECUTOR) OUT=$(OUT) LOGGER=$(LOGGER) WANDB=$(WANDB)'
 	@echo '  DRY_RUN=$(DRY_RUN) RETRY_FAILED=$(RETRY_FAILED) AMAZON_MIRROR=$(AMAZON_MIRROR)'
 
 quickstart: setup  ## under five minutes: real data, three models, two orders of behaviours side by side
-	$(BENCH) quickstart --out "$(OUT)/quickstart" $(if $(filter command,$(origin SEEDS)),--seeds "$(SEEDS)") \
+	$(BENCH) quickstart --out "$(OUT)/quickstart" $(if $(filter command environment,$(origin SEEDS)),--seeds "$(SEEDS)") \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(WORKERS),--workers $(WORKERS))
 
 setup: $(VENV)/ready  ## the environment in .venv, pinned, about a minute
@@ -74,9 +86,16 @@ reproduce-table1: setup  ## counts of the data beside the paper's
 reproduce-table2: setup  ## train the rows of Table 2 and print it
 	$(SWEEP) --table 2
 
+# What a target has for itself gives way to the environment too, as the variables above do.
 # Table 3's data is private: these two logs are public and real; DATASETS=market is simulated and needs nothing.
+ifneq ($(origin DATASETS),environment)
 reproduce-table3: DATASETS = taobao-ad kuairand-pure
+reproduce-rocket: DATASETS = market
+endif
+ifneq ($(origin PROTOCOL),environment)
 reproduce-table3: PROTOCOL = next-day
+reproduce-rocket: PROTOCOL = $(if $(filter market taobao-ad kuairand-pure,$(DATASETS)),next-day,clean)
+endif
 reproduce-table3: setup  ## train the rows of Table 3 on logs of impressions and print it
 	$(SWEEP) --table 3
 
@@ -96,10 +115,10 @@ docs/command-line.md: setup  ## the page on the command line, from the program
 
 # Rocket Launching: the booster, the light net alone, and the light net that the booster teaches.
 HINTS := 0.01 0.03 0.1 0.3 1
-reproduce-rocket: DATASETS = market
-reproduce-rocket: PROTOCOL = $(if $(filter market taobao-ad kuairand-pure,$(DATASETS)),next-day,clean)
+ifneq ($(origin MODELS),environment)
 reproduce-rocket: MODELS = dien+hidden_size=108 dien+hidden_size=32 $(HINTS:%=dien-rocket+hint_weight=%) \
 	dien-rocket+share=false dien-rocket+block=false dien-rocket+block=false+share=false
+endif
 reproduce-rocket: setup  ## train the rows of Rocket Launching and test them against each other
 	$(SWEEP)
 	$(if $(DRY_RUN),,$(BENCH) table rocket --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant "$(VARIANT)" --out "$(OUT)")

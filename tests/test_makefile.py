@@ -1,5 +1,6 @@
 """The Makefile: which variables it takes, before anything is started."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 
 
-def make(*words: str) -> "subprocess.CompletedProcess[str]":
+def make(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = ["make", "--dry-run", "--no-print-directory", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_nothing_like_it_is_refused_too() -> None:
 def test_all_variables_that_are_read_can_be_given() -> None:
     (known,) = re.findall(r"^KNOWN := (.*?)$(?!\t)", MAKEFILE.replace("\\\n\t", ""), re.M)
     set_here = set(re.findall(r"^(\w+) [:?]?=", MAKEFILE, re.M)) - {"DATASETS", "PROTOCOL", "VARIANT", "SEEDS", "OUT"}
-    read = set(re.findall(r"\$\((?:if |filter off,\$\()?([A-Z_]+)\)", MAKEFILE)) - set_here
+    read = set(re.findall(r"\$\((?:if |filter off,\$\()?([A-Z_]+)\)", MAKEFILE)) - set_here - {"MAKECMDGOALS"}
     assert {"DATASETS", "RETRY_FAILED", "WANDB"} <= read <= set(known.split())
     of_environment = ["AMAZON_MIRROR=x", "WANDB_MODE=offline", "OMP_NUM_THREADS=1", "https_proxy=x", "RAY_ADDRESS=x"]
     assert make("reproduce-table4", *(f"{name}=1" for name in known.split()), *of_environment).returncode == 0
@@ -48,3 +49,23 @@ def test_workers_get_the_allocators_settings_that_make_gives() -> None:
     exported = dict(re.findall(r"^export (MALLOC_\w+) \?= (\d+)$", MAKEFILE, re.M))
     assert len(exported) == 3
     assert exported == {name: value for name, value in WORKER_VARIABLES.items() if name.startswith("MALLOC_")}
+
+
+@pytest.mark.parametrize("target", ["quickstart", "reproduce-table1", "reproduce-table5", "reproduce-serving"])
+def test_a_variable_that_a_target_does_not_read_is_refused(target: str) -> None:
+    done = make(target, "DRY_RUN=1")  # it would train, or download
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{target} does not take DRY_RUN. It takes: " in done.stderr
+    taken = re.findall(rf"^TAKEN_BY_{target} := (.*)$", MAKEFILE, re.M)[0].split()
+    done = make(target, *(f"{name}=77" for name in taken))
+    assert (done.returncode, done.stdout.count("77") >= len(taken)) == (0, True)
+
+
+def test_the_environment_comes_before_what_a_target_has_for_itself() -> None:
+    table3 = make("reproduce-table3", DATASETS="market").stdout
+    assert '--datasets "market" --protocol "next-day"' in table3
+    rocket = make("reproduce-rocket", DATASETS="beauty", MODELS="dien").stdout
+    assert '--datasets "beauty" --protocol "clean"' in rocket
+    assert '--models "dien"' in rocket
+    assert '--seeds "7"' in make("quickstart", SEEDS="7").stdout
+    assert '--datasets "taobao-ad kuairand-pure" --protocol "next-day"' in make("reproduce-table3").stdout
