@@ -9,7 +9,18 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli.options import Command, DataDir, Json, Models, Out, Quiet, VariantName, command, seeds_of
+from benchmark.cli.options import (
+    Command,
+    DataDir,
+    Json,
+    Models,
+    Out,
+    Quiet,
+    VariantName,
+    command,
+    seeds_of,
+    with_classes,
+)
 from benchmark.cli.output import Output
 from datamodules.errors import UserError, printable
 from datamodules.protocol import BATCH_SIZE
@@ -186,7 +197,7 @@ def check_model(
     output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
     from baselines import contract, load
 
-    made = {name: load(name) for name in names}
+    made = {name: load(name) for name in with_classes(names)}
     rules: list[dict[str, str]] = []
     for name, make in made.items():
         for each in ("official", "paper") if variant == "both" else (variant,):

@@ -126,7 +126,15 @@ def rows_of(models: str | None, number: str | None, more: list[str] | None = Non
         rows = [row.model for row in paper.TABLES[number]]
     else:
         rows = [] if more else sorted(paper.LABELS, key=paper.order)
-    return list(dict.fromkeys([*rows, *(more or [])]))
+    return with_classes(list(dict.fromkeys([*rows, *(more or [])])))
+
+
+def with_classes(rows: list[str]) -> list[str]:
+    """The rows as they are; raises `UserError` where a file is named without its class."""
+    for row in rows:
+        if row.endswith(".py"):
+            raise UserError(f"{row} is a file, and the class in it is missing: expected {row}:Class")
+    return rows
 
 
 def seeds_of(text: str) -> list[int]:

@@ -28,7 +28,7 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.output import Output
 from benchmark.records import paper
-from datamodules.errors import unknown_name
+from datamodules.errors import UserError, unknown_name
 
 PAPER_PROTOCOL = "arxiv-v1"  # whose samples Table 1 counts
 
@@ -87,6 +87,8 @@ def table(
     """
     output, names = Output(as_json=as_json, quiet=quiet), None if datasets is None else datasets.split()
     check_names(names or [], protocol or "arxiv-v1", data_dir)
+    if number == "5":
+        raise UserError("Table 5 is of an A/B test, which has a command of its own: dien-bench abtest --help")
     if number not in ("1", *paper.TABLES, ROCKET):
         raise unknown_name("table", number, ["1", *paper.TABLES, ROCKET])
     if number == ROCKET:

@@ -270,7 +270,9 @@ def finished_run(folder: Path) -> Record:
     """Return the record of a run's folder; raises `UserError` where it has none, or that of a failed run."""
     path = folder / FILE_NAME
     if not path.is_file():
-        raise UserError(f"no {path}: expected the folder of a finished run. Train one: dien-bench run --help")
+        runs = sorted(folder.glob(f"seed-*/{FILE_NAME}"))
+        advice = f"It is a row: name one of its runs, {runs[0].parent}" if runs else "Train one: dien-bench run --help"
+        raise UserError(f"no {path}: expected the folder of a finished run. {advice}")
     record = read_record(path)
     if record.status == "failed":
         raise UserError(f"{folder} is a run that failed: {record.reason}. Run it again: dien-bench run --retry-failed")

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.cli import app as cli
+from benchmark.records.record import finished_run
 from datamodules.datasets import DATASETS
 from datamodules.errors import UserError
 from datamodules.sources.generated import generate_interactions
@@ -77,3 +78,28 @@ def test_no_help_loses_what_stands_in_square_brackets() -> None:
     assert not [source for source in sources if "[default:" in source]
     shown = CliRunner().invoke(cli.app, ["quickstart", "--help"]).output
     assert "default: (500)" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("table 5", "dien-bench abtest"),
+        ("run --datasets generated --table 5", "dien-bench abtest"),
+        ("run --datasets generated --table 1", "dien-bench table 1"),
+        ("check-model models/mine.py", "expected models/mine.py:Class"),
+        ("run --datasets generated --model models/mine.py", "expected models/mine.py:Class"),
+    ],
+)
+def test_a_near_miss_is_told_the_command_that_is_meant(words: str, said: str) -> None:
+    result = CliRunner().invoke(cli.app, words.split())
+    assert isinstance(result.exception, UserError)
+    assert said in str(result.exception)
+
+
+def test_the_folder_of_a_row_is_told_one_of_its_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Train one"):
+        finished_run(tmp_path)
+    (tmp_path / "seed-1").mkdir()
+    (tmp_path / "seed-1" / "record.json").touch()
+    with pytest.raises(UserError, match=r"It is a row: name one of its runs, .*seed-1"):
+        finished_run(tmp_path)
