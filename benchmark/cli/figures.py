@@ -16,6 +16,7 @@ from benchmark.cli.options import (
     ProtocolName,
     VariantName,
     check_names,
+    command,
     completes,
     completes_last,
     dataset_names,
@@ -127,6 +128,13 @@ def _learning_curves(
             finished[record.dataset].setdefault(record.model, []).append(record)
     if number == "2":
         runs = {name: list(map(curves_of, rows.get(model_label(model), []))) for name, rows in finished.items()}
+        if lacking := " ".join(name for name, seeds in runs.items() if not seeds):
+            options = {"datasets": lacking, "protocol": protocol, "variant": variant, "models": model, "out": out}
+            train = command("dien-bench", "run", *(word for name, v in options.items() for word in (f"--{name}", v)))
+            raise UserError(
+                f"{out} has no finished run of {model} under {protocol}, variant {variant}, on {lacking}. "
+                f"Train it: {train}"
+            )
         return list(figure2(runs, out / "figure2", model=model))
     return [
         path

@@ -103,3 +103,12 @@ def test_the_folder_of_a_row_is_told_one_of_its_runs(tmp_path: Path) -> None:
     (tmp_path / "seed-1" / "record.json").touch()
     with pytest.raises(UserError, match=r"It is a row: name one of its runs, .*seed-1"):
         finished_run(tmp_path)
+
+
+def test_a_curve_that_is_missing_is_asked_for_where_it_is_missing(tmp_path: Path) -> None:
+    """Under the protocol and variant of the figure, and in its folder: else the figure fails again after the run."""
+    words = ["figure", "2", "--datasets", "generated", "--protocol", "clean", "--variant", "paper", "--model", "din"]
+    result = CliRunner().invoke(cli.app, [*words, "--out", str(tmp_path)])
+    assert isinstance(result.exception, UserError)
+    advice = f"dien-bench run --datasets generated --protocol clean --variant paper --models din --out {tmp_path}"
+    assert str(result.exception).endswith(advice)
