@@ -47,8 +47,8 @@ def record_of(
     steps, samples = settings["steps"], data.ready
     wall, processor = seconds
     training_seconds = wall - module.evaluation_seconds
-    seen = steps * config.batch_size
     epochs = steps / -(-len(samples.train) // config.batch_size)
+    seen = epochs * len(samples.train)  # the last batch of an epoch has fewer than the others
     metrics = metrics_of(data, reported)
     return {
         **identity_of(config, data),

@@ -54,6 +54,16 @@ def test_a_run_leaves_a_record_that_its_predictions_bear_out(tmp_path: Path, dat
     assert reports[-1].step == reports[-1].steps == 130
 
 
+def test_samples_a_second_are_those_that_were_trained_on(tmp_path: Path, data_dir: str) -> None:
+    """Batches of more samples than there are: each step has all of them and no more."""
+    record = train_run(config(tmp_path, data_dir, "base-model", steps=20, batch_size=4096))
+    assert record["epochs"] == 20
+    samples = len(pd.read_parquet(tmp_path / "generated/arxiv-v1/base-model-official/seed-0/predictions.parquet"))
+    seconds = record["train_seconds"] - record["evaluation_seconds"]
+    trained = record["samples_per_second"] * seconds
+    assert trained == pytest.approx(20 * (600 - samples), rel=0.1)  # 300 users, two samples each
+
+
 def test_the_same_seed_gives_the_same_numbers_to_the_bit(tmp_path: Path, data_dir: str) -> None:
     runs = [tmp_path / name for name in ("first", "second", "third")]
     for out, seed in zip(runs, (0, 0, 1), strict=True):
