@@ -110,7 +110,7 @@ class RunConfig:
         if self.devices < 1:
             raise UserError(f"devices must be at least 1, got {self.devices}")
         spec = parse_spec(self.model)
-        if self.devices > 1 and (":" in spec.base or spec.options.get("auxiliary_mean") == "behaviours"):
+        if self.devices > 1 and (spec.base not in MODELS or spec.options.get("auxiliary_mean") == "behaviours"):
             raise UserError(
                 f"--devices {self.devices} splits each batch, and the loss of {self.model} is not known to be the mean "
                 "of its parts' (a model of your own, or auxiliary_mean=behaviours): use --devices 1"

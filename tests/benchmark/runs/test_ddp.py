@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from importlib.metadata import EntryPoint
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,15 @@ def test_two_processes_train_as_one(tmp_path: Path, data_dir: str, whole: RunCon
     [
         ({"devices": 0}, "at least 1, got 0"),
         ({"devices": 2, "model": "dien+auxiliary_mean=behaviours"}, "auxiliary_mean=behaviours"),
+        ({"devices": 2, "model": "their-row"}, "of their-row is not known to be the mean"),
         ({"devices": 40}, "smallest batch has 32 samples, too few for 40"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(
-    tmp_path: Path, data_dir: str, changes: dict[str, object], message: str
+    tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], message: str
 ) -> None:
+    theirs = EntryPoint("their-row", "baselines.base_model:BaseModel", "dien_bench.models")
+    monkeypatch.setattr("baselines.installed", lambda: {"their-row": theirs})
     with pytest.raises(UserError, match=message):
         train_run(replace(config(tmp_path, data_dir), **changes))  # type: ignore[arg-type]
 
