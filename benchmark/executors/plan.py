@@ -16,7 +16,7 @@ from benchmark.executors.terminal import duration
 from benchmark.executors.time_left import makespan
 from benchmark.records.record import RUNS, Record, read_records
 from benchmark.runs.config import CHECKPOINT, RunConfig, lock_of
-from benchmark.runs.ended import finished_record
+from benchmark.runs.ended import check_other_seeds, finished_record, has_failed
 from datamodules.datasets import get_dataset
 from datamodules.errors import UserError
 from datamodules.protocol import Protocol, get_protocol
@@ -69,12 +69,15 @@ def known_records(out: Path) -> list[Record]:
 
 
 def _planned(config: RunConfig, known: Sequence[Record], retry_failed: bool, fresh: bool) -> Planned:
-    record, steps = None if fresh else finished_record(config), budget(config)
+    again = not fresh and retry_failed and has_failed(config)
+    record, steps = None if fresh or again else finished_record(config), budget(config)
+    if again:
+        check_other_seeds(config)
     if record and record["status"] == "finished":
         return Planned(config, "finished", False, steps, 0.0, False, 0, 0)
-    if record and not retry_failed:
+    if record:
         return Planned(config, f"failed: {record.get('reason')}", False, steps, 0.0, False, 0, 0)
-    state = "failed, to be run again" if record else "to be run"
+    state = "failed, to be run again" if again else "to be run"
     if fresh and config.folder().is_dir():
         state = "to be removed, and run from the beginning"
     elif (config.folder() / CHECKPOINT).exists():

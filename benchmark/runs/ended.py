@@ -30,8 +30,7 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
     """
     path = config.folder() / FILE_NAME
     if not path.exists():
-        for other in sorted(path.parent.parent.glob(f"seed-*/{FILE_NAME}")):
-            check_same(read_record(other), config)
+        check_other_seeds(config)
         return None
     found = read_record(path)
     wanted = config.settings()
@@ -52,6 +51,20 @@ def finished_record(config: RunConfig) -> dict[str, Any] | None:
         (path.parent / CHECKPOINT).unlink(missing_ok=True)  # left where it was killed right behind its record
     record: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return record
+
+
+def check_other_seeds(config: RunConfig) -> None:
+    """Raise `UserError` where another seed of the row was trained by other code or on other samples."""
+    folder = config.folder()
+    for path in sorted(folder.parent.glob(f"seed-*/{FILE_NAME}")):
+        if path.parent != folder:
+            check_same(read_record(path), config)
+
+
+def has_failed(config: RunConfig) -> bool:
+    """Whether the record of a run is that of a failure."""
+    path = config.folder() / FILE_NAME
+    return path.exists() and read_record(path).status == "failed"
 
 
 def check_same(found: Record, config: RunConfig) -> None:
@@ -96,7 +109,7 @@ def forget_failure(config: RunConfig) -> None:
     except (Busy, FileNotFoundError):
         return
     try:
-        if path.exists() and read_record(path).status == "failed":
+        if has_failed(config):
             path.unlink()
     finally:
         lock.release()

@@ -200,6 +200,21 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, data_dir: str, monke
     assert not lock_of(config(tmp_path, data_dir)).exists()
 
 
+def test_the_plan_of_failed_runs_to_be_run_again_takes_what_the_command_takes(
+    tmp_path: Path, data_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark.executors.plan.BOARD", tmp_path / "no-board")
+    failed = config(tmp_path / "runs", data_dir, learning_rate=1e30)
+    failed.folder().mkdir(parents=True)
+    record_failure(failed, "NotFinite: the loss is nan at step 1", 1)
+    asked = replace(failed, learning_rate=1e-3)
+    with pytest.raises(UserError, match=r"holds a run with learning_rate = 1e\+30"):
+        plan([asked])
+    (planned,) = plan([asked], retry_failed=True)
+    assert (planned.state, planned.waits) == ("failed, to be run again", True)
+    assert lock_of(failed).with_name("record.json").exists()  # nothing is removed
+
+
 def test_the_plan_tells_what_is_there_and_what_the_rest_takes(
     finished: RunConfig, data_dir: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
