@@ -1,6 +1,7 @@
 """`dien-bench list`, `new-model`, `check-model`, `tune`: what there is, a model of your own, and its options."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -254,9 +255,10 @@ def tune(
     """
     output = Output(as_json=as_json, quiet=quiet)
     output.say("loading PyTorch", style="dim")  # takes seconds on a busy machine
-    from benchmark.executors.sweep import sweep
+    from benchmark.executors.sweep import check_distinct, sweep
     from benchmark.report.probe_tables import store_probes
     from benchmark.runs.config import RunConfig
+    from benchmark.runs.device import visible_gpus
     from benchmark.tuning.search import Search
     from benchmark.tuning.search import tune as find
     from benchmark.tuning.space import parse_space
@@ -287,6 +289,8 @@ def tune(
         raise UserError('no row to tune: name at least one, as in --models "din dien"')
     for search in searches:
         search.check()
+    asked = seeds_of(seeds)
+    check_distinct([replace(search.config, seed=seed) for search in searches for seed in asked or [search_seed]])
     prepare_dataset(dataset, data_dir, report=output.say)
     store_probes(dataset, prepare_samples(dataset, protocol, data_dir), out)
     found = [(search, find(search, say=output.say)) for search in searches]
@@ -306,8 +310,9 @@ def tune(
     output.show(_table(f"best on validation samples of {dataset}, {protocol}, {variant}", shown))
     for line, (search, _) in zip(lines, found, strict=True):
         output.say(f"all trials: {search.result}; for dien-bench run: --models {line['row']}")
-    configs = [search.tuned(tuning, seed) for seed in seeds_of(seeds) for search, tuning in found]
-    failed = sweep(configs, workers=workers, quiet=quiet).failed if configs else {}
+    configs = [search.tuned(tuning, seed) for seed in asked for search, tuning in found]
+    gpus = visible_gpus(device)
+    failed = sweep(configs, workers=workers, gpus=gpus, quiet=quiet).failed if configs else {}
     rows = " ".join(f"{tuning.model} {tuning.model}+tuned" for _, tuning in found)
     place = ("--datasets", dataset, "--protocol", protocol, "--variant", variant, "--out", out)
     output.advise(command("dien-bench", "table", "2", *place, "--models", rows))

@@ -16,6 +16,7 @@ import datamodules.datamodule as datamodule
 from baselines.spec import parse_spec
 from benchmark import load_run
 from benchmark.cli.app import app
+from benchmark.executors.sweep import SweepResult
 from benchmark.leaderboard.store import add_runs, verify
 from benchmark.records.record import read_records
 from benchmark.records.results import read_board
@@ -237,6 +238,24 @@ def test_runs_of_an_earlier_search_are_not_taken_over(tuned: Path, data_dir: Pat
     assert longer.result.read_bytes() == before
 
 
+def test_the_best_runs_are_spread_over_the_gpus(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def swept(configs: Sequence[RunConfig], **options: Any) -> SweepResult:
+        given.update(options)
+        return SweepResult([], {}, 0)
+
+    monkeypatch.setattr("benchmark.tuning.search.train_in_processes", fake)
+    monkeypatch.setattr("benchmark.executors.sweep.sweep", swept)
+    monkeypatch.setattr("benchmark.runs.device.visible_gpus", lambda device: ["0", "1"])
+    words = ["tune", "--models", "din", "--dataset", "generated", "--trials", "2", "--seeds", "0 1", "--workers", "2"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path), "--data-dir", str(data_dir), "--steps", "20"])
+    assert done.exit_code == 0, done.output
+    assert given["gpus"] == ["0", "1"]
+
+
 def test_the_command(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.tuning.search.train_in_processes", fake)
     words = ["tune", "--models", "base-model din", "--dataset", "generated", "--trials", "3", "--seeds", ""]
@@ -256,5 +275,13 @@ def test_the_command(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyP
     assert not list(tmp_path.rglob("record.json"))
     refused = CliRunner().invoke(app, [*words, "--protocol", "arxiv-v1"])
     assert isinstance(refused.exception, UserError)
+
+    def searched(configs: Sequence[RunConfig]) -> list[Outcome]:
+        raise AssertionError("searched")
+
+    monkeypatch.setattr("benchmark.tuning.search.train_in_processes", searched)
+    for more in (["--seeds", "0 x"], ["--seeds", "0 0"], ["--models", "din din"]):
+        late = CliRunner().invoke(app, [*words, *more, "--trials", "5"])
+        assert isinstance(late.exception, UserError), late.exception
     nothing = CliRunner().invoke(app, ["tune"])
     assert "no row to tune" in str(nothing.exception)
