@@ -300,7 +300,7 @@ def tune(
             "trials": len(tuning.trials),
             "failed": sum(trial.validation_auc is None for trial in tuning.trials),
             "validation AUC": _auc(tuning.best.validation_auc),
-            "of the defaults": _auc(tuning.trials[0].validation_auc),
+            "of the defaults": _auc(first.validation_auc if (first := search.of_defaults(tuning)) else None),
             "options": tuning.best.options,
             "row": search.tuned(tuning, 0).model,
         }

@@ -2,7 +2,8 @@
 
 Each trial is chosen by Optuna's TPE sampler, seeded with the search's seed and the trial's number, from the trials of
 earlier rounds; a round is what is trained side by side. So a search that was interrupted goes on to the same trials,
-and a longer one begins with those of a shorter one. The first trial has the row's defaults.
+and a longer one begins with those of a shorter one. The first trial has the row's defaults, as far as the space holds
+them.
 """
 
 import json
@@ -68,6 +69,16 @@ class Search:
         """The file that it leaves, beside the seeds of the tuned row."""
         config, model = self.config, f"{model_label(self.config.model)}+{TUNED}"
         return run_folder(Path(config.out), config.dataset, config.protocol, model, config.variant, 0).parent / FILE
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What the row's options are without a search; None: the model chooses."""
+        return self.config.settings() | defaults_of(self.config.model)
+
+    def of_defaults(self, tuning: Tuning) -> Trial | None:
+        """The trial of the defaults; None where the space does not hold them all."""
+        first, defaults = tuning.trials[0], self.defaults
+        return first if all(defaults.get(name) == value for name, value in first.options.items()) else None
 
     def with_options(self, options: Mapping[str, Value]) -> RunConfig:
         """The run of a trial."""
@@ -177,7 +188,7 @@ def _study(search: Search, about: Tuning) -> "Iterator[optuna.Study]":
         )
     study.set_user_attr("search", now)
     if not study.get_trials(deepcopy=False):
-        defaults = defaults_of(search.config.model)
+        defaults = search.defaults
         within = {name: defaults[name] for name, values in search.space.items() if defaults.get(name) in values}
         study.enqueue_trial(within)
     yield study

@@ -150,6 +150,24 @@ def test_protocols_without_validation_samples_are_refused(protocol: str, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("space", "defaults"),
+    [
+        ("embedding_size learning_rate shuffle=true,false", True),
+        ("learning_rate=0.002..0.01", False),
+        ("hidden_size=18..54", False),  # None: the model's choice
+    ],
+)
+def test_the_auc_of_the_defaults_is_that_of_a_trial_with_them(
+    space: str, defaults: bool, tmp_path: Path, data_dir: Path
+) -> None:
+    one = search(tmp_path, data_dir, 2, space, model="dien")
+    found = tune(one, train=fake, say=len)
+    assert one.of_defaults(found) == (found.trials[0] if defaults else None)
+    if defaults:
+        assert found.trials[0].options == {"embedding_size": 18, "learning_rate": 0.001, "shuffle": False}
+
+
 def test_spaces() -> None:
     space = parse_space("dien", "learning_rate=0.001..0.004 hidden_size=18..54 auxiliary_head=mlp,inner-product")
     assert space == {
