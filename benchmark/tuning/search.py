@@ -97,6 +97,7 @@ def tune(search: Search, *, train: Train | None = None, say: Callable[[str], Non
     finished.
     """
     search.check()
+    _check_place(search.result, search.trials)
     data = data_of(search.config)
     data.prepare_data()
     data.setup()
@@ -153,6 +154,15 @@ def _nothing(config: RunConfig) -> None:
 
 def _not_noted(config: RunConfig, reason: str, step: int) -> None:
     """Nor one of its failure: its search has the reason."""
+
+
+def _check_place(path: Path, trials: int) -> None:
+    """Raise `UserError` before a search of other length than the one that runs were trained for."""
+    if path.is_file() and any(path.parent.glob("seed-*")) and len((there := read_tuning(path)).trials) != trials:
+        raise UserError(
+            f"{path.parent} holds runs of another search ({there.name}, asked for are {trials} trials): choose another "
+            "output folder (--out ...), or move that one away"
+        )
 
 
 def _keep(path: Path, found: Tuning) -> None:

@@ -251,8 +251,10 @@ def test_runs_that_a_search_does_not_bear_out_are_refused(tuned: Path, tmp_path:
 def test_runs_of_an_earlier_search_are_not_taken_over(tuned: Path, data_dir: Path) -> None:
     longer = search(tuned.parent, data_dir, 9, "embedding_size=9..12 learning_rate=0.01..0.02")
     before = longer.result.read_bytes()
+    trained: list[RunConfig] = []
     with pytest.raises(UserError, match="holds runs of another search"):
-        tune(longer, train=fake, say=len)
+        tune(longer, train=lambda configs: trained.extend(configs) or fake(configs), say=len)
+    assert not trained
     assert longer.result.read_bytes() == before
 
 
