@@ -19,7 +19,11 @@ from baselines.contract.rules import RULES
 
 __all__ = ["IMPRESSIONS", "LENGTHS", "RULES", "SCHEMA", "Finding", "check_model", "check_rule", "make_batch", "meaning"]
 
-FIRST = ("constructor", "output")  # a model that breaks one of them would break most others for the same cause
+FIRST = (
+    "constructor",
+    "output",
+    "finite",
+)  # a model that breaks one of them would break most others for the same cause
 
 
 class Finding(NamedTuple):
@@ -33,7 +37,7 @@ class Finding(NamedTuple):
 def check_model(make: Callable[..., nn.Module], variant: str) -> list[Finding]:
     """Run the rules over the model that `make(schema, variant=...)` gives.
 
-    The check ends at a model that cannot be built or returns no prediction.
+    The check ends at a model that cannot be built, returns no prediction, or one that is NaN or infinite.
     """
     findings: list[Finding] = []
     for name in RULES:

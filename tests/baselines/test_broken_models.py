@@ -368,6 +368,11 @@ def test_what_moves_in_training_and_is_kept_breaks_nothing(model: Callable[..., 
     assert [found for found in check_model(model, "official") if found.state not in ("kept", "skipped")] == []
 
 
+class NoNumber(Sound):
+    def logit(self, batch: Batch) -> Tensor:
+        return super().logit(batch) * (1.0 if self.training else torch.nan)
+
+
 def test_what_moves_in_training_is_not_blamed_on_labels() -> None:
     assert check_rule("label", CountsInAnAttribute, "official").state == "kept"
     assert check_rule("label", Unrepeatable, "official").message == "it has randomness of its own (determinism)"
@@ -379,7 +384,7 @@ def test_probabilities_in_the_place_of_logits_are_a_warning() -> None:
     assert "return log-odds, without a sigmoid" in found.message
 
 
-@pytest.mark.parametrize(("model", "rules"), [(NeedsMore, 1), (WrongSize, 2), (Peeks, len(RULES))])
+@pytest.mark.parametrize(("model", "rules"), [(NeedsMore, 1), (WrongSize, 2), (NoNumber, 4), (Peeks, len(RULES))])
 def test_a_cause_that_ends_the_check_is_told_once(model: Callable[..., Any], rules: int) -> None:
     found = check_model(model, "official")
     assert [each.rule for each in found] == list(RULES)[:rules]
