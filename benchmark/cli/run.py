@@ -1,5 +1,6 @@
 """`dien-bench run`: rows trained for every seed."""
 
+import re
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -289,7 +290,7 @@ def _number(workers: str) -> int | None:
     """The number of workers asked for, None for "auto"."""
     if workers == "auto":
         return None
-    if not workers.lstrip("-").isdecimal():
+    if not re.fullmatch(r"-?\d+", workers):
         raise UserError(f"the number of workers must be a whole number or 'auto', got {workers!r}")
     return int(workers)
 

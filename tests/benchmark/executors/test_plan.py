@@ -102,6 +102,7 @@ def test_a_run_that_trains_next_to_nothing_is_said(place: Path) -> None:
         (("--seeds", ""), "nothing to run"),
         (("--seeds", "0", "--executor", "ray", "--devices", "2"), "leave out one"),
         (("--seeds", "0", "--workers", "0"), "must be 1 or more"),
+        (("--seeds", "0", "--workers=--5"), "a whole number or 'auto', got '--5'"),
     ],
 )
 def test_a_dry_run_refuses_what_a_run_refuses(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
