@@ -94,7 +94,9 @@ class RunConfig:
             "adam_epsilon": get_args(Epsilon),
         }
         for name, values in known.items():
-            if name in settings and settings[name] not in values:
+            found = settings.get(name)
+            number = type(found) in (int, float)  # 1 equals True, and would be another name for it
+            if name in settings and (number or found not in values):
                 raise unknown_name(name, str(settings[name]), [str(value).lower() for value in values])
         if settings["auxiliary_negatives"] == "unclicked" and get_protocol(self.protocol).name not in OF_IMPRESSIONS:
             raise UserError(
