@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data.distributed import DistributedSampler
 from torchmetrics.classification import BinaryAUROC
 
 from baselines import load
@@ -18,6 +19,7 @@ from baselines.layers.two_stage import logits_of
 from baselines.lazy_adam import LazyAdam
 from baselines.spec import LEARNING_RATE, Epsilon
 from datamodules.batch import Batch
+from datamodules.errors import UserError
 from datamodules.schema import Schema
 
 # Numbers in a table from which LazyAdam saves time (`python -m benchmark.bench.optimiser_cost`): at 0.3 million it
@@ -85,6 +87,19 @@ class CTRModule(pl.LightningModule):
     def step(self) -> int:
         """Optimiser steps done, in all processes that got the run to where it is."""
         return int(self.hparams["resumed_at"]) + self.global_step
+
+    def on_fit_start(self) -> None:
+        """Refuse other types than float32, in which the compiled layers and the recurrence's gradient compute."""
+        if self.trainer.precision != "32-true":
+            raise UserError(f"precision is {self.trainer.precision}, expected 32-true: give pl.Trainer no other")
+
+    def on_train_start(self) -> None:
+        """Refuse batches that are dealt out to processes: each takes its share of every batch by itself."""
+        if isinstance(getattr(self.trainer.train_dataloader, "sampler", None), DistributedSampler):
+            raise UserError(
+                "each process gets batches of its own, of which it would train on its share alone, and evaluates a "
+                "part of the test samples: give pl.Trainer use_distributed_sampler=False"
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the whole loss of a batch."""

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,14 +13,17 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, DistributedSampler
 
 from baselines import lightning_module, load
 from baselines.contract import SCHEMA, make_batch
 from baselines.layers.two_stage import logits_of
 from baselines.lazy_adam import LazyAdam
 from baselines.lightning_module import CTRModule
+from datamodules.batch import Batch
 from datamodules.batches import EvaluationBatches
-from datamodules.datamodule import InteractionsDataModule
+from datamodules.datamodule import InteractionsDataModule, _as_made
+from datamodules.errors import UserError
 
 MODEL = """
 from torch import nn
@@ -128,7 +132,9 @@ def test_windows_of_a_data_set_give_the_logits_of_its_batches(data: Interactions
         torch.testing.assert_close(logits_of(model, made[0]), expected, atol=1e-5, rtol=1e-5)
 
 
-def fitted(data: InteractionsDataModule, tmp_path: Path, callbacks: list[pl.Callback]) -> tuple[CTRModule, pl.Trainer]:
+def fitted(
+    data: InteractionsDataModule, tmp_path: Path, callbacks: list[pl.Callback], **options: Any
+) -> tuple[CTRModule, pl.Trainer]:
     """A module that Lightning alone has trained, with its check of a few batches before the first step."""
     torch.manual_seed(0)
     module = CTRModule(
@@ -144,6 +150,7 @@ def fitted(data: InteractionsDataModule, tmp_path: Path, callbacks: list[pl.Call
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         enable_model_summary=False,
         enable_progress_bar=False,
+        **options,
     )
     trainer.fit(module, datamodule=data)
     return module, trainer
@@ -182,6 +189,28 @@ def test_a_check_before_the_first_step_counts_for_nothing(data: InteractionsData
     assert module.best_test is not None
     assert module.best_test.step >= 20
     assert math.isfinite(module.evaluation_seconds)
+
+
+class DealtOut(InteractionsDataModule):
+    """As Lightning's own sampler deals batches out to two processes."""
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        batches = super().train_dataloader().dataset
+        sampler: DistributedSampler[Batch] = DistributedSampler(batches, num_replicas=2, rank=0, shuffle=False)
+        return DataLoader(batches, batch_size=None, sampler=sampler, collate_fn=_as_made)
+
+
+def test_a_share_of_a_share_of_the_batches_is_refused(data: InteractionsDataModule, tmp_path: Path) -> None:
+    half = DealtOut("generated", "clean", data_dir=data.hparams["data_dir"], steps=400)
+    half.setup()
+    with pytest.raises(UserError, match="use_distributed_sampler=False"):
+        fitted(half, tmp_path, [])
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_types_than_float32_are_refused(data: InteractionsDataModule, tmp_path: Path, precision: Any) -> None:
+    with pytest.raises(UserError, match=f"precision is {precision}, expected 32-true"):
+        fitted(data, tmp_path, [], precision=precision)
 
 
 def test_an_amp_grad_scaler_unscales_the_gradients_of_lazy_adam() -> None:
