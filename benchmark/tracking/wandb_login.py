@@ -9,6 +9,7 @@ import requests
 from benchmark.tracking.trackers import reason_of
 
 SECONDS = 5.0  # that the server has to answer
+OLD_MODES = {"run": "online", "dryrun": "offline"}  # names that W&B still takes
 
 
 def settle_wandb_mode(say: Callable[[str], None]) -> None:
@@ -18,7 +19,8 @@ def settle_wandb_mode(say: Callable[[str], None]) -> None:
     not answer or does not know the key: `say` is told that; else "online".
     """
     os.environ.setdefault("WANDB_SILENT", "true")
-    if os.environ.get("WANDB_MODE"):
+    if mode := os.environ.get("WANDB_MODE"):
+        os.environ["WANDB_MODE"] = OLD_MODES.get(mode, mode)
         return
     mode = "offline"
     try:

@@ -90,6 +90,14 @@ def test_what_wandb_was_told_before_stays(mode: str, tmp_path: Path, monkeypatch
     assert settled() == (mode, [])
 
 
+@pytest.mark.parametrize(("old", "mode"), [("run", "online"), ("dryrun", "offline")])
+def test_old_names_of_modes_are_those_of_today(old: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that runs which cannot be opened online are kept offline under both."""
+    monkeypatch.setenv("WANDB_MODE", old)
+    settle_wandb_mode(print)
+    assert os.environ["WANDB_MODE"] == mode
+
+
 def test_the_mode_of_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
     assert settled() == ("online", [])
