@@ -13,11 +13,14 @@ PARTS = ("user", "history", "target", "context")
 
 
 class Refused(Exception):
-    """A request that is not served: the HTTP status and the reason that its sender reads."""
+    """A request that is not served: the HTTP status and the reason that its sender reads.
 
-    def __init__(self, status: int, reason: str) -> None:
+    `close`: the connection is not used again, as where the body is not read.
+    """
+
+    def __init__(self, status: int, reason: str, *, close: bool = False) -> None:
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.close = status, reason, close
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Limits:
     body: int = 1 << 20  # bytes
     seconds: float = 10.0  # for a client to send its headers, and its body
     waiting: int = 256  # requests that wait for a batch
-    connections: int = 1_024
+    connections: int = 1_024  # while more are open, /predict is refused on all of them
 
 
 @dataclass(frozen=True)

@@ -81,16 +81,23 @@ class Endpoint:
         """Answer {"probabilities": [N numbers]}, or the reason why not."""
         began = time.perf_counter()
         try:
+            self._check_connections(http)
             request = parse(await self._body(http), self.scorer.schema, self.limits)
             answer = _json(200, {"probabilities": (await self._probabilities(http, request)).tolist()})
         except Refused as refused:
-            answer = _refusal(refused.status, refused.reason)
+            answer = _refusal(refused.status, refused.reason, refused.close)
         except Exception:
             self.metrics.requests.labels(500).inc()
             raise
         self.metrics.requests.labels(answer.status_code).inc()
         self.metrics.seconds.observe(time.perf_counter() - began)
         return answer
+
+    def _check_connections(self, http: HTTPRequest) -> None:
+        """Not uvicorn's own limit, which answers for /health and /metrics too, without a reason, and counts nothing."""
+        if len(http.state.connections) > self.limits.connections:
+            reason = f"more than {self.limits.connections:,} connections are open, try again later"
+            raise Refused(503, reason, close=True)
 
     async def _probabilities(self, http: HTTPRequest, request: Request) -> Probabilities:
         """Those of a request, which leaves the queue when its client closes the connection."""
@@ -123,6 +130,15 @@ class Endpoint:
             raise Refused(400, "the connection was closed within the body") from None
         return bytes(body)
 
+    def http_error(self, http: HTTPRequest, error: Exception) -> Response:
+        """Answer another path, or another method than a path has."""
+        assert isinstance(error, HTTPException)
+        if http.scope["path"] == "/predict":
+            self.metrics.requests.labels(error.status_code).inc()
+        answer = _refusal(error.status_code, error.detail)
+        answer.headers.update(error.headers or {})
+        return answer
+
     async def health(self, _http: HTTPRequest) -> Response:
         """Answer 200 with the run, the fields and the limits of requests."""
         schema = self.scorer.schema
@@ -146,7 +162,7 @@ def create_app(scorer: Scorer, limits: Limits, batching: Batching) -> Starlette:
     app = Starlette(
         routes=routes,
         lifespan=endpoint.lifespan,
-        exception_handlers={HTTPException: _http_error, Exception: _failed},
+        exception_handlers={HTTPException: endpoint.http_error, Exception: _failed},
     )
     app.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
     return app
@@ -156,10 +172,11 @@ def make_server(app: Starlette, limits: Limits) -> uvicorn.Server:
     """Return the server of an application; SIGINT, SIGTERM or `should_exit` end it when all is answered."""
 
     class Protocol(H11Protocol):
-        """Closes a connection that sends no whole headers within the limit."""
+        """Closes a connection that sends no whole headers within the limit; requests know all open connections."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self.app_state = {**self.app_state, "connections": self.connections}
             self._watch()
 
         def _watch(self) -> None:
@@ -180,7 +197,6 @@ def make_server(app: Starlette, limits: Limits) -> uvicorn.Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=limits.connections,
         timeout_graceful_shutdown=GRACE,
     )
     return uvicorn.Server(config)
@@ -211,18 +227,13 @@ def _json(status: int, content: Any) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _refusal(status: int, reason: str) -> Response:
+def _refusal(status: int, reason: str, close: bool = False) -> Response:
     answer = _json(status, {"error": reason})
     if status == 503:
         answer.headers["Retry-After"] = "1"
-    if status in (400, 408, 413):  # the rest of the body is not read
+    if close or status in (400, 408, 413):  # the rest of the body is not read
         answer.headers["Connection"] = "close"
     return answer
-
-
-def _http_error(_http: HTTPRequest, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _refusal(error.status_code, error.detail)
 
 
 def _failed(_http: HTTPRequest, _error: Exception) -> Response:

@@ -39,6 +39,13 @@ def post(local: Local, body: Any) -> requests.Response:
     return requests.post(f"{local.url}/predict", data=data, timeout=30)
 
 
+def counted(local: Local, status: int) -> float:
+    """How many requests to /predict the server says had a status."""
+    line = f'dien_requests_total{{status="{status}"}} '
+    found = requests.get(f"{local.url}/metrics", timeout=30).text
+    return float(found.partition(line)[2].split()[0]) if line in found else 0.0
+
+
 def test_each_user_gets_the_answers_to_its_own_candidates() -> None:
     asked = [asking([1] * (i % 7), [i, i + 1, -5][: 1 + i % 3]) for i in range(40)]
     with running(Fake(), batching=Batching(window=0.05)) as local, ThreadPoolExecutor(20) as threads:
@@ -90,7 +97,10 @@ def test_a_body_without_its_length_is_bounded_too(server: Local) -> None:
 
 
 def test_other_paths_and_methods(server: Local) -> None:
-    assert requests.get(f"{server.url}/predict", timeout=30).status_code == 405
+    before = counted(server, 405)
+    answer = requests.get(f"{server.url}/predict", timeout=30)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert counted(server, 405) == before + 1
     assert "error" in requests.get(f"{server.url}/other", timeout=30).json()
     health = requests.get(f"{server.url}/health", timeout=30).json()
     assert (health["status"], health["run"], health["limits"]["history"]) == ("ok", {"model": "fake"}, 20)
@@ -153,6 +163,24 @@ def test_overload_is_refused_with_503_and_what_was_taken_is_answered() -> None:
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.headers["Retry-After"] == "1"
     assert "waiting already" in refused.json()["error"]
+
+
+def test_more_connections_than_the_limit_are_refused_with_a_reason_and_counted() -> None:
+    """Those that look after the server still see it."""
+    with running(Fake(), Limits(connections=4, seconds=60)) as local, contextlib.ExitStack() as stack:
+        assert post(local, asking([], [0])).status_code == 200
+        for _ in range(4):
+            stack.enter_context(local.connect())
+        until(lambda: len(local.server.server_state.connections) == 4)
+        refused = post(local, asking([], [0]))
+        assert refused.status_code == 503
+        assert (refused.headers["Retry-After"], refused.headers["Connection"]) == ("1", "close")
+        assert refused.json()["error"] == "more than 4 connections are open, try again later"
+        assert requests.get(f"{local.url}/health", timeout=30).json()["status"] == "ok"
+        assert counted(local, 503) == 1
+        stack.close()
+        until(lambda: not local.server.server_state.connections)
+        assert post(local, asking([], [0])).status_code == 200
 
 
 def test_requests_of_clients_that_are_gone_are_not_scored() -> None:
