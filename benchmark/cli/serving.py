@@ -69,6 +69,9 @@ def serve(
     batch_requests: Annotated[int, typer.Option(min=1, help="Requests in a batch at most.")] = 64,
     batch_candidates: Annotated[int, typer.Option(min=1, help="Candidates in a batch of several requests.")] = 256,
     waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; beyond it 503.")] = 256,
+    max_wait: Annotated[
+        float, typer.Option(min=0, help="Seconds that a request waits for its batch at most; beyond it 503.")
+    ] = 5.0,
     max_history: Annotated[int, typer.Option(min=1, help="Behaviours in a request at most.")] = 1_000,
     max_candidates: Annotated[int, typer.Option(min=1, help="Candidates in a request at most.")] = 1_000,
     threads: Annotated[int, typer.Option(min=1, help="Cores that score a batch.")] = 1,
@@ -83,6 +86,11 @@ def serve(
     Example: dien-bench serve --run runs/tafeng/clean/dien-official/seed-0
     """
     output = Output(quiet=quiet)
+    if 1e3 * max_wait <= window:
+        raise UserError(
+            f"--max-wait must be longer than --window, which is {window:g} milliseconds, got {max_wait:g} seconds: a "
+            "lone request would never be scored"
+        )
     require("serving", "starlette", "uvicorn", "prometheus_client")
     import torch
 
@@ -94,7 +102,7 @@ def serve(
     from benchmark.serving.server import serve as listen
 
     torch.set_num_threads(threads)
-    limits = Limits(waiting=waiting, history=max_history, candidates=max_candidates)
+    limits = Limits(waiting=waiting, wait=max_wait, history=max_history, candidates=max_candidates)
     scorer = scorer_of(load_run(run, data_dir=data_dir))
     output.say(", ".join(f"{name} {value}" for name, value in scorer.about.items()))
     app = create_app(scorer, limits, Batching(window / 1e3, batch_requests, batch_candidates))

@@ -1,4 +1,4 @@
-"""Requests of different users in one batch: a queue that is bounded, and a deadline from the first request.
+"""Requests of different users in one batch: a queue that is bounded in number and time, a batch due from its first.
 
 While one batch is scored the next one gathers, so that batches grow with the load and a lone request waits for the
 window at most.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.serving.request import Refused, Request
+from benchmark.serving.request import Limits, Refused, Request
 
 Probabilities = NDArray[np.float64]
 
@@ -35,22 +35,26 @@ class _Waiting:
 
 
 class Batcher:
-    """Hands a scorer one batch at a time, while at most `most_waiting` requests wait; used within one event loop."""
+    """Hands a scorer one batch at a time; used within one event loop.
+
+    At most `most_waiting` requests wait, and each at most `longest` seconds until its batch goes.
+    """
 
     def __init__(
         self,
         score: Callable[[Sequence[Request]], Awaitable[Sequence[Probabilities]]],
         batching: Batching,
         most_waiting: int,
+        longest: float = Limits.wait,
     ) -> None:
-        self.score, self.batching, self.most_waiting = score, batching, most_waiting
+        self.score, self.batching, self.most_waiting, self.longest = score, batching, most_waiting, longest
         self.waiting: deque[_Waiting] = deque()
         self.closing = False
         self._changed = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def submit(self, request: Request) -> Probabilities:
-        """Return the probabilities (N,) of a request; raises `Refused` where the queue is full or closed.
+        """Return the probabilities (N,) of a request; raises `Refused` where the queue is full, closed or too slow.
 
         A request whose caller is cancelled leaves the queue.
         """
@@ -62,12 +66,22 @@ class Batcher:
         one = _Waiting(request, loop.time() + self.batching.window, loop.create_future())
         self.waiting.append(one)
         self._changed.set()
+        deadline = loop.call_later(self.longest, self._give_up, one)
         try:
             return await one.answer
         except asyncio.CancelledError:
             with suppress(ValueError):  # it is being scored
                 self.waiting.remove(one)
             raise
+        finally:
+            deadline.cancel()
+
+    def _give_up(self, one: _Waiting) -> None:
+        """Refuse a request that has waited too long, unless it is being scored."""
+        if one in self.waiting:
+            self.waiting.remove(one)
+            reason = f"no batch took the request within {self.longest:g} seconds, try again later"
+            one.answer.set_exception(Refused(503, reason))
 
     async def close(self) -> None:
         """Answer what waits, at once, and end; what comes from now on is refused."""

@@ -32,6 +32,7 @@ class Limits:
     body: int = 1 << 20  # bytes
     seconds: float = 10.0  # for a client to send its headers, and its body
     waiting: int = 256  # requests that wait for a batch
+    wait: float = 5.0  # seconds that one of them waits at most
     connections: int = 1_024  # while more are open, /predict is refused on all of them
 
 

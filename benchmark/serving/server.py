@@ -63,7 +63,7 @@ class Endpoint:
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         """Start the batcher; at the end answer what it took."""
         with ThreadPoolExecutor(1, "scorer") as self.thread:
-            self.batcher = Batcher(self.score, self.batching, self.limits.waiting)
+            self.batcher = Batcher(self.score, self.batching, self.limits.waiting, self.limits.wait)
             self.metrics.waiting.set_function(lambda: len(self.batcher.waiting))
             yield
             await self.batcher.close()

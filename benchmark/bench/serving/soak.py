@@ -124,7 +124,7 @@ def soak_table(result: dict[str, Any]) -> Table:
             (what, f"{counts[kind]:,} of {total:,}", "some" if counts[kind] else "none")
             for what, kind in (
                 ("requests that failed", "failed"),
-                ("requests refused, the queue being full", "refused"),
+                ("requests refused, the queue being full or slow", "refused"),
             )
         ),
         ("memory", f"{memory['median_mb']:.0f} MB, {slope}", memory["verdict"]),

@@ -62,6 +62,8 @@ def test_a_run_is_served_loaded_and_stopped(run: Run) -> None:
 def test_mistakes_are_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected the folder of a finished run"):
         dien_bench("serve", "--run", str(tmp_path))
+    with pytest.raises(UserError, match=r"--max-wait must be longer than --window, which is 20 milliseconds, got 0.02"):
+        dien_bench("serve", "--run", str(tmp_path), "--window", "20", "--max-wait", "0.02")
     with pytest.raises(UserError, match="no server of dien-bench serve"):
         dien_bench("load-test", "--url", "http://127.0.0.1:9")
 

@@ -109,6 +109,29 @@ def test_a_full_queue_refuses_and_serves_those_it_took() -> None:
     assert all("waiting already" in str(reason) for reason in found[4:])
 
 
+def test_a_request_that_no_batch_takes_in_time_is_refused_and_one_that_is_being_scored_is_not() -> None:
+    scorer = Recorder(seconds=1.0)
+
+    async def three() -> list[tuple[object, float]]:
+        batcher = Batcher(scorer, Batching(WINDOW, requests=1), 100, longest=0.7)
+
+        async def one(number: int, at: float) -> tuple[object, float]:
+            await asyncio.sleep(at)
+            try:
+                found: object = (await batcher.submit(request(number))).tolist()
+            except Refused as refused:
+                found = (refused.status, refused.reason)
+            return found, round(asyncio.get_running_loop().time(), 3)
+
+        found = await asyncio.gather(one(0, 0.0), one(1, 0.1), one(2, 0.5))
+        await batcher.close()
+        return found
+
+    late = (503, "no batch took the request within 0.7 seconds, try again later")
+    assert run(three()) == [([0.0], 1.0), (late, 0.8), ([2.0], 2.0)]
+    assert [numbers for _, numbers in scorer.batches] == [[0], [2]]
+
+
 def test_a_request_that_the_model_fails_on_fails_alone() -> None:
     assert run(drive(Recorder(), [(0.0, request(i)) for i in (5, -1, 6)])) == [5, "minus one", 6]
 

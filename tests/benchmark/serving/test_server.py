@@ -165,6 +165,19 @@ def test_overload_is_refused_with_503_and_what_was_taken_is_answered() -> None:
     assert "waiting already" in refused.json()["error"]
 
 
+def test_a_request_that_waits_too_long_is_refused_with_503() -> None:
+    scorer = Fake()
+    scorer.gate.clear()
+    with running(scorer, Limits(wait=0.05)) as local, ThreadPoolExecutor(1) as threads:
+        first = threads.submit(post, local, asking([], [0]))
+        scorer.entered.acquire()  # the scorer is busy with it
+        late = post(local, asking([], [1]))
+        assert (late.status_code, late.headers["Retry-After"], counted(local, 503)) == (503, "1", 1)
+        assert "within 0.05 seconds" in late.json()["error"]
+        scorer.gate.set()
+        assert first.result().status_code == 200
+
+
 def test_more_connections_than_the_limit_are_refused_with_a_reason_and_counted() -> None:
     """Those that look after the server still see it."""
     with running(Fake(), Limits(connections=4, seconds=60)) as local, contextlib.ExitStack() as stack:
