@@ -111,7 +111,9 @@ def serve(
 
 def load_test(
     rate: Annotated[float, typer.Option(min=0.1, help="Requests a second; with --p99 the highest that is tried.")] = 50,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of a test, after 2 seconds that are not counted.")] = 10.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Of a test, after 2 that are not counted; with --p99 at least.")
+    ] = 10.0,
     p99: Annotated[
         float | None,
         typer.Option(min=0, help="Find the largest rate with a 99th percentile of at most so many milliseconds."),
@@ -127,6 +129,7 @@ def load_test(
 ) -> None:
     """Send requests to a server at times drawn beforehand (Poisson), and print latencies from the scheduled times.
 
+    With --p99 a test lasts until 25 requests are due, and a rate that fails is tried once more, with other arrivals.
     With --malformed a reply other than 200, or 4xx with a reason, ends the test and is shown.
 
     Example: dien-bench load-test --rate 100 --candidates 200
@@ -148,7 +151,8 @@ def load_test(
     tests: list[dict[Any, Any]] = []
 
     def measured(at: float) -> Measured:
-        found = asyncio.run(over_http(Load(at, seconds, seed=seed), url, bodies))
+        load = Load(at, seconds, seed=seed + len(tests))  # a second try is one with other arrivals
+        found = asyncio.run(over_http(load if p99 is None else load.lasting(), url, bodies))
         figures = {"offered": found.offered, "achieved": found.achieved, **found.latency, "late_ms": found.late_ms}
         shown = {name: round(value, 2) for name, value in figures.items() if value == value}
         tests.append({**dict[Any, Any](found.counts), **shown})

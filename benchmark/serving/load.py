@@ -8,7 +8,7 @@ neither refused nor failed requests, and calls a library in its own process: thi
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import aiohttp
@@ -21,6 +21,7 @@ from datamodules.errors import UserError
 Outcome = Literal["answered", "refused", "failed"]
 Send = Callable[[int], Awaitable[Outcome]]  # sends the request of that number
 PERCENTILES = {"p50_ms": 50, "p90_ms": 90, "p99_ms": 99, "p99.9_ms": 99.9, "max_ms": 100}
+REQUESTS = 25  # that a test of a rate has at least; the p99 of so few is nearly the slowest one
 SPIN = 0.002  # seconds before a departure in which the generator does not sleep: a sleep ends up to 1 ms late
 
 
@@ -38,6 +39,13 @@ class Load:
         rng = np.random.default_rng(self.seed)
         end = self.warmup + self.seconds
         return np.sort(rng.uniform(0, end, rng.poisson(self.rate * end)))
+
+    def lasting(self, requests: int = REQUESTS) -> "Load":
+        """Return the same load test, or a longer one where less than so many requests that count would be due."""
+        load = self
+        while np.count_nonzero(load.arrivals() >= load.warmup) < requests:
+            load = replace(load, seconds=max(1.1 * load.seconds, requests / load.rate))
+        return load
 
 
 @dataclass(frozen=True)
@@ -116,14 +124,18 @@ def holds_once(tested: Callable[[float], bool]) -> Callable[[float], bool]:
 def largest_rate(holds: Callable[[float], bool], low: float, high: float, precision: float = 0.05) -> float:
     """Return the largest rate at which `holds`, to the given ratio, by bisection.
 
-    It is 0 where it fails already at `low`, and `high` where it holds even there.
+    It is 0 where it fails already at `low`, and `high` where it holds even there. Tests at low rates last longest, so
+    `low` is only tried where the middle fails.
 
     >>> 66 < largest_rate(lambda rate: rate <= 70, 10, 1_000) <= 70
     True
     """
-    if not holds(low):
-        return 0.0
-    return high if holds(high) else _between(holds, low, high, precision)
+    if holds(high):
+        return high
+    middle = (low * high) ** 0.5
+    if holds(middle):
+        return _between(holds, middle, high, precision)
+    return _between(holds, low, middle, precision) if holds(low) else 0.0
 
 
 def largest_rate_near(holds: Callable[[float], bool], start: float, factor: float, precision: float = 0.1) -> float:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 from typer.testing import CliRunner
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from benchmark import load_run, train
 from benchmark.api import Run
 from benchmark.cli.app import app
+from benchmark.serving.load import Load, Measured, summarise
 from datamodules.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -57,6 +59,32 @@ def test_a_run_is_served_loaded_and_stopped(run: Run) -> None:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
     assert server.returncode == 0
+
+
+@pytest.mark.parametrize(("p99_ms", "largest"), [(400, 0), (600, 2)])
+def test_every_test_of_a_rate_has_requests_and_each_try_arrivals_of_its_own(
+    p99_ms: float, largest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server of half a second: `--rate 2 --seconds 1` sent it nothing in the lowest test, and said that it fails."""
+    loads: list[Load] = []
+
+    async def fields_of(url: str) -> dict[str, dict[str, int]]:
+        return {"history": {"item": 9}, "target": {"item": 9}, "user": {}}
+
+    async def over_http(load: Load, url: str, bodies: list[bytes]) -> Measured:
+        loads.append(load)
+        due = load.arrivals()
+        due = due[due >= load.warmup]
+        return summarise(due, due, due + 0.5, np.full(len(due), "answered"), load)
+
+    monkeypatch.setattr("benchmark.serving.load.fields_of", fields_of)
+    monkeypatch.setattr("benchmark.serving.load.over_http", over_http)
+    options = ["--rate", "2", "--seconds", "1", "--p99", str(p99_ms), "--json"]
+    found = json.loads(dien_bench("load-test", *options))
+    assert found["largest_rate"] == largest
+    assert all(test["answered"] >= 25 for test in found["tests"])
+    assert len({load.seed for load in loads}) == len(loads)
+    assert [load.rate for load in loads] == ([2] if largest else [2, 2, 0.25, 0.25, 2 / 64, 2 / 64])
 
 
 def test_mistakes_are_said(tmp_path: Path) -> None:

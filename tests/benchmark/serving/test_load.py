@@ -106,6 +106,26 @@ def test_the_largest_rate_is_found() -> None:
     assert p99 == {60: True, 190: False}
 
 
+def test_a_test_lasts_until_enough_requests_that_count_are_due() -> None:
+    for seed in range(50):
+        load = Load(rate=2 / 64, seconds=1, seed=seed)
+        longer = load.lasting(25)
+        assert (longer.arrivals() >= longer.warmup).sum() >= 25
+        assert (longer.rate, longer.warmup, longer.seed) == (load.rate, load.warmup, seed)
+        assert longer.seconds < 2.5 * 25 / load.rate
+    enough = Load(rate=50, seconds=10)
+    assert enough.lasting(25) == enough
+
+
+def test_low_rates_are_tried_only_where_higher_ones_fail() -> None:
+    asked: list[float] = []
+    assert largest_rate(lambda rate: bool(asked.append(rate)), 1, 64) == 0  # type: ignore[func-returns-value]
+    assert asked == [64, 8, 1]
+    assert largest_rate(lambda _: True, 1, 64) == 64
+    for true in (1.5, 7, 9, 60):
+        assert true / 1.05 <= largest_rate(lambda rate, true=true: rate <= true, 1, 64) <= true  # type: ignore[misc]
+
+
 def test_the_largest_rate_is_looked_for_around_a_start() -> None:
     for start, factor in ((40, 2), (90, 1.4), (150, 2), (900, 2)):
         assert 100 / 1.1 < largest_rate_near(lambda rate: rate <= 100, start, factor) <= 100
