@@ -139,9 +139,11 @@ WORKLOADS: Columns = {
     "mean history": _text("mean_history"),
     "longest": _text("longest_history"),
     "batches a measurement": _text("batches_a_measurement"),
+    "fields": _text("fields"),
 }
 PEERS: Columns = {
     "samples": _text("workload"),
+    "fields of both": _text("fields"),
     "peer": _text("peer"),
     "padding": _text("padding"),
     "Adam": _text("adam"),

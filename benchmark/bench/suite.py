@@ -23,7 +23,7 @@ from datamodules.errors import UserError, unknown_name
 from datamodules.files.atomic import write_atomically
 from datamodules.protocol import BATCH_SIZE, get_protocol
 
-FORMAT = 2  # of bench.json; in 1, phases had the compiled kernels alone
+FORMAT = 3  # of bench.json; in 2, models had user, item and category alone; in 1, phases the compiled kernels alone
 PARTS = ("kernels", "train", "phases", "batches", "prepare", "peers")
 DEFAULT_PARTS = PARTS[:5]  # peers need an environment of their own
 

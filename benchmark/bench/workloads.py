@@ -30,6 +30,7 @@ from datamodules.interactions import Interactions
 from datamodules.protocol import OF_INTERACTIONS
 from datamodules.samples import Samples, make_samples
 from datamodules.samples.file import prepare_samples
+from datamodules.samples.vocabulary import vocabulary
 from datamodules.schema import Schema
 from datamodules.sources.amazon import ELECTRONICS_STEPS
 
@@ -74,12 +75,13 @@ QUICK = Sizes(2_000, 700, 40, ELECTRONICS.mean)
 
 @dataclass(frozen=True)
 class Workload:
-    """Samples to time on, the tables' sizes, and how many batches make one measurement."""
+    """Samples to time on, the tables' sizes, the fields of models, and how many batches make one measurement."""
 
     name: str
     samples: Samples
     sizes: Sizes
     window: int  # batches; WINDOW of them are sorted by length together
+    schema: Schema  # as a run has it
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -108,10 +110,11 @@ class Workload:
         """Return the batches of the test split."""
         return EvaluationBatches(self.samples, self.samples.test, batch_size)
 
-    def module(self, model: str, variant: str) -> CTRModule:
-        """Return an untrained module of a row."""
+    def module(self, model: str, variant: str, schema: Schema | None = None) -> CTRModule:
+        """Return an untrained module of a row, with all fields or those of a schema."""
         torch.manual_seed(0)
-        return CTRModule(model=model, variant=variant, schema=self.sizes.schema.as_dict(), steps=ELECTRONICS_STEPS)
+        fields = (schema or self.schema).as_dict()
+        return CTRModule(model=model, variant=variant, schema=fields, steps=ELECTRONICS_STEPS)
 
     def describe(self) -> dict[str, float | int | str]:
         """Return what a reader must know of it, for JSON and tables."""
@@ -122,6 +125,7 @@ class Workload:
             "mean_history": round(float(self.lengths.mean()), 2),
             "longest_history": self.longest,
             "batches_a_measurement": self.window,
+            "fields": ", ".join(self.schema.rows),
             **self.sizes.tables,
         }
 
@@ -133,7 +137,7 @@ def electronics(quick: bool) -> Workload:
 
 def of_size(name: str, sizes: Sizes, window: int = WINDOW) -> Workload:
     """Return samples of made-up behaviours with the sizes of a data set and the lengths described above."""
-    return Workload(name, make_samples(behaviours_of(sizes), PROTOCOL), sizes, window)
+    return Workload(name, make_samples(behaviours_of(sizes), PROTOCOL), sizes, window, sizes.schema)
 
 
 def behaviours_of(sizes: Sizes) -> Interactions:
@@ -149,14 +153,14 @@ def full_histories(quick: bool) -> Workload:
     sizes = QUICK if quick else ELECTRONICS
     users, longest = (300, 20) if quick else (4_000, PROTOCOL.max_history)
     behaviours = _interactions(np.full(users, longest + 1), sizes, np.random.default_rng(1))
-    return Workload(f"T={longest}", make_samples(behaviours, PROTOCOL), sizes, 2 if quick else 4)
+    return Workload(f"T={longest}", make_samples(behaviours, PROTOCOL), sizes, 2 if quick else 4, sizes.schema)
 
 
 def prepared(dataset: str, protocol: str, data_dir: Path) -> Workload:
     """Return the samples of a data set; raises `UserError` as its preparation does."""
     samples = prepare_samples(dataset, protocol, data_dir)
     sizes = Sizes(samples.users, samples.item_count, samples.categories)
-    return Workload(dataset, samples, sizes, WINDOW)
+    return Workload(dataset, samples, sizes, WINDOW, vocabulary(samples).schema)
 
 
 def batches_of(data: TrainingBatches, window: int, number: int) -> Iterator[Batch]:

@@ -18,6 +18,7 @@ from benchmark.bench.train import Round, Step
 from benchmark.bench.workloads import Workload
 from benchmark.runs.config import RunConfig
 from datamodules.batch import Batch
+from datamodules.schema import Schema
 
 ROOT = Path(__file__).resolve().parents[3]
 PEERS = ("deepctr-torch", "torch-rechub")
@@ -77,6 +78,7 @@ def measure(
 
     Padding `fixed` and Adam `own` are the peers' own way; padding `batch` is that of our batches, to each one's longest
     history; Adam `fused` is torch's fused one, as ours. All sides take one step a batch, batches made beforehand.
+    Both sides have user, item and category alone, whatever other fields the samples have.
     """
     lines: list[dict[str, Any]] = []
     for workload in workloads:
@@ -86,7 +88,8 @@ def measure(
 
 
 def _measure(workload: Workload, variant: str, batch_size: int, timer: Timer, python: str) -> list[dict[str, Any]]:
-    step, counted = (Step(workload.module("dien", variant)), workload.module("dien", variant))
+    schema = workload.sizes.schema  # the fields that the peers are given: ours has no more here
+    step, counted = (Step(workload.module("dien", variant, schema)), workload.module("dien", variant, schema))
     now = Round(workload.training(variant, batch_size, 1), workload.window, counted)
     count, samples = len(now.batches), now.samples[0]
     ways = [("fixed", "own"), ("batch", "own"), ("batch", "fused")]
@@ -117,6 +120,7 @@ def _measure(workload: Workload, variant: str, batch_size: int, timer: Timer, py
         lines.append(
             {
                 "workload": workload.name,
+                "fields": _fields(schema, workload.schema),
                 "batch": batch_size,
                 "batches": count,
                 "sha256": sha256,
@@ -137,6 +141,20 @@ def _measure(workload: Workload, variant: str, batch_size: int, timer: Timer, py
             }
         )
     return lines
+
+
+def _fields(given: Schema, there: Schema) -> str:
+    """Which fields of a data set both sides have.
+
+    >>> few = Schema(user={"user": 3}, behaviour={"item": 5, "category": 2})
+    >>> _fields(few, Schema(user={"user": 3}, behaviour={"item": 5, "category": 2, "shop": 4}))
+    '3 of 4: user, item, category'
+    >>> _fields(few, few)
+    'all 3'
+    """
+    if given.rows.keys() >= there.rows.keys():
+        return f"all {len(there.rows)}"
+    return f"{len(given.rows)} of {len(there.rows)}: {', '.join(given.rows)}"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from baselines.layers.recurrence import reference
 from baselines.lightning_module import CTRModule
 from benchmark.bench import train, workloads
 from benchmark.bench.floor import operations, products_of, recurrence, runner
-from benchmark.bench.peers import driver, exchange
+from benchmark.bench.peers import compare, driver, exchange
 from benchmark.bench.peers.compare import as_arrays
 from benchmark.bench.peers.compare import measure as measure_peers
 from benchmark.bench.phases import PHASES, timed
@@ -36,6 +37,10 @@ from benchmark.bench.timing import Timer, ratio, summarise
 from benchmark.cli.app import app
 from datamodules.batch import Batch
 from datamodules.errors import UserError
+from datamodules.protocol import OF_IMPRESSIONS
+from datamodules.samples.impressions import make_impression_samples
+from datamodules.samples.vocabulary import vocabulary
+from datamodules.sources.market import MarketSize, make_market
 
 ROOT = Path(__file__).parents[3]
 rows = pytest.mark.parametrize(
@@ -168,6 +173,28 @@ def test_the_click_log_is_the_workload_s_behaviours_and_can_be_imported(tmp_path
     assert CliRunner().invoke(app, arguments).exit_code == 0
     prepared = workloads.prepared("made-up", "arxiv-v1", tmp_path)
     assert prepared.sizes == workload.sizes
+
+
+def test_a_model_is_timed_with_all_fields_that_a_run_of_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = MarketSize(users=300, goods=400, categories=20)
+    samples = make_impression_samples(make_market(size), OF_IMPRESSIONS["next-day"])
+    monkeypatch.setattr(workloads, "prepare_samples", lambda dataset, protocol, data_dir: samples)
+    workload = replace(workloads.prepared("market", "next-day", tmp_path), window=2)
+    in_a_run = vocabulary(samples).schema
+    assert {"age_level", "shop", "campaign", "hour"} <= set(in_a_run.rows)
+    module = workload.module("dien", "official")
+    assert module.hparams["schema"] == in_a_run.as_dict()
+    assert workload.describe()["fields"] == ", ".join(in_a_run.rows)
+    alone = workload.module("dien", "official", workload.sizes.schema)
+    timed = train.measure(workload, "dien", "official", 64, KnownTimes(1))["operations_a_step"]
+    batches = list(workloads.batches_of(workload.training("official", 64, passes=2), 2, 0))
+    counts = [sum(operations(products_of(each, batch)) for batch in batches) / 2 for each in (module, alone)]
+    assert timed == round(counts[0]) > counts[1]
+    monkeypatch.setattr(compare, "PEERS", compare.PEERS[:1])
+    lines = measure_peers([workload], "official", 64, Timer(1), sys.executable, report=lambda line: None)
+    assert {line["fields"] for line in lines} == {f"3 of {len(in_a_run.rows)}: user, item, category"}
+    assert {line["operations_a_step"] for line in lines} == {round(counts[1])}
+    assert workloads.electronics(quick=True).describe()["fields"] == "user, item, category"
 
 
 def test_an_optimiser_goes_on_as_in_the_middle_of_a_run() -> None:
