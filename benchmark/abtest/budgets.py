@@ -1,19 +1,24 @@
 """Advertisers with budgets, which the arms of a test share, or have split between them.
 
 Without budgets no arm can touch another's result. With a common budget an arm that spends it early takes it from the
-others, and the test is biased; with a pot of its own for each arm it is not, but each arm's market is smaller.
-Source: Basse, Soufiani and Lambert (2016).
+others; with a pot of its own for each arm it cannot, but each arm's market is smaller. Whether a design is biased is
+measured: each arm alone, with the whole budgets, is the truth. Where these are spent in any case, as at SHARE, an arm
+alone gains next to nothing. Source: Basse, Soufiani and Lambert (2016).
 """
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from benchmark.abtest.auction import COLUMNS, COST, IMPRESSIONS, RESERVE, outcomes, second_price
 from benchmark.abtest.experiment import CONTROL, Predictions, assign
 from benchmark.abtest.statistics import Gain, metric, paired_gain
 from benchmark.abtest.workload import Workload
+from benchmark.analysis.comparison import LEVEL
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,6 +72,37 @@ class BudgetRow(NamedTuple):
     alone: float  # each arm by itself on all requests, with the whole budgets: the truth
     split: Gain  # of many tests together, with a pot for each arm
     common: Gain  # the same with common pots
+    tests: int  # that the gains are over
+
+
+class Bias(NamedTuple):
+    """Whether the tests of a design, split or common, find the gains that the arms have alone."""
+
+    verdict: Literal["biased", "inconclusive", "not shown to be biased"]
+    arms: tuple[str, ...]  # that it rests on
+
+
+def bias(rows: Sequence[BudgetRow], design: Literal["split", "common"]) -> Bias:
+    """Say what the intervals of a design show: whether they hold the truth, with Bonferroni's correction for the arms.
+
+    biased                    some arm's truth is outside of its interval at 1 - 5 % / (number of arms)
+    inconclusive              not so, but some arm's is outside of its 95 % interval
+    not shown to be biased    every 95 % interval holds the truth
+    """
+    p = {row.arm: _p_of_truth(getattr(row, design), row.alone, row.tests) for row in rows}
+    sure = tuple(arm for arm, found in p.items() if found < (1 - LEVEL) / len(rows))
+    outside = tuple(arm for arm, found in p.items() if found < 1 - LEVEL)
+    if sure:
+        return Bias("biased", sure)
+    return Bias("inconclusive", outside) if outside else Bias("not shown to be biased", ())
+
+
+def _p_of_truth(gain: Gain, truth: float, tests: int) -> float:
+    """Two-sided, of the mean of repeated tests being the truth; on logarithms, as the interval is made."""
+    difference = abs(math.log1p(gain.value) - math.log1p(truth))
+    if not gain.standard_error:
+        return float(difference == 0)
+    return float(2 * student.sf(difference / gain.standard_error, tests - 1))
 
 
 def budget_rows(
@@ -105,6 +141,6 @@ def budget_rows(
     ]
     rows = []
     for i, name in enumerate(arms):
-        gains = [paired_gain(totals[None, :, i], totals[None, :, place], "ecpm") for totals in designs]
-        rows += [BudgetRow(name, truth[i] / truth[place] - 1, *gains)] if i != place else []
+        split, common = (paired_gain(totals[None, :, i], totals[None, :, place], "ecpm") for totals in designs)
+        rows += [BudgetRow(name, truth[i] / truth[place] - 1, split, common, splits)] if i != place else []
     return rows

@@ -1,8 +1,9 @@
 """Table 5, simulated: the gains of the arms, the paper's apart from them, and what the gains rest on."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from benchmark.abtest.budgets import BudgetRow
+from benchmark.abtest.budgets import BudgetRow, bias
 from benchmark.abtest.experiment import AGAIN, CONTROL, ORACLE, RANDOM, Share
 from benchmark.abtest.offline import Agreement
 from benchmark.abtest.sensitivity import break_even
@@ -22,6 +23,10 @@ ROUNDING = 1e-9
 BREAK_EVEN = (
     "Break-even: the number of candidates from which on the arm earns more than BaseModel, at this bid spread; behind "
     "it the last significant loss and the first significant gain."
+)
+BIASED = (
+    "Biased: the truth of these arms is outside of their intervals, widened to 1 - 5 % / (number of arms); "
+    "inconclusive: only outside of their 95 % intervals; not shown to be biased: every 95 % interval holds it."
 )
 CSV = "model,ctr,ppc,ecpm,ctr_gain,ppc_gain,ecpm_gain"
 NOTES = (
@@ -215,9 +220,14 @@ def _budgets(rows: Sequence[BudgetRow]) -> Section:
     header = ("Model", "alone, whole budgets", "tests, split budgets", "tests, common budgets")
     note = (
         "Revenue of 1,000 requests. Alone is the truth; intervals are over repeated tests, whose users are assigned "
-        "anew."
+        f"anew. Split budgets: {_bias(rows, 'split')}. Common budgets: {_bias(rows, 'common')}. {BIASED}"
     )
     return Section("Simulated eCPM gain in per cent where budgets bind", header, tuple(cells), note=note)
+
+
+def _bias(rows: Sequence[BudgetRow], design: Literal["split", "common"]) -> str:
+    found = bias(rows, design)
+    return f"{found.verdict} ({', '.join(map(label_of, found.arms))})" if found.arms else found.verdict
 
 
 def _identity(gains: Mapping[str, Gain]) -> float:

@@ -1,12 +1,21 @@
 """The auction against hand-worked examples and a slow loop."""
 
+import itertools
+import math
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmark.abtest.auction import CLICKS, COST, IMPRESSIONS, PREDICTED, VALUE, outcomes, per_user, second_price
-from benchmark.abtest.budgets import budget_rows, run_with_budgets
+from benchmark.abtest.budgets import Bias, BudgetRow, bias, budget_rows, run_with_budgets
 from benchmark.abtest.experiment import CONTROL, ORACLE, with_checks
 from benchmark.abtest.offline import isotonic
+from benchmark.abtest.statistics import Gain
+from benchmark.abtest.table import _budgets
+from benchmark.analysis.comparison import Interval
 from datamodules.errors import UserError
 from tests.benchmark.abtest.toy import toy, toy_predictions, toy_workload
 
@@ -82,6 +91,56 @@ def test_common_budgets_bias_the_test() -> None:
     assert abs(rows[ORACLE].alone) < 0.02
     assert abs(rows[ORACLE].split.value) < 0.1
     assert rows[ORACLE].common.interval.low > 0.1
+    found = bias(list(rows.values()), "common")
+    assert found.verdict == "biased"
+    assert ORACLE in found.arms
+
+
+def printed(value: float, low: float, high: float, tests: int = 40) -> Gain:
+    """A gain of many tests from its interval, in per cent."""
+    ends = [math.log1p(end / 100) for end in (low, high)]
+    error = (ends[1] - ends[0]) / 2 / float(stats.t.ppf(0.975, tests - 1))
+    return Gain(value / 100, Interval(low / 100, high / 100), 1.0, error, 0.0)
+
+
+def test_a_design_is_biased_where_an_interval_leaves_the_truth_out_and_stays_so_with_all_arms_counted() -> None:
+    held, near, far = printed(1.0, -1.0, 3.0), printed(2.1, 0.1, 4.1), printed(8.0, 6.0, 10.0)
+
+    def verdict(*gains: Gain) -> Bias:
+        return bias([BudgetRow(str(at), 0.0, held, gain, 40) for at, gain in enumerate(gains)], "common")
+
+    assert verdict(held, held) == ("not shown to be biased", ())
+    assert verdict(held, near, held) == ("inconclusive", ("1",))
+    assert verdict(near) == ("biased", ("0",))  # the only arm: nothing to correct for
+    assert verdict(near, held, far) == ("biased", ("2",))
+    assert bias([BudgetRow("0", 0.0, far, held, 40)], "split").verdict == "biased"
+    assert bias([BudgetRow("0", 0.08, far, held, 40)], "split").verdict == "not shown to be biased"
+
+
+def test_the_p_of_the_truth_is_that_of_a_t_test_on_logarithms() -> None:
+    logs = np.random.default_rng(5).normal(0.02, 0.05, 40)
+    error = float(logs.std(ddof=1) / np.sqrt(40))
+    gain = Gain(math.expm1(logs.mean()), Interval(0, 0), 1.0, error, 0.0)
+    for truth, count in itertools.product((-0.02, 0.0, 0.015), (1, 2, 5)):
+        p = stats.ttest_1samp(logs, math.log1p(truth)).pvalue
+        found = bias([BudgetRow(str(at), truth, gain, gain, 40) for at in range(count)], "split").verdict
+        assert (found == "biased") == (p * count < 0.05)
+        assert (found == "not shown to be biased") == (p >= 0.05)
+    same = Gain(0.0, Interval(0, 0), 1.0, 0.0, 0.0)
+    assert bias([BudgetRow("0", 0.0, same, same, 40)], "split").verdict == "not shown to be biased"
+    assert bias([BudgetRow("0", 0.1, same, same, 40)], "split").verdict == "biased"
+
+
+def test_the_committed_page_says_of_budgets_what_its_figures_give() -> None:
+    text = (Path(__file__).parents[3] / "leaderboards/abtest/table5.md").read_text("utf-8")
+    section = text.partition("where budgets bind\n")[2].partition("\nSimulated: users")[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][2:]
+    rows = []
+    for arm, alone, *gains in lines:
+        split, common = (printed(*map(float, re.findall(r"[-+][\d.]+", gain))) for gain in gains)
+        rows.append(BudgetRow(arm, float(alone) / 100, split, common, 40))
+    assert len(rows) == 5
+    assert _budgets(rows).note in section
 
 
 def test_isotonic_calibration() -> None:
