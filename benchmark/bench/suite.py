@@ -113,6 +113,9 @@ def as_in_a_run(threads: int) -> Iterator[None]:
 def _measure(config: BenchConfig, timer: Timer, report: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
     """Return the lines of each part, in the order of `PARTS`."""
     found = _workloads(config) if {"train", "phases", "batches", "peers"} & set(config.parts) else []
+    if "peers" in config.parts:
+        for workload in found:
+            peers.check(workload)
     rows = [(workload, model) for workload in found for model in config.models]
     variant, size = config.variant, config.batch_size
     work: dict[str, Callable[[], list[dict[str, Any]]]] = {

@@ -159,7 +159,8 @@ def full_histories(quick: bool) -> Workload:
 def prepared(dataset: str, protocol: str, data_dir: Path) -> Workload:
     """Return the samples of a data set; raises `UserError` as its preparation does."""
     samples = prepare_samples(dataset, protocol, data_dir)
-    sizes = Sizes(samples.users, samples.item_count, samples.categories)
+    categories = samples.categories if "category" in samples.catalogue else 0
+    sizes = Sizes(samples.users, samples.item_count, categories)
     return Workload(dataset, samples, sizes, WINDOW, vocabulary(samples).schema)
 
 

@@ -18,6 +18,7 @@ from benchmark.bench.train import Round, Step
 from benchmark.bench.workloads import Workload
 from benchmark.runs.config import RunConfig
 from datamodules.batch import Batch
+from datamodules.errors import UserError
 from datamodules.schema import Schema
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,6 +65,16 @@ def as_arrays(batch: Batch) -> Arrays:
         names = ("item", "category") if not kind else (f"{kind}items", f"{kind}categories")
         found |= dict(zip(names, (fields["item"], fields["category"]), strict=True))
     return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+def check(workload: Workload) -> None:
+    """Raise `UserError` for samples without the fields that the peers are given."""
+    there, wanted = workload.schema.rows, workload.sizes.schema.rows
+    if missing := [name for name in wanted if name not in there]:
+        raise UserError(
+            f"the peers need the fields {', '.join(wanted)}, and {workload.name} has no {' and no '.join(missing)}: "
+            "leave out peers, or choose another --dataset"
+        )
 
 
 def measure(

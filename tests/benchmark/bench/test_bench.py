@@ -197,6 +197,22 @@ def test_a_model_is_timed_with_all_fields_that_a_run_of_it_has(tmp_path: Path, m
     assert workloads.electronics(quick=True).describe()["fields"] == "user, item, category"
 
 
+@pytest.mark.parametrize("missing", ["item", "category"])
+def test_data_sets_without_items_or_categories_as_fields_are_timed(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """taobao-ad has category and brand, kuairand-pure item, author and tag."""
+    log = make_market(MarketSize(users=100, goods=400, categories=20))
+    catalogue = {name: codes for name, codes in log.catalogue.items() if name != missing}
+    samples = make_impression_samples(replace(log, catalogue=catalogue), OF_IMPRESSIONS["next-day"])
+    monkeypatch.setattr(workloads, "prepare_samples", lambda dataset, protocol, data_dir: samples)
+    workload = replace(workloads.prepared("market", "next-day", tmp_path), window=2)
+    assert missing not in workload.describe()["fields"].split(", ")
+    assert train.measure(workload, "din", "official", 64, KnownTimes(1))["operations_a_step"] > 0
+    with pytest.raises(UserError, match=f"the peers need the fields user, item, category, and market has no {missing}"):
+        compare.check(workload)
+
+
 def test_an_optimiser_goes_on_as_in_the_middle_of_a_run() -> None:
     workload = workloads.electronics(quick=True)
     step, data = train.Step(workload.module("base-model", "official")), workload.training("official", 16, passes=2)
