@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmark.analysis.metrics import METRICS
 from benchmark.records.predictions import RunScores, Scores
-from benchmark.records.record import FIRST_WITH_METRICS, RUNS, Record
+from benchmark.records.record import RUNS, Record
 from benchmark.records.results import curves_of, scores_of
 from datamodules.errors import UserError
 
@@ -27,8 +27,8 @@ class Claim(NamedTuple):
 def check_metrics(record: Record) -> bool:
     """Compare a finished run's metrics with those of its predictions; False where it has none.
 
-    Always its AUC, reported, last and best on test; and the other metrics of the reported checkpoint, where the record
-    has a version that keeps them all and the predictions give them: ranks give GAUC, not log loss and calibration.
+    Its AUC, reported, last and best on test; and the other metrics of the reported checkpoint, where the predictions
+    give them: ranks give GAUC, not log loss and calibration.
     Raises `UserError` where one differs by more than 1e-6.
     """
     scores = scores_of(record)
@@ -103,9 +103,7 @@ def _claims(record: Record, scores: RunScores) -> Iterator[Claim]:
     for (checkpoint, claimed), found in zip(aucs.items(), scores, strict=True):
         # The one best on test is left out of the predictions where it is the reported one.
         yield Claim("auc", checkpoint, claimed, found or scores.reported)
-    probabilities, keeps_all = record.path.name != RUNS, record.schema_version >= FIRST_WITH_METRICS
+    probabilities = record.path.name != RUNS
     for name, metric in METRICS.items():
-        # An old record has none of the later metrics, or somebody has put it there.
-        claimed = keeps_all or (name != "logloss" and getattr(record, name) is not None)
-        if name != "auc" and claimed and (metric.by_order or probabilities):
+        if name != "auc" and (metric.by_order or probabilities):
             yield Claim(name, "reported", getattr(record, name), scores.reported)

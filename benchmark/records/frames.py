@@ -19,7 +19,7 @@ NESTED = ("settings", "versions")  # fields with a column for each key: settings
 REST = tuple(name for name in FIELDS if name not in (*FIRST, *NESTED))
 # Columns with empty cells that are numbers all the same.
 FIGURES = ("auc", "auc_last", "auc_validation", "auc_test", "validation_auc", "gauc", "logloss", "calibration")
-KINDS = dict.fromkeys(FIGURES, "float64") | dict.fromkeys(("best_step", "sampler_version"), "Int64")
+KINDS = dict.fromkeys(FIGURES, "float64") | {"best_step": "Int64"}
 
 
 def records(root: Path | str | None = None) -> pd.DataFrame:

@@ -21,8 +21,7 @@ from datamodules.files.atomic import write_atomically
 
 FILE_NAME, RUNS = "record.json", "runs.jsonl"
 LAYOUT = f"<dataset>/<protocol>/<model>-<variant>/seed-<n>/{FILE_NAME} or <dataset>/<protocol>/{RUNS}"
-SCHEMA_VERSION = 3  # records without a version are of version 1, which kept no hash of the code
-FIRST_WITH_METRICS = 3  # versions before it have neither GAUC nor calibration
+SCHEMA_VERSION = 3
 _ADVICE = "Delete that run, its folder or its line, and train it again."
 
 _UNSHOWN = UNSHOWN.pattern[1:-1].replace(r"\ud800-\udfff", "")  # halves of a character are no string to pydantic
@@ -84,7 +83,7 @@ class AucBySelection:
 class Record:
     """One run: what was trained, under which protocol, with which outcome; the fields of record.json."""
 
-    schema_version: Annotated[Whole, Field(ge=1, le=SCHEMA_VERSION)] = 1
+    schema_version: Annotated[Whole, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
     dataset: Name
     protocol: Name
     protocol_hash: Text
@@ -94,9 +93,9 @@ class Record:
     selection: Literal["last", "validation", "test"]  # whose test AUC is reported
     auc: AucBySelection
     validation_auc: Auc | None = None  # on validation users, at the reported step
-    gauc: Auc | None = None  # of the reported checkpoint on test; None: not known, or no user has both labels
+    gauc: Auc | None = None  # of the reported checkpoint on test; None: no user has both labels
     logloss: Number | None  # of the same, nats a sample; None for a failed run
-    calibration: Number | None = None  # of the same; None: not known
+    calibration: Number | None  # of the same; None for a failed run
     best_step: Count | None
     epochs: Number
     steps: Count
@@ -109,9 +108,9 @@ class Record:
     device: Text
     versions: dict[Text, Text]
     commit: Text | None  # None outside a git checkout
-    code_sha256: Sha256 | None = None  # None: not known, of an old record
+    code_sha256: Sha256
     data_sha256: Sha256
-    sampler_version: Count | None = None  # None: not known, of an old record
+    sampler_version: Count
     settings: Annotated[
         dict[Text, Setting],
         AfterValidator(_complete),
@@ -137,14 +136,6 @@ class Record:
         return str(self.path.parent)
 
 
-def code_state(records: Iterable[Record]) -> Literal["same", "different", "not known"]:
-    """Say whether runs were trained by the same code; records of version 1 do not know theirs."""
-    hashes = {record.code_sha256 for record in records}
-    if len(hashes - {None}) > 1:
-        return "different"
-    return "not known" if None in hashes else "same"
-
-
 FIELDS = tuple(one.name for one in fields(Record) if one.name != "path")  # of record.json, in its order
 
 
@@ -161,10 +152,10 @@ def parse_record(data: object, path: Path) -> Record:
     """
     if not isinstance(data, dict):
         raise UserError(f"{path} holds a JSON {type(data).__name__}, expected an object. {_ADVICE}")
-    if isinstance(version := data.get("schema_version"), int) and version > SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema_version {version}, this dien-bench reads up to {SCHEMA_VERSION}. Update it."
-        )
+    version = data.get("schema_version")
+    if type(version) is int and version != SCHEMA_VERSION:
+        advice = "Update dien-bench" if version > SCHEMA_VERSION else "Train the run again"
+        raise UserError(f"{path} has schema_version {version}, this dien-bench reads {SCHEMA_VERSION}. {advice}.")
     if "path" in data:
         raise UserError(f"{path} has the unknown field 'path'. {_ADVICE}")
     try:
@@ -173,14 +164,9 @@ def parse_record(data: object, path: Path) -> Record:
         raise _unlike_schema(path, data, error) from None
     if record.status == "finished":
         figures = {f"auc.{name}": getattr(record.auc, name) for name in ("last", record.selection)}
-        for name, value in (figures | {"logloss": record.logloss}).items():
+        for name, value in (figures | {"logloss": record.logloss, "calibration": record.calibration}).items():
             if value is None:
                 raise _wrong(path, name, None, "a number, since the run finished")
-        if record.schema_version >= FIRST_WITH_METRICS and record.calibration is None:
-            raise _wrong(path, "calibration", None, f"a number, since schema_version is {record.schema_version}")
-    for name in ("code_sha256", "sampler_version"):
-        if record.schema_version > 1 and getattr(record, name) is None:
-            raise _wrong(path, name, None, f"a value, since schema_version is {record.schema_version}")
     return record
 
 

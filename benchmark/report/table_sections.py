@@ -22,7 +22,7 @@ from benchmark.analysis.summary import (
 from benchmark.analysis.training import unlike_first
 from benchmark.records import paper
 from benchmark.records.paper import Auc
-from benchmark.records.record import Record, code_state
+from benchmark.records.record import Record
 from benchmark.report.render import Section, fixed, signed
 from datamodules.protocol import RELEASED
 
@@ -81,7 +81,6 @@ NOTE_TRAINING = (
     f"{OTHER_TRAINING} Trained with other settings than the first row, which are named (docs/variants.md). Rows of "
     "unlike training are not tested against each other: a difference may be of the settings."
 )
-NOTE_NO_CODE = "Records of version 1 do not say which code trained them: rows made of them may mix code."
 NOTE_VERDICT = (
     "Verdict: our mean against the printed one, on the same test rows: agrees, higher or lower (Welch's t test over "
     "seeds, 5 %; against a single printed run, where one more of ours would lie), not tested with fewer than two seeds."
@@ -104,7 +103,7 @@ NOTES = (
         NOTE_BARS,
         NOTE_PEERS,
     ),  # in this order
-    *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_TRAINING, NOTE_NO_CODE),
+    *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_TRAINING),
 )
 
 
@@ -159,7 +158,7 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
         values |= {peer.name: fixed(peer.auc.get(row.model), 4) for peer in peers}
         values |= {METRICS[name].name: format(value, METRICS[name].shown) for name, value in row.metrics.items()}
         cells.append(values | dict.fromkeys(compared[:1], _printed(auc)))
-    notes += _mark_code(result, cells, short)
+    notes += _mark_code(result, cells)
     notes += _mark_settings(result, cells)
     if any(mark in line["AUC"] for line in cells for mark in MARKS.values()):
         notes.append(NOTE_MARKS)
@@ -187,16 +186,14 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
     return sections, notes
 
 
-def _mark_code(result: Result, cells: list[dict[str, str]], short: bool) -> list[str]:
+def _mark_code(result: Result, cells: list[dict[str, str]]) -> list[str]:
     """Mark the rows whose seeds were trained by different code, and return the notes on code."""
     notes = []
     for row, line in zip(result.rows, cells, strict=True):
-        state = code_state(r for r in result.records if r.model == row.model and r.status == "finished")
-        if state == "different":
+        mine = (record for record in result.records if record.model == row.model and record.status == "finished")
+        if len({record.code_sha256 for record in mine}) > 1:
             line["model"] += f" {DIFFERENT_CODE}"
             notes.append(NOTE_CODE)
-        elif state == "not known" and not short:
-            notes.append(NOTE_NO_CODE)
     return notes
 
 
@@ -271,7 +268,7 @@ def warning(result: Result) -> str:
 
 
 def failures(result: Result) -> str:
-    """Return which runs failed and why, else nothing; records of earlier versions kept no reason."""
+    """Return which runs failed and why, else nothing."""
     labels = {row.model: row.label for row in result.rows}
     said = [f"{labels[r.model]}, seed {r.seed}: {r.reason}" for r in result.records if r.reason]
     return f"Failed: {'; '.join(said)}." if said else ""

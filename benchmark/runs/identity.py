@@ -73,12 +73,12 @@ def check_identity(
 ) -> None:
     """Raise `UserError` where a run was trained under another protocol, on other samples or by other code than now.
 
-    What is not known, of an old record or of samples that are not made yet, passes; tables mark such rows.
+    The samples pass where they are not made yet.
     """
     now = {"protocol_hash": protocol_hash, "data_sha256": data_sha256, "code_sha256": code_sha256(model)}
     for name, wanted in now.items():
         there = getattr(found, name)
-        if wanted is None or there in (None, wanted):
+        if wanted in (None, there):
             continue
         changed = [name for name in VERSIONS if _cut(found.versions.get(name, "")) != _cut(versions[name])]
         packages = "".join(f"; {name} {found.versions.get(name)}, now {versions[name]}" for name in changed)

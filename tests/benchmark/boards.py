@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmark.analysis.metrics import METRICS
 from benchmark.records.predictions import Scores
-from benchmark.records.record import FIRST_WITH_METRICS, Record, line_of, read_records
+from benchmark.records.record import Record, line_of, read_records
 from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
 
 TO_SCORES = 1e4  # by which ranks are divided to serve as scores
@@ -29,7 +29,7 @@ def committed() -> dict[Path, Record]:
 def export(place: Path | str, folder: Path) -> Path:
     """Write a committed run to a run folder: `place` as "sports/clean/dien-official/seed-0"; ranks serve as scores.
 
-    Metrics that depend on the values of scores are those of the ranks, where the record has them all.
+    Metrics that depend on the values of scores are those of the ranks.
     """
     record = committed()[Path(place)]
     folder.mkdir(parents=True)
@@ -46,10 +46,8 @@ def export(place: Path | str, folder: Path) -> Path:
         if checkpoint is not None
     }
     users = scores.reported.users
-    if record.schema_version >= FIRST_WITH_METRICS:
-        served = replace(scores.reported, score=scores.reported.score / TO_SCORES)
-        by_value = {name: metric.of(served) for name, metric in METRICS.items() if not metric.by_order}
-        record = replace(record, **by_value)
+    served = replace(scores.reported, score=scores.reported.score / TO_SCORES)
+    record = replace(record, **{name: metric.of(served) for name, metric in METRICS.items() if not metric.by_order})
     (folder / "record.json").write_text(line_of(record), encoding="utf-8")
     table = pd.DataFrame({"user": np.repeat(np.arange(users), 2), "label": np.tile([0, 1], users), **found})
     table.to_parquet(folder / "predictions.parquet")

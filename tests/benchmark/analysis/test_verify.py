@@ -106,7 +106,3 @@ def test_log_loss_is_held_against_predictions_near_0_and_1(tmp_path: Path, logit
         else:
             with pytest.raises(UserError, match="log loss"):
                 check_metrics(record)
-
-
-def test_records_of_earlier_versions_claim_their_auc_alone(tmp_path: Path) -> None:
-    assert check_metrics(make_run(tmp_path, schema_version=2, gauc=None, calibration=None, logloss=0.7))

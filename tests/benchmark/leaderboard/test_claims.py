@@ -88,6 +88,7 @@ def make_run(root: Path, dataset: str, model: str, seed: int, distance: float, u
     table = pd.DataFrame({"user": np.repeat(np.arange(users), 2), "label": label, "score": score, "score_last": score})
     table.to_parquet(path.parent / "predictions.parquet")
     fields = {
+        "schema_version": 3, "code_sha256": "cd" * 32, "sampler_version": 1, "calibration": 1.0,
         "dataset": dataset, "protocol": protocol, "protocol_hash": "ab", "model": model, "variant": "official",
         "seed": seed, "selection": "test", "auc": {"last": value, "validation": None, "test": value}, "logloss": 0.4,
         "best_step": 1, "epochs": 1.0, "steps": 1, "parameters": 1, "train_seconds": 1.0, "evaluation_seconds": 1.0,

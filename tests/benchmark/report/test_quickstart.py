@@ -38,6 +38,7 @@ def add(out: Path, protocol: str, model: str, seed: int) -> float:
     last = float(roc_auc_score(label, score))
     folder = run_folder(out, "tafeng", protocol, model, "official", seed)
     record = {
+        **{"schema_version": 3, "code_sha256": "cd" * 32, "sampler_version": 1, "calibration": 1.0},
         **{"dataset": "tafeng", "protocol": protocol, "protocol_hash": "ab", "model": model, "variant": "official"},
         **{"seed": seed, "selection": "test", "auc": {"last": last, "validation": None, "test": 1.0}, "logloss": 0.4},
         **dict.fromkeys(("best_step", "epochs", "steps", "parameters", "train_seconds", "evaluation_seconds"), 1),

@@ -25,6 +25,7 @@ def add(out: Path, dataset: str, protocol: str, model: str, auc: float, seed: in
     variant = changes.get("variant", "official")
     settings = {"batch_size": 128, "learning_rate": 0.001, "steps": 900, **changes.pop("settings", {})}
     record = {
+        "schema_version": 3,
         "dataset": dataset,
         "protocol": protocol,
         "protocol_hash": "0123abcd",
@@ -34,13 +35,16 @@ def add(out: Path, dataset: str, protocol: str, model: str, auc: float, seed: in
         "selection": "last",
         "auc": {"last": auc, "validation": None, "test": auc},
         "logloss": 0.4,
+        "calibration": 1.0,
         "best_step": 900,
         **dict.fromkeys(("epochs", "steps", "parameters", "train_seconds", "evaluation_seconds"), 1),
         **dict.fromkeys(("samples_per_second", "peak_memory_mb"), 1),
         "device": "cpu",
         "versions": {},
         "commit": None,
+        "code_sha256": "cd" * 32,
         "data_sha256": "ab" * 32,
+        "sampler_version": 1,
         "settings": settings,
         "status": "finished",
         **changes,

@@ -23,7 +23,7 @@ from benchmark.records.paper import Statistics, paper_auc
 from benchmark.records.predictions import read_scores
 from benchmark.records.record import Record, parse_record, run_folder
 from benchmark.report.render import Table, escape_markdown, write_table
-from benchmark.report.table_sections import NOTE_CODE, NOTE_NO_CODE
+from benchmark.report.table_sections import NOTE_CODE
 from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, results_of, table, table1
 from datamodules.errors import UserError
 from tests.benchmark.boards import committed
@@ -32,7 +32,7 @@ from tests.benchmark.boards import committed
 def run(model: str, seed: int, auc: float | None, **changes: Any) -> Record:
     """A run of 900 steps on electronics whose last AUC is 0.01 below its best; no AUC: a failed run."""
     fields = {
-        "schema_version": 2,
+        "schema_version": 3,
         "dataset": "electronics",
         "protocol": "arxiv-v1",
         "protocol_hash": "0123abcd",
@@ -42,6 +42,7 @@ def run(model: str, seed: int, auc: float | None, **changes: Any) -> Record:
         "selection": "test",
         "auc": {"last": auc and auc - 0.01, "validation": auc, "test": auc},
         "logloss": auc and 0.4,
+        "calibration": auc and 1.0,
         "best_step": 800,
         "epochs": 3.0,
         "steps": 900,
@@ -92,14 +93,14 @@ batch 128, 900 steps
 
 ### electronics
 
-| model | AUC | last step | best − last | paper | difference | log loss |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: |
-| BaseModel | 0.8520 ± 0.0028 (2) | 0.8420 | +0.0100 | 0.8538 | -0.0018 | 0.4000 |
-| Two layer GRU attention |  |  |  | 0.8640 |  |  |
-| BaseModel + GRU + AIGRU |  |  |  | 0.8663 |  |  |
-| BaseModel + GRU + AGRU |  |  |  | 0.8666 |  |  |
-| BaseModel + GRU + AUGRU | 0.8540 ± 0.0014 (2) ? | 0.8440 | +0.0100 | 0.8675 | -0.0135 | 0.4000 |
-| DIEN | 0.9000 (1 of 2, 1 failed) ? | 0.8900 | +0.0100 | 0.9030 | -0.0030 | 0.4000 |
+| model | AUC | last step | best − last | paper | difference | log loss | calibration |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| BaseModel | 0.8520 ± 0.0028 (2) | 0.8420 | +0.0100 | 0.8538 | -0.0018 | 0.4000 | 1.000 |
+| Two layer GRU attention |  |  |  | 0.8640 |  |  |  |
+| BaseModel + GRU + AIGRU |  |  |  | 0.8663 |  |  |  |
+| BaseModel + GRU + AGRU |  |  |  | 0.8666 |  |  |  |
+| BaseModel + GRU + AUGRU | 0.8540 ± 0.0014 (2) ? | 0.8440 | +0.0100 | 0.8675 | -0.0135 | 0.4000 | 1.000 |
+| DIEN | 0.9000 (1 of 2, 1 failed) ? | 0.8900 | +0.0100 | 0.9030 | -0.0030 | 0.4000 | 1.000 |
 
 Mean test AUC ± unbiased standard deviation (seeds). In bold: the highest mean of a data set, where it is \
 significantly different from every other (p \\< 0.05, Holm-corrected over these comparisons).
@@ -117,33 +118,26 @@ shown where a record lacks them.
 
 TINY_CSV = f"""\
 dataset,protocol,variant,model,seeds,auc_mean,auc_std,auc_last_mean,paper_auc,difference,{MORE_COLUMNS}
-electronics,arxiv-v1,official,base-model,2,0.852000,0.002828,0.842000,0.853800,-0.001800,,,0.010000,,,,,,,,0.400000,
+electronics,arxiv-v1,official,base-model,2,0.852000,0.002828,0.842000,0.853800,-0.001800,,,0.010000,,,,,,,,0.400000,1.000000
 electronics,arxiv-v1,official,gru-attention,0,,,,0.864000,,,,,,,,,,,,,
 electronics,arxiv-v1,official,aigru,0,,,,0.866300,,,,,,,,,,,,,
 electronics,arxiv-v1,official,agru,0,,,,0.866600,,,,,,,,,,,,,
-electronics,arxiv-v1,official,augru,2,0.854000,0.001414,0.844000,0.867500,-0.013500,,,0.010000,,,,,,,,0.400000,
-electronics,arxiv-v1,official,dien,1,0.900000,,0.890000,0.903000,-0.003000,,,0.010000,,,,,,,,0.400000,
+electronics,arxiv-v1,official,augru,2,0.854000,0.001414,0.844000,0.867500,-0.013500,,,0.010000,,,,,,,,0.400000,1.000000
+electronics,arxiv-v1,official,dien,1,0.900000,,0.890000,0.903000,-0.003000,,,0.010000,,,,,,,,0.400000,1.000000
 """
 
 
-OLD = {"schema_version": 1, "code_sha256": None, "sampler_version": None}
-
-
 @pytest.mark.parametrize(
-    ("augru", "base", "label", "notes"),
+    ("augru", "label", "notes"),
     [
-        ({}, {}, "BaseModel + GRU + AUGRU", []),
-        ({"code_sha256": "0" * 64}, {}, "BaseModel + GRU + AUGRU †", [NOTE_CODE]),
-        (OLD, {}, "BaseModel + GRU + AUGRU", [NOTE_NO_CODE]),
-        ({"code_sha256": "0" * 64}, OLD, "BaseModel + GRU + AUGRU †", [NOTE_CODE, NOTE_NO_CODE]),
+        ({}, "BaseModel + GRU + AUGRU", []),
+        ({"code_sha256": "0" * 64}, "BaseModel + GRU + AUGRU †", [NOTE_CODE]),
     ],
 )
-def test_rows_of_different_code_are_marked(
-    augru: dict[str, Any], base: dict[str, Any], label: str, notes: list[str]
-) -> None:
+def test_rows_of_different_code_are_marked(augru: dict[str, Any], label: str, notes: list[str]) -> None:
     records = [
         run("base-model", 0, 0.85),
-        run("base-model", 1, 0.85, **base),
+        run("base-model", 1, 0.85),
         run("augru", 0, 0.86),
         run("augru", 1, 0.86, **augru),
         run("dien", 0, 0.87),
@@ -153,7 +147,7 @@ def test_rows_of_different_code_are_marked(
     assert [name for name in cells(made) if name.startswith(("BaseModel + GRU + AUGRU", "DIEN", "BaseModel †"))] == (
         [label, "DIEN"]
     )
-    assert [note for note in made.notes if note in (NOTE_CODE, NOTE_NO_CODE)] == notes
+    assert [note for note in made.notes if note == NOTE_CODE] == notes
 
 
 def test_runs_of_two_files_are_no_row() -> None:
@@ -359,7 +353,7 @@ def test_probes_stand_below_the_rows_and_warn_where_they_beat_basemodel() -> Non
         in section.note
     )
     assert section.note in made.markdown()
-    assert made.csv().splitlines()[1].endswith(",0.860000,0.880000,yes,,0.400000,")
+    assert made.csv().splitlines()[1].endswith(",0.860000,0.880000,yes,,0.400000,1.000000")
     every = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.95))
     assert "more than every row." in every.sections[0].note
 
@@ -367,7 +361,7 @@ def test_probes_stand_below_the_rows_and_warn_where_they_beat_basemodel() -> Non
 def test_probes_below_basemodel_do_not_warn_and_those_of_other_samples_are_not_shown() -> None:
     below = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.6))
     assert below.sections[0].note == ""
-    assert below.csv().splitlines()[1].endswith(",0.600000,0.620000,no,,0.400000,")
+    assert below.csv().splitlines()[1].endswith(",0.600000,0.620000,no,,0.400000,1.000000")
     assert below.sections[0].rows[-1][0].startswith("probe")
     fitted = table(TINY, "4", ["electronics"], "arxiv-v1", "official", probes=probes(0.84))
     assert "a rule with 8 parameters (all rules)" in fitted.sections[0].note
@@ -449,11 +443,19 @@ def test_rows_that_the_paper_lacks_come_last() -> None:
 
 def test_the_paper_s_electronics_stand_beside_subsets_in_a_column_of_their_own() -> None:
     made = table([run("dien", 0, 0.89, dataset="sports")], "2", ["sports"], "arxiv-v1", "official")
-    assert made.sections[0].header == ("model", "AUC", "last step", "best − last", "paper, Electronics", "log loss")
-    assert made.sections[0].rows[-1] == ("DIEN", "0.8900 (1)", "0.8800", "+0.0100", "0.9030", "0.4000")
+    assert made.sections[0].header == (
+        "model",
+        "AUC",
+        "last step",
+        "best − last",
+        "paper, Electronics",
+        "log loss",
+        "calibration",
+    )
+    assert made.sections[0].rows[-1] == ("DIEN", "0.8900 (1)", "0.8800", "+0.0100", "0.9030", "0.4000", "1.000")
     assert "a point of comparison" in made.markdown()
     line = made.csv().splitlines()[-1]
-    assert line == "sports,arxiv-v1,official,dien,1,0.890000,,0.880000,,,,,0.010000,,,,,,,,0.400000,"
+    assert line == "sports,arxiv-v1,official,dien,1,0.890000,,0.880000,,,,,0.010000,,,,,,,,0.400000,1.000000"
 
 
 @pytest.mark.parametrize("dataset", ["taobao-ad", "taobao-ad@0.25"])
@@ -476,10 +478,13 @@ def test_no_printed_figures_under_other_protocols() -> None:
     records = [run("dien", 0, 0.6, protocol="clean", selection="validation")]
     made = table(records, "4", ["electronics", "sports"], "clean", "official")
     header = ("model", "AUC", "last step", "best − last")
-    assert [section.header for section in made.sections] == [(*header, "log loss"), header]  # none without runs
+    assert [section.header for section in made.sections] == [
+        (*header, "log loss", "calibration"),
+        header,
+    ]  # none without runs
     assert "AUC best on validation users" in made.title
     line = made.csv().splitlines()[6]
-    assert line == "electronics,clean,official,dien,1,0.600000,,0.590000,,,,,0.010000,,,,,,,,0.400000,"
+    assert line == "electronics,clean,official,dien,1,0.600000,,0.590000,,,,,0.010000,,,,,,,,0.400000,1.000000"
 
 
 def test_aaai_figures_stand_with_their_spread() -> None:
@@ -502,7 +507,7 @@ HOSTILE = "a|b\n**c** `d` [e](f) <g> $h$ &amp; \\"
 def test_hostile_names_are_escaped_everywhere() -> None:
     made = electronics([run("dien", 0, 0.8)], ["dien", HOSTILE])
     text = made.markdown()
-    row = r"| a\|b \*\*c\*\* \`d\` \[e\](f) \<g\> \$h\$ \&amp; \\ |  |  |  |  |  |  |"
+    row = r"| a\|b \*\*c\*\* \`d\` \[e\](f) \<g\> \$h\$ \&amp; \\ |  |  |  |  |  |  |  |"
     assert text.splitlines()[7] == row
     assert list(csv.reader(io.StringIO(made.csv())))[2][3] == HOSTILE
     console = Console(width=200, record=True, file=io.StringIO())
@@ -516,7 +521,7 @@ def test_escaping_keeps_harmless_names() -> None:
 
 
 def test_the_screen_shows_every_cell() -> None:
-    console = Console(width=120, record=True, file=io.StringIO())
+    console = Console(width=140, record=True, file=io.StringIO())
     console.print(electronics(TINY))
     text = console.export_text()
     for expected in (
