@@ -9,6 +9,9 @@ PROTOCOL ?= arxiv-v1
 VARIANT ?= official
 SEEDS ?= 0 1 2 3 4
 OUT ?= runs
+WANDB ?= on
+DRY_RUN ?= off
+RETRY_FAILED ?= off
 # A variable with a typing error would be ignored, and a sweep of hours started: those of the command line are checked.
 KNOWN := DATASETS PROTOCOL VARIANT MODELS SEEDS STEPS WORKERS OUT DEVICE DEVICES EXECUTOR LOGGER WANDB DRY_RUN \
 	RETRY_FAILED AMAZON_MIRROR DATA_MIRROR PYTHON VENV PEERS BENCH
@@ -33,6 +36,13 @@ ifneq ($(NOT_TAKEN),)
 $(error $(GOAL) does not take $(NOT_TAKEN). It takes: $(TAKEN_BY_$(GOAL)) $(TAKEN_BY_ALL))
 endif
 
+# On or off in several spellings, for all of these alike: a DRY_RUN=0 that counted as given would train nothing.
+ON_OFF := WANDB DRY_RUN RETRY_FAILED
+SWITCH = $(shell case "$$(printf %s '$(subst ','\'',$(1))' | tr A-Z a-z)" in \
+	(1|on|yes|true) echo on;; (0|off|no|false|"") echo off;; esac)
+READ = $(or $(call SWITCH,$($(1))),$(error $(1)=$($(1)) is neither on nor off. On: 1, on, yes, true. Off: 0, off, no, false, or empty))
+$(foreach name,$(ON_OFF),$(eval override $(name) := $(call READ,$(name))))
+
 # Large temporaries are reused instead of being handed back to the system at every step (glibc).
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
@@ -42,7 +52,8 @@ SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant
 	--out "$(OUT)" $(if $(MODELS),--models "$(MODELS)") $(if $(STEPS),--steps $(STEPS)) \
 	$(if $(WORKERS),--workers $(WORKERS)) $(if $(DEVICE),--device $(DEVICE)) $(if $(LOGGER),--logger $(LOGGER)) \
 	$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(DEVICES),--devices $(DEVICES)) \
-	$(if $(RETRY_FAILED),--retry-failed) $(if $(DRY_RUN),--dry-run) $(if $(filter off,$(WANDB)),--no-wandb)
+	$(if $(filter on,$(RETRY_FAILED)),--retry-failed) $(if $(filter on,$(DRY_RUN)),--dry-run) \
+	$(if $(filter off,$(WANDB)),--no-wandb)
 
 .PHONY: help quickstart setup setup-cluster test check reproduce-table1 reproduce-table2 reproduce-table3 reproduce-table4 reproduce-table5 \
 	reproduce-serving reproduce-rocket leaderboard \
@@ -55,6 +66,7 @@ help:  ## this list
 	@echo '  DATASETS="$(DATASETS)" PROTOCOL=$(PROTOCOL) VARIANT=$(VARIANT) MODELS="$(MODELS)" SEEDS="$(SEEDS)" STEPS=$(STEPS)'
 	@echo '  WORKERS=$(WORKERS) DEVICE=$(DEVICE) DEVICES=$(DEVICES) EXECUTOR=$(EXECUTOR) OUT=$(OUT) LOGGER=$(LOGGER) WANDB=$(WANDB)'
 	@echo '  DRY_RUN=$(DRY_RUN) RETRY_FAILED=$(RETRY_FAILED) AMAZON_MIRROR=$(AMAZON_MIRROR)'
+	@echo "$(ON_OFF): 1, on, yes or true; 0, off, no, false or empty."
 
 quickstart: setup  ## under five minutes: real data, three models, two orders of behaviours side by side
 	$(BENCH) quickstart --out "$(OUT)/quickstart" $(if $(filter command environment,$(origin SEEDS)),--seeds "$(SEEDS)") \
@@ -121,7 +133,7 @@ reproduce-rocket: MODELS = dien+hidden_size=108 dien+hidden_size=32 $(HINTS:%=di
 endif
 reproduce-rocket: setup  ## train the rows of Rocket Launching and test them against each other
 	$(SWEEP)
-	$(if $(DRY_RUN),,$(BENCH) table rocket --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant "$(VARIANT)" --out "$(OUT)")
+	$(if $(filter off,$(DRY_RUN)),$(BENCH) table rocket --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant "$(VARIANT)" --out "$(OUT)")
 
 leaderboard: setup  ## pages, tables and figures of leaderboards/ from its records
 	$(BENCH) leaderboard build

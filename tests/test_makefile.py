@@ -38,8 +38,8 @@ def test_nothing_like_it_is_refused_too() -> None:
 
 def test_all_variables_that_are_read_can_be_given() -> None:
     (known,) = re.findall(r"^KNOWN := (.*?)$(?!\t)", MAKEFILE.replace("\\\n\t", ""), re.M)
-    set_here = set(re.findall(r"^(\w+) [:?]?=", MAKEFILE, re.M)) - {"DATASETS", "PROTOCOL", "VARIANT", "SEEDS", "OUT"}
-    read = set(re.findall(r"\$\((?:if |filter off,\$\()?([A-Z_]+)\)", MAKEFILE)) - set_here - {"MAKECMDGOALS"}
+    set_here = set(re.findall(r"^(\w+) :?=", MAKEFILE, re.M))
+    read = set(re.findall(r"\$\(([A-Z_]+)\)", MAKEFILE)) - set_here - {"MAKECMDGOALS"}
     assert {"DATASETS", "RETRY_FAILED", "WANDB"} <= read <= set(known.split())
     of_environment = ["AMAZON_MIRROR=x", "WANDB_MODE=offline", "OMP_NUM_THREADS=1", "https_proxy=x", "RAY_ADDRESS=x"]
     assert make("reproduce-table4", *(f"{name}=1" for name in known.split()), *of_environment).returncode == 0
@@ -69,3 +69,27 @@ def test_the_environment_comes_before_what_a_target_has_for_itself() -> None:
     assert '--models "dien"' in rocket
     assert '--seeds "7"' in make("quickstart", SEEDS="7").stdout
     assert '--datasets "taobao-ad kuairand-pure" --protocol "next-day"' in make("reproduce-table3").stdout
+
+
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [("1", True), ("on", True), ("YES", True), ("True", True), ("0", False), ("off", False), ("No", False),
+     ("FALSE", False), ("", False)],
+)  # fmt: skip
+def test_on_and_off_are_read_alike_whatever_the_variable(value: str, on: bool) -> None:
+    words = make("reproduce-rocket", *(f"{name}={value}" for name in ("WANDB", "DRY_RUN", "RETRY_FAILED"))).stdout
+    assert ("--no-wandb" in words, "--dry-run" in words, "--retry-failed" in words) == (not on, on, on)
+    assert ("table rocket" in words) is not on  # what was not trained is not shown
+    assert ("--dry-run" in make("reproduce-table4", DRY_RUN=value).stdout) is on  # from the environment
+
+
+@pytest.mark.parametrize("given", ["WANDB=2", "DRY_RUN=maybe", "RETRY_FAILED=it's", "DRY_RUN=1 0"])
+def test_what_is_neither_on_nor_off_is_refused(given: str) -> None:
+    done = make("reproduce-table4", given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{given} is neither on nor off. On: 1, on, yes, true. Off: 0, off, no, false, or empty" in done.stderr
+
+
+def test_without_a_word_curves_go_to_wandb_and_runs_are_trained() -> None:
+    words = make("reproduce-table4").stdout
+    assert not re.search("--no-wandb|--dry-run|--retry-failed", words)
