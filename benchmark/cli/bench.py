@@ -16,6 +16,7 @@ from benchmark.cli.options import (
     VariantName,
     completes,
     dataset_names,
+    names_of,
     require,
 )
 from benchmark.cli.output import Output
@@ -61,7 +62,7 @@ def bench(
 
     config = BenchConfig(
         parts=tuple(parts or DEFAULT_PARTS),
-        models=tuple(models.split() if models else sorted(paper.LABELS, key=paper.order)),
+        models=tuple(names_of(models) if models else sorted(paper.LABELS, key=paper.order)),
         variant=variant,
         threads=threads,
         repeats=2 if quick else repeats,
@@ -154,7 +155,7 @@ def serving_table(
     from benchmark.runs.config import RunConfig
     from datamodules.datasets import prepare_dataset
 
-    steps = [step_of(name) for name in only.split()] if only else list(STEPS)
+    steps = [step_of(name) for name in names_of(only)] if only else list(STEPS)
     dataset, protocol = dataset or ("generated" if quick else "market"), protocol or ("clean" if quick else "next-day")
     configs = {
         model: RunConfig(

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from benchmark.cli.options import names_of
 from datamodules.errors import UserError, unknown_name
 
 OF_A_RUN = {"dataset": "datasets", "seed": "seeds", "model": "models"}  # field of config.json -> option
@@ -62,7 +63,7 @@ def defaults_of(values: Mapping[str, Any], context: typer.Context, path: Path) -
         if key == "settings" or value is None:
             continue
         name = key.replace("-", "_")
-        if name in OF_A_RUN and isinstance(value, (str, int)) and len(str(value).split()) == 1:
+        if name in OF_A_RUN and isinstance(value, (str, int)) and len(names_of(str(value))) == 1:
             name = OF_A_RUN[name]
         if name not in known:
             raise UserError(f"{path}: {unknown_name('option', key, known)}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from benchmark.cli.options import DataDir, Json, Quiet, command, completes, dataset_names, protocol_names
+from benchmark.cli.options import DataDir, Json, Quiet, command, completes, dataset_names, names_of, protocol_names
 from benchmark.cli.output import Output
 
 Quotes = Literal["line", "none", "multiline"]  # of datamodules.sources.click_file, which takes half a second to import
@@ -47,6 +47,7 @@ def prepare(
     from datamodules.sources.spec import FinishedSpec, ImpressionSpec
 
     output = Output(as_json=as_json, quiet=quiet)
+    datasets = names_of(" ".join(datasets))
     for name in datasets:
         get_dataset(name, data_dir)
     if protocol:

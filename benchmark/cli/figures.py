@@ -21,6 +21,7 @@ from benchmark.cli.options import (
     completes_last,
     dataset_names,
     model_names,
+    names_of,
 )
 from benchmark.cli.output import Output
 from benchmark.records import paper
@@ -41,7 +42,7 @@ def figure(
     datasets: Annotated[
         str | None,
         typer.Option(
-            help="Names of data sets, separated by spaces; none: all that OUT has under the protocol and variant.",
+            help="Names, separated by spaces or commas; none: all that OUT has under the protocol and variant.",
             autocompletion=completes_last(dataset_names),
         ),
     ] = None,
@@ -91,7 +92,7 @@ def figure(
         drawn = _growth(out)
     else:
         drawn = _learning_curves(
-            number, datasets.split() if datasets else None, protocol, variant, model, out, data_dir
+            number, names_of(datasets) if datasets else None, protocol, variant, model, out, data_dir
         )
     output = Output(as_json=as_json)
     output.written(drawn)

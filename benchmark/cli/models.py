@@ -19,6 +19,7 @@ from benchmark.cli.options import (
     Quiet,
     VariantName,
     command,
+    names_of,
     seeds_of,
     with_classes,
 )
@@ -283,7 +284,7 @@ def tune(
             trials,
             workers,
         )
-        for name in (models or "").split()
+        for name in names_of(models or "")
     ]
     if not searches:
         raise UserError('no row to tune: name at least one, as in --models "din dien"')

@@ -1,6 +1,7 @@
 """Options that several commands share, and the names that the shell completes (`dien-bench --install-completion`)."""
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
@@ -48,12 +49,15 @@ def completes_last(names: Callable[[], Iterable[str]]) -> Callable[[str], list[s
 
     >>> completes_last(lambda: ["din", "dien", "pnn"])("din di")
     ['din dien']
+    >>> completes_last(lambda: ["din", "dien", "pnn"])("din,p")
+    ['din,pnn']
     """
 
     def complete(incomplete: str) -> list[str]:
-        before, space, last = incomplete.rpartition(" ")
-        given = before.split()
-        return [f"{before}{space}{name}" for name in names() if name.startswith(last) and name not in given]
+        last = re.split("[ ,]", incomplete)[-1]
+        before = incomplete.removesuffix(last)
+        given = names_of(before)
+        return [before + name for name in names() if name.startswith(last) and name not in given]
 
     return complete
 
@@ -62,7 +66,7 @@ Datasets = Annotated[
     str,
     typer.Option(
         "--datasets",
-        help="Names, separated by spaces: 'sports beauty'.",
+        help="Names, separated by spaces or commas: 'sports beauty'.",
         autocompletion=completes_last(dataset_names),
     ),
 ]
@@ -79,7 +83,7 @@ Models = Annotated[
     str | None,
     typer.Option(
         "--models",
-        help="Rows, or path/to/file.py:Class, separated by spaces.",
+        help="Rows, separated by spaces or commas, or path/to/file.py:Class, by spaces alone.",
         autocompletion=completes_last(model_names),
     ),
 ]
@@ -118,10 +122,20 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+def names_of(text: str) -> list[str]:
+    """The names in a text, separated by spaces or commas; a file's path may hold commas and stays whole.
+
+    >>> names_of("din,dien pnn"), names_of("a,b.py:Mine din")
+    (['din', 'dien', 'pnn'], ['a,b.py:Mine', 'din'])
+    """
+    words = ([word] if ":" in word or word.endswith(".py") else word.split(",") for word in text.split())
+    return [name for names in words for name in names if name]
+
+
 def rows_of(models: str | None, number: str | None, more: list[str] | None = None) -> list[str]:
     """The rows asked for: by name, or those of a table, and `more`; where nothing is, those of Tables 2 and 4."""
     if models is not None:
-        rows = models.split()
+        rows = names_of(models)
     elif number is not None:
         rows = [row.model for row in paper.TABLES[number]]
     else:
@@ -147,7 +161,9 @@ def seeds_of(text: str) -> list[int]:
     for word in text.replace(",", " ").split():
         first, dash, last = word.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UserError(f"seeds must be whole numbers or ranges such as 0-4, separated by spaces, got {text!r}")
+            raise UserError(
+                f"seeds must be whole numbers or ranges such as 0-4, separated by spaces or commas, got {text!r}"
+            )
         numbers = range(int(first), int(last or first) + 1)
         if not 1 <= len(numbers) <= MOST_SEEDS:
             raise UserError(f"a range of seeds must go up and name {MOST_SEEDS:,} at most, got {word!r}")

@@ -24,6 +24,7 @@ from benchmark.cli.options import (
     VariantName,
     command,
     completes,
+    names_of,
     rows_of,
     seeds_of,
 )
@@ -46,7 +47,7 @@ def run(
     variant: VariantName = "official",
     models: Models = None,
     model: Model = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, separated by spaces: '0 1 2' or 0-2.")] = "0 1 2 3 4",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by spaces or commas: '0 1 2' or 0-2.")] = "0 1 2 3 4",
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps of a run; the data set's budget if not given.")
     ] = None,
@@ -105,7 +106,7 @@ def run(
         raise unknown_name("table", number, paper.TABLES)
     tracker = "csv" if logger == "wandb" and not wandb else logger
     output = Output(as_json=as_json, quiet=quiet)
-    names, rows = datasets.split(), rows_of(models, number, model)
+    names, rows = names_of(datasets), rows_of(models, number, model)
     from baselines.spec import LEARNING_RATE
     from benchmark.executors import ray_executor
     from benchmark.executors.fresh import check_rest_of_rows, forget_runs

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from benchmark.cli.options import DataDir, Json, Out, Quiet, command, require, seeds_of
+from benchmark.cli.options import DataDir, Json, Out, Quiet, command, names_of, require, seeds_of
 from benchmark.cli.output import Output
 from datamodules.errors import UserError
 
@@ -178,7 +178,7 @@ def load_test(
 def abtest(
     dataset: Annotated[str, typer.Option(help="A simulated market: market or market-large.")] = "market",
     models: Annotated[str, typer.Option(help="The arms; base-model is the control.")] = ARMS,
-    seeds: Annotated[str, typer.Option(help="Training seeds, separated by spaces.")] = "0 1 2 3 4",
+    seeds: Annotated[str, typer.Option(help="Training seeds, separated by spaces or commas.")] = "0 1 2 3 4",
     candidates: Annotated[int, typer.Option(min=2, max=100, help="Ads of a request.")] = 20,
     spread: Annotated[float, typer.Option(min=0, help="Of the logarithm of bids.")] = 0.5,
     repeats: Annotated[int, typer.Option(min=1, help="How often each page of the day asks.")] = 5,
@@ -193,7 +193,7 @@ def abtest(
 
     Example: dien-bench abtest --seeds "0 1"
     """
-    output, arms = Output(as_json=as_json, quiet=quiet), models.split()
+    output, arms = Output(as_json=as_json, quiet=quiet), names_of(models)
     from datamodules.sources.market import SIZE_OF
 
     if dataset not in SIZE_OF:

@@ -23,6 +23,7 @@ from benchmark.cli.options import (
     completes,
     completes_last,
     dataset_names,
+    names_of,
     protocol_names,
     rows_of,
 )
@@ -52,7 +53,7 @@ def table(
         str | None,
         typer.Option(
             "--datasets",
-            help="Names, separated by spaces: 'sports beauty'. Not given: all in OUT.",
+            help="Names, separated by spaces or commas: 'sports beauty'. Not given: all in OUT.",
             autocompletion=completes_last(dataset_names),
         ),
     ] = None,
@@ -85,7 +86,7 @@ def table(
 
     Example: dien-bench table 4 --datasets "sports beauty"
     """
-    output, names = Output(as_json=as_json, quiet=quiet), None if datasets is None else datasets.split()
+    output, names = Output(as_json=as_json, quiet=quiet), None if datasets is None else names_of(datasets)
     check_names(names or [], protocol or "arxiv-v1", data_dir)
     if number == "5":
         raise UserError("Table 5 is of an A/B test, which has a command of its own: dien-bench abtest --help")
@@ -117,7 +118,7 @@ def probe(
         typer.Option(
             "--dataset",
             "--datasets",
-            help="Names, separated by spaces.",
+            help="Names, separated by spaces or commas.",
             autocompletion=completes_last(dataset_names),
         ),
     ],
@@ -132,7 +133,7 @@ def probe(
 
     Example: dien-bench probe --dataset tafeng --protocol clean --figure
     """
-    output, names = Output(as_json=as_json, quiet=quiet), datasets.split()
+    output, names = Output(as_json=as_json, quiet=quiet), names_of(datasets)
     check_names(names, protocol, data_dir)
     from benchmark.analysis.probes import measure
     from benchmark.report.probe_tables import probe_table, write_probes

@@ -96,6 +96,21 @@ def test_a_near_miss_is_told_the_command_that_is_meant(words: str, said: str) ->
     assert said in str(result.exception)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --datasets generated,nosuch --models din,dien --seeds 0,1 --dry-run",
+        "table 4 --datasets generated,nosuch",
+        "probe --datasets generated,nosuch --protocol clean",
+        "prepare generated,nosuch --check",
+    ],
+)
+def test_names_are_taken_with_commas_as_seeds_are(words: str) -> None:
+    result = CliRunner().invoke(cli.app, words.split())
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith("unknown data set 'nosuch'")
+
+
 def test_the_folder_of_a_row_is_told_one_of_its_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Train one"):
         finished_run(tmp_path)

@@ -109,6 +109,7 @@ def test_every_field_of_a_run_is_an_option(tmp_path: Path) -> None:
         ("step: 3", r"run\.yaml: unknown option 'step', did you mean 'steps'"),
         ("config: other.yaml", "unknown option 'config'"),
         ("steps: 3\nsteps: 4", "'steps' stands twice"),
+        ("dataset: beauty,sports", "unknown option 'dataset', did you mean 'datasets'"),
         ("dataset: beauty\ndatasets: sports", "stands twice, under two names"),
         ("batch_size: 3\nbatch-size: 4", "stands twice, under two names"),
         ("steps: {a: 1}", "steps is {'a': 1}, expected one value"),

@@ -111,6 +111,8 @@ def test_rows_asked_for() -> None:
     assert rows_of(None, None) == [name for name in MODELS if name != "dien-rocket"]
     assert rows_of(None, None, ["my dir/a.py:A", "b.py:B"]) == ["my dir/a.py:A", "b.py:B"]
     assert rows_of("din dien", "4", ["a.py:A", "din"]) == ["din", "dien", "a.py:A"]
+    assert rows_of("din,dien", None) == rows_of("din, dien", None) == ["din", "dien"]
+    assert rows_of("a,b.py:A din", None, ["c d,e.py:B"]) == ["a,b.py:A", "din", "c d,e.py:B"]
     assert rows_of(None, "2", ["a.py:A"])[-2:] == ["dien", "a.py:A"]
 
 
