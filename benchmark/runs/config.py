@@ -62,6 +62,12 @@ class RunConfig:
                 f"the model's name {printable(self.model)!r} has characters that do not show: rename the file"
             )
         row = parse_spec(self.model)
+        if row.base.endswith(f"+{TUNED}"):
+            raise UserError(
+                f"{self.model} stands in tables for the options that a search chose, and they are not in this name: "
+                f"dien-bench tune --models {row.base.removesuffix(f'+{TUNED}')} searches and trains them, and prints "
+                f"the name with them, dien+...+{TUNED}=..."
+            )
         options = row.options_of(training=False)
         # A row as the suite has it is known without torch, which takes a second to import.
         model = None if row.base in MODELS and not options else load(self.model)

@@ -86,6 +86,7 @@ def test_no_help_loses_what_stands_in_square_brackets() -> None:
         ("table 5", "dien-bench abtest"),
         ("run --datasets generated --table 5", "dien-bench abtest"),
         ("run --datasets generated --table 1", "dien-bench table 1"),
+        ("run --datasets generated --models dien+tuned --dry-run", "dien-bench tune --models dien searches"),
         ("check-model models/mine.py", "expected models/mine.py:Class"),
         ("run --datasets generated --model models/mine.py", "expected models/mine.py:Class"),
     ],
