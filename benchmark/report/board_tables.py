@@ -82,6 +82,11 @@ def _read(board: Path, number: str, protocol: str, variant: str) -> list[Line]:
     found = sorted(board.rglob(f"{stem}.csv"))
     if not found:
         there = sorted(path.stem for path in board.rglob("table[2-4]-*.csv"))
+        of_protocol = {f"table{other}-{protocol}-{each}" for other in "234" for each in ("official", "paper")}
+        head, tail = f"table{number}-", f"-{variant}"
+        fit = [stem[len(head) : -len(tail)] for stem in there if stem.startswith(head) and stem.endswith(tail)]
+        if fit and not of_protocol & set(there):
+            raise unknown_name(f"protocol of Table {number} on {board}", protocol, fit)
         raise UserError(
             f"{board} has no {stem}.csv, expected a table that dien-bench leaderboard build makes; it has "
             f"{', '.join(there) or 'no table'}"

@@ -81,6 +81,8 @@ def test_cells_marks_and_the_lead_over_din(board: Path) -> None:
 def test_what_is_not_there_is_refused_with_what_is(board: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'sports'"):
         side_by_side(board, ["clean"], "official", "sport")
+    with pytest.raises(UserError, match=r"'cleen', did you mean 'clean'\? Known: arxiv-v1, clean$"):
+        side_by_side(board, ["cleen"], "official")
     with pytest.raises(UserError, match=r"no table2-clean-paper\.csv.*table2-arxiv-v1-official, table2-clean-official"):
         side_by_side(board, ["clean"], "paper")
     (board / "table3-next-day-official.csv").write_text("dataset\n", "utf-8")
