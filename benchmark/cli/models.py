@@ -24,6 +24,7 @@ from benchmark.cli.options import (
     with_classes,
 )
 from benchmark.cli.output import Output
+from benchmark.records import paper
 from datamodules.errors import UserError, printable
 from datamodules.protocol import BATCH_SIZE
 
@@ -316,7 +317,7 @@ def tune(
     failed = sweep(configs, workers=workers, gpus=gpus, quiet=quiet).failed if configs else {}
     rows = " ".join(f"{tuning.model} {tuning.model}+tuned" for _, tuning in found)
     place = ("--datasets", dataset, "--protocol", protocol, "--variant", variant, "--out", out)
-    output.advise(command("dien-bench", "table", "2", *place, "--models", rows))
+    output.advise(command("dien-bench", "table", paper.tables_of(protocol)[0], *place, "--models", rows))
     output.result({"searches": lines, "files": [search.result for search, _ in found], "failed": failed})
     for name, reason in failed.items():
         output.say(f"failed: {name}: {reason}", style="red")

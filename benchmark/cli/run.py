@@ -191,7 +191,7 @@ def run(
     if number is None:
         options = {"datasets": datasets, "models": " ".join(rows), "protocol": protocol, "variant": variant, "out": out}
         given = [word for name, value in options.items() for word in (f"--{name}", value)]
-        output.advise(command("dien-bench", "table", "4", *given))
+        output.advise(command("dien-bench", "table", paper.tables_of(protocol)[-1], *given))
     output.advise(*how_to_look(tracker, out))
     output.result(found)
     for name, reason in result.failed.items():

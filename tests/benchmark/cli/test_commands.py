@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,6 +21,8 @@ from benchmark.executors.terminal import Line, rows_of_sweep, sweep_view
 from benchmark.report.run_tables import Place, table_of_runs
 from benchmark.runs.config import Progress
 from datamodules.datasets import DATASETS
+from datamodules.sources.impression_logs import IMPRESSIONS
+from datamodules.sources.market import MarketSize, make_market
 from tests.benchmark.boards import export_row, make_board
 
 ROOT = Path(__file__).parents[3]
@@ -126,6 +129,24 @@ def test_a_sweep_as_json_holds_its_records(tmp_path: Path) -> None:
         assert found["records"] == [json.loads(path.read_text())]
         assert (found["kept"], found["failed"]) == (kept, {})
         assert "next: dien-bench table 4" in done.stderr
+
+
+@pytest.fixture
+def small_market(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set `market` with fewer users and goods."""
+    read = lambda *_: make_market(MarketSize(users=100, goods=200, categories=10))  # noqa: E731
+    monkeypatch.setitem(IMPRESSIONS, "market", replace(IMPRESSIONS["market"], read=read))
+
+
+@pytest.mark.usefixtures("trains_here", "small_market")
+@pytest.mark.parametrize("searched", [False, True])
+def test_what_was_trained_on_impressions_is_shown_in_the_table_of_impressions(searched: bool, tmp_path: Path) -> None:
+    place = ["--protocol", "next-day", "--steps", "4", "--out", tmp_path, "--data-dir", tmp_path / "data"]
+    words = ["run", "--datasets", "market", "--seeds", "0", "--no-wandb", "--workers", "1"]
+    if searched:
+        words = ["tune", "--dataset", "market", "--seeds", "", "--trials", "1", "--space", "learning_rate"]
+    shown = invoke(*words, "--models", "base-model", *place).output
+    assert "next: dien-bench table 3 --datasets market" in shown
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
