@@ -45,6 +45,7 @@ class Search:
 
     def check(self) -> None:
         """Raise `UserError` for a protocol without validation samples, and for a space that the row does not take."""
+        self.config.check()
         check_validation(self.config.protocol)
         if parse_spec(self.config.model).options:
             raise UserError(
@@ -53,7 +54,6 @@ class Search:
             )
         if self.trials < 1 or self.at_once < 1:
             raise UserError(f"a search needs at least 1 trial at a time, got {self.trials} and {self.at_once}")
-        self.config.check()
         for name, values in self.space.items():
             for value in values.ends:
                 self.with_options({name: value}).check()

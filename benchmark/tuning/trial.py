@@ -16,12 +16,14 @@ from datamodules.samples import Samples
 
 def check_validation(protocol: str) -> None:
     """Raise `UserError` for a protocol without validation samples: a search would choose on test samples."""
-    if get_protocol(protocol).selection == "validation":
+    asked = get_protocol(protocol)
+    if asked.selection == "validation":
         return
-    fit = [name for name, one in PROTOCOLS.items() if one.selection == "validation"]
+    # Of those for the same kind of data set, for no other can take the data set that was asked for.
+    fit = [name for name, one in PROTOCOLS.items() if one.selection == "validation" and type(one) is type(asked)]
     raise UserError(
         f"protocol {protocol} has no validation samples, so that options would be chosen on its test samples, and its "
-        f"AUC would be too high: use {', '.join(fit)}"
+        f"AUC would be too high: use {' or '.join(fit) or 'a data set of behaviours or impressions'}"
     )
 
 

@@ -142,10 +142,21 @@ def test_trials_that_fail_are_kept_and_equal_ones_trained_once(tmp_path: Path, d
         _ = tune(search(tmp_path / "b", data_dir, 1, "embedding_size=32"), train=one_fails, say=len).best
 
 
-@pytest.mark.parametrize("protocol", ["arxiv-v1", "aaai-2019", "din-2018", "next-day-dmr"])
-def test_protocols_without_validation_samples_are_refused(protocol: str, tmp_path: Path, data_dir: Path) -> None:
-    dataset = "market" if protocol.startswith("next") else "generated"
-    with pytest.raises(UserError, match=r"no validation samples.*use clean, next-day"):
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "use"),
+    [
+        ("generated", "arxiv-v1", "clean"),
+        ("generated", "aaai-2019", "clean"),
+        ("generated", "din-2018", "clean"),
+        ("market", "next-day-dmr", "next-day or next-day-random"),
+        ("books-released", "released", "a data set of behaviours or impressions"),
+    ],
+)
+def test_protocols_without_validation_samples_are_refused(
+    dataset: str, protocol: str, use: str, tmp_path: Path, data_dir: Path
+) -> None:
+    """What is advised is for the data set that was asked for."""
+    with pytest.raises(UserError, match=rf"no validation samples.*use {use}$"):
         tune(search(tmp_path, data_dir, protocol=protocol, dataset=dataset), train=fake)
     assert not (tmp_path / "runs").exists()
 
