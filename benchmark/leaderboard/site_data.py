@@ -21,7 +21,7 @@ from benchmark.analysis.summary import Row
 from benchmark.analysis.training import unlike_first
 from benchmark.records import paper
 from benchmark.records.curves import Curve, Curves
-from benchmark.records.record import Record
+from benchmark.records.record import DIRTY, Record
 from benchmark.records.results import curves_of
 from benchmark.records.tuning import with_budget
 from benchmark.report.probe_tables import overview
@@ -41,7 +41,6 @@ from datamodules.protocol import BATCH_SIZE, PROTOCOLS
 
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
-DIRTY = "-dirty"  # behind a commit, where the code that trained differs from it
 CSV_COLUMNS = (
     *("dataset", "protocol", "variant", "selection", "metric", "reported", "rank", "model", "seeds", "failed"),
     *("mean", "std", "low", "high", "parameters", "training_seconds", "values"),

@@ -136,6 +136,14 @@ class Record:
         return str(self.path.parent)
 
 
+DIRTY = "-dirty"  # behind a commit, where tracked files of the checkout differed from it
+
+
+def uncommitted(records: Iterable[Record]) -> bool:
+    """Say whether any run was trained from a checkout that differed from its commit."""
+    return any(record.commit is not None and record.commit.endswith(DIRTY) for record in records)
+
+
 FIELDS = tuple(one.name for one in fields(Record) if one.name != "path")  # of record.json, in its order
 
 

@@ -13,9 +13,10 @@ from benchmark.analysis.summary import SIGNIFICANT, Row, summarise
 from benchmark.analysis.training import unlike
 from benchmark.records import paper
 from benchmark.records.predictions import Scores
-from benchmark.records.record import Record
+from benchmark.records.record import Record, uncommitted
 from benchmark.report.learning_curves import FORMATS, ROW_STYLES, SETTINGS, save_figure
 from benchmark.report.render import Section, Table
+from benchmark.report.table_sections import NOT_COMMITTED
 from datamodules.errors import UserError
 
 GROWTH = (
@@ -50,6 +51,7 @@ class Size(NamedTuple):
     dataset: str
     impressions: int
     rows: Mapping[str, Row]
+    uncommitted: bool = False  # whether a run of it was trained by code that was not committed
 
 
 class Tested(NamedTuple):
@@ -77,7 +79,7 @@ def sizes_of(records: Sequence[Record], datasets: Sequence[str]) -> list[Size]:
         ]
         if mine:
             rows = {model: summarise(mine, model, model) for model in dict.fromkeys(record.model for record in mine)}
-            found.append(Size(dataset, _impressions(mine[0]), rows))
+            found.append(Size(dataset, _impressions(mine[0]), rows, uncommitted(mine)))
     return sorted(found, key=lambda size: size.impressions)
 
 
@@ -161,7 +163,10 @@ def growth_table(sizes: Sequence[Size], oracle: float | None) -> Table:
                 values = (row.mean, row.std, low, high, oracle)
                 numbers = ("" if value is None else f"{value:.6f}" for value in values)
                 csv.append((size.dataset, model, str(size.impressions), str(row.seeds), *numbers))
-    return Table("One simulated market, more and more impressions to train", tuple(sections), NOTES, tuple(csv))
+    notes = list(NOTES)
+    if changed := [head for head, size in zip(heads, sizes, strict=True) if size.uncommitted]:
+        notes.append(f"{'; '.join(changed)} impressions: there are runs that were {NOT_COMMITTED}")
+    return Table("One simulated market, more and more impressions to train", tuple(sections), tuple(notes), tuple(csv))
 
 
 def _label(model: str) -> str:

@@ -22,7 +22,7 @@ from benchmark.analysis.summary import (
 from benchmark.analysis.training import unlike_first
 from benchmark.records import paper
 from benchmark.records.paper import Auc
-from benchmark.records.record import Record
+from benchmark.records.record import Record, uncommitted
 from benchmark.report.render import Section, fixed, signed
 from datamodules.protocol import RELEASED
 
@@ -81,6 +81,12 @@ NOTE_TRAINING = (
     f"{OTHER_TRAINING} Trained with other settings than the first row, which are named (docs/variants.md). Rows of "
     "unlike training are not tested against each other: a difference may be of the settings."
 )
+UNCOMMITTED = "§"
+NOT_COMMITTED = (
+    "trained from a checkout with changes that were not committed (their commit ends in -dirty): not the commit but "
+    "the hash of the code in their records (code_sha256) says what trained them."
+)
+NOTE_UNCOMMITTED = f"{UNCOMMITTED} This row has runs that were {NOT_COMMITTED}"
 NOTE_VERDICT = (
     "Verdict: our mean against the printed one, on the same test rows: agrees, higher or lower (Welch's t test over "
     "seeds, 5 %; against a single printed run, where one more of ours would lie), not tested with fewer than two seeds."
@@ -103,7 +109,7 @@ NOTES = (
         NOTE_BARS,
         NOTE_PEERS,
     ),  # in this order
-    *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_TRAINING),
+    *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_UNCOMMITTED, NOTE_TRAINING),
 )
 
 
@@ -187,13 +193,16 @@ def sections_of(result: Result, short: bool) -> tuple[list[Section], list[str]]:
 
 
 def _mark_code(result: Result, cells: list[dict[str, str]]) -> list[str]:
-    """Mark the rows whose seeds were trained by different code, and return the notes on code."""
+    """Mark the rows whose code differs between seeds or was not committed, and return the notes on code."""
     notes = []
     for row, line in zip(result.rows, cells, strict=True):
-        mine = (record for record in result.records if record.model == row.model and record.status == "finished")
+        mine = [record for record in result.records if record.model == row.model and record.status == "finished"]
         if len({record.code_sha256 for record in mine}) > 1:
             line["model"] += f" {DIFFERENT_CODE}"
             notes.append(NOTE_CODE)
+        if uncommitted(mine):
+            line["model"] += f" {UNCOMMITTED}"
+            notes.append(NOTE_UNCOMMITTED)
     return notes
 
 

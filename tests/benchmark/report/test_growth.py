@@ -8,9 +8,10 @@ import pytest
 
 from benchmark.analysis.summary import Row
 from benchmark.records.predictions import Scores
-from benchmark.report.growth import Size, differences_by_size, figure_growth, growth_table
+from benchmark.report.growth import GROWTH, Size, differences_by_size, figure_growth, growth_table, sizes_of
 from datamodules.errors import UserError
 from tests.benchmark.boards import pairs
+from tests.benchmark.report.test_tables import run
 
 USERS = 400
 
@@ -52,6 +53,17 @@ def test_a_lead_that_grows_is_told_from_one_that_does_not() -> None:
         "auxiliary loss, negatives: the user's own behaviours": ["lower", "inconclusive", "grows"],
     }
     assert len({line[1] for line in made.csv_rows[1:]}) == 5
+
+
+def test_sizes_with_runs_of_code_that_was_not_committed_are_named() -> None:
+    place = {"protocol": "next-day", "steps": 900}
+    records = [
+        run("din", 0, 0.7, dataset="market-24k", commit="0a1b", epochs=4.8, **place),
+        run("din", 0, 0.7, dataset="market-97k", commit="0a1b-dirty", epochs=1.2, **place),
+    ]
+    (note,) = [note for note in growth_table(sizes_of(records, GROWTH), 0.8).notes if "-dirty" in note]
+    assert note.startswith("96,000 impressions: there are runs that were trained from a checkout with changes")
+    assert not any("-dirty" in note for note in growth_table(SIZES, 0.8).notes)
 
 
 def test_all_differences_are_corrected_together() -> None:

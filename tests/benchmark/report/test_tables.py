@@ -23,7 +23,7 @@ from benchmark.records.paper import Statistics, paper_auc
 from benchmark.records.predictions import read_scores
 from benchmark.records.record import Record, parse_record, run_folder
 from benchmark.report.render import Table, escape_markdown, write_table
-from benchmark.report.table_sections import NOTE_CODE
+from benchmark.report.table_sections import NOTE_CODE, NOTE_UNCOMMITTED
 from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, results_of, table, table1
 from datamodules.errors import UserError
 from tests.benchmark.boards import committed
@@ -148,6 +148,18 @@ def test_rows_of_different_code_are_marked(augru: dict[str, Any], label: str, no
         [label, "DIEN"]
     )
     assert [note for note in made.notes if note == NOTE_CODE] == notes
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize(("commits", "base"), [(("0a1b", "0a1b-dirty"), "BaseModel §"), (("0a1b", None), "BaseModel")])
+def test_rows_with_runs_of_code_that_was_not_committed_are_marked(
+    commits: tuple[str, str | None], base: str, short: bool
+) -> None:
+    records = [run("base-model", seed, 0.85, commit=commit) for seed, commit in enumerate(commits)]
+    records += [run("dien", 0, 0.87, commit="0a1b"), run("dien", 1, None, commit="0a1b-dirty")]  # failed: no numbers
+    made = table(records, "4", ["electronics"], "arxiv-v1", "official", ["base-model", "dien"], short=short)
+    assert [row[0] for row in made.sections[0].rows] == [base, "DIEN"]
+    assert (NOTE_UNCOMMITTED in made.notes) == (base != "BaseModel")
 
 
 def test_runs_of_two_files_are_no_row() -> None:
