@@ -101,6 +101,17 @@ class CTRModule(pl.LightningModule):
                 "part of the test samples: give pl.Trainer use_distributed_sampler=False"
             )
 
+    def on_train_epoch_start(self) -> None:
+        """Refuse steps of several batches: rows, the budget and `NotFinite` count a step for each batch.
+
+        A GradientAccumulationScheduler has set the number by now.
+        """
+        if (count := self.trainer.accumulate_grad_batches) != 1:
+            raise UserError(
+                f"accumulate_grad_batches is {count}, expected 1: a step is a batch here; give InteractionsDataModule "
+                f"a batch_size {count} times as large, and pl.Trainer no accumulate_grad_batches"
+            )
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the whole loss of a batch."""
         batch, share = share_of(batch)

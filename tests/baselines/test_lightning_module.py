@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, GradientAccumulationScheduler, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
@@ -211,6 +211,14 @@ def test_a_share_of_a_share_of_the_batches_is_refused(data: InteractionsDataModu
 def test_other_types_than_float32_are_refused(data: InteractionsDataModule, tmp_path: Path, precision: Any) -> None:
     with pytest.raises(UserError, match=f"precision is {precision}, expected 32-true"):
         fitted(data, tmp_path, [], precision=precision)
+
+
+def test_steps_of_several_batches_are_refused(data: InteractionsDataModule, tmp_path: Path) -> None:
+    """They were logged once a batch, and `NotFinite` named a batch's number as the step's."""
+    with pytest.raises(UserError, match=r"accumulate_grad_batches is 4, expected 1: .* a batch_size 4 times as large"):
+        fitted(data, tmp_path, [], accumulate_grad_batches=4)
+    with pytest.raises(UserError, match="accumulate_grad_batches is 2, expected 1"):
+        fitted(data, tmp_path, [GradientAccumulationScheduler({0: 2})])
 
 
 def test_an_amp_grad_scaler_unscales_the_gradients_of_lazy_adam() -> None:
