@@ -74,7 +74,8 @@ class CTRModule(pl.LightningModule):
         self.logits: list[list[Tensor]] = [[], []]
         self.labels: list[list[Tensor]] = [[], []]
         self.losses: list[dict[str, Tensor]] = []  # of the steps since the last log, by column
-        self.pending: dict[str, float] = {}  # a training row that waits for the evaluation of the same step
+        self.pending: dict[int, dict[str, float]] = {}  # a training row, by its step, whose evaluation may follow
+        self.evaluated_later = False  # after the fit, if not in it: then the last row waits for that
         self.rows: list[dict[str, float]] = []  # all that was logged
         self.evaluation_seconds = 0.0
         self.started = 0.0
@@ -131,10 +132,12 @@ class CTRModule(pl.LightningModule):
         step = self.step
         if step % self.hparams["log_every"] and step != self.hparams["steps"]:
             return
+        if self.pending:
+            self._log_pending()
         row = self._mean_losses()
         row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         if (batch_idx + 1) % int(self.trainer.val_check_batch or 1) == 0 or step == self.hparams["steps"]:
-            self.pending = row
+            self.pending[step] = row
         else:
             self._log(row, step)
 
@@ -172,8 +175,9 @@ class CTRModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Compute AUC and log loss, remember the best step, log one row."""
-        step, row = self.step, self.pending
-        self.pending = {}
+        step = self.step
+        row = self.pending.pop(step, {})
+        self._log_pending()
         test, validation = (self._evaluate(loader, step) for loader in (0, 1))
         if self._trainer is not None and self.trainer.sanity_checking:  # a few batches before the first step
             return
@@ -187,6 +191,8 @@ class CTRModule(pl.LightningModule):
             if self.best_validation_auc is None or validation.auc > self.best_validation_auc:
                 self.best_validation_auc, self.best_validation = validation.auc, test
         self._log(row, step)
+        if self._trainer is not None and self.trainer.validating:  # in training it would cost a tenth of a step
+            self.log_dict(row, logger=False)
         self.evaluation_seconds += time.perf_counter() - self.started
 
     def selected(self, selection: str) -> Evaluation:
@@ -209,15 +215,21 @@ class CTRModule(pl.LightningModule):
         return Evaluation(step, auc, logloss, torch.sigmoid(logits).cpu().numpy())
 
     def _log(self, row: dict[str, float], step: int) -> None:
-        """Give a row to the loggers under the run's own step, and that of an evaluation to Lightning's callbacks."""
+        """Give a row to the loggers under the run's own step."""
         self.rows.append(row | {"step": step})
         for logger in self.loggers:
             logger.log_metrics(row, step)
-        if self._trainer is not None and self.trainer.validating:  # in training it would cost a tenth of a step
-            self.log_dict(row, logger=False)
+
+    def _log_pending(self) -> None:
+        """Log a training row whose evaluation did not come: Lightning's options may leave out any."""
+        for step, row in self.pending.items():
+            self._log(row, step)
+        self.pending.clear()
 
     def on_train_end(self) -> None:
-        """Leave every row of the tables up to date, for whoever reads the weights."""
+        """Log the last row; leave every row of the tables up to date, for whoever reads the weights."""
+        if not self.evaluated_later:
+            self._log_pending()
         if self.optimizer is not None:
             self.optimizer.catch_up_all()
 

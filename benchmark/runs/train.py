@@ -171,6 +171,7 @@ def trainer_of(
         log_every=LOG_EVERY,
         resumed_at=resumed_at,
     )
+    module.evaluated_later = True  # `evaluate_last`
     gpu = uses_gpu(config.device)
     ddp = DDPStrategy(process_group_backend="nccl" if gpu else "gloo", forward_sync_buffers=False)
     trainer = pl.Trainer(

@@ -140,10 +140,9 @@ def fitted(
     module = CTRModule(
         model="base-model", variant="official", schema=data.schema.as_dict(), steps=400, learning_rate=0.02
     )
+    options = {"max_epochs": 1, "val_check_interval": 20} | options
     trainer = pl.Trainer(
         accelerator="cpu",
-        max_epochs=1,
-        val_check_interval=20,
         log_every_n_steps=1,
         logger=CSVLogger(str(tmp_path), name="", version=""),
         callbacks=callbacks,
@@ -189,6 +188,33 @@ def test_a_check_before_the_first_step_counts_for_nothing(data: InteractionsData
     assert module.best_test is not None
     assert module.best_test.step >= 20
     assert math.isfinite(module.evaluation_seconds)
+
+
+@pytest.mark.parametrize(
+    ("options", "losses", "evaluations"),
+    [
+        ({"limit_val_batches": 0}, range(20, 401, 20), []),
+        ({"val_check_interval": 30}, range(20, 401, 20), range(30, 391, 30)),
+        ({"val_check_interval": "00:01:00:00"}, range(20, 401, 20), []),
+        (
+            {"check_val_every_n_epoch": 2, "max_epochs": 2, "limit_train_batches": 25, "val_check_interval": 10},
+            [20, 40],
+            [35, 45],
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_row_whose_evaluation_does_not_come_is_logged(
+    data: InteractionsDataModule, tmp_path: Path, options: Any, losses: Any, evaluations: Any
+) -> None:
+    """Each once, in order, in the step that it is of: also the last one."""
+    module, trainer = fitted(data, tmp_path, [], **options)
+    metrics = pd.read_csv(tmp_path / "metrics.csv").set_index("step")
+    assert metrics.index.tolist() == sorted({*losses, *evaluations}) == [row["step"] for row in module.rows]
+    assert metrics.loss.dropna().index.tolist() == list(losses)
+    evaluated = metrics.test_auc.dropna().index.tolist() if "test_auc" in metrics else []
+    assert evaluated == list(evaluations)
+    assert ("loss" in trainer.callback_metrics) == bool({*losses} & {*evaluations})  # not that of an earlier step
 
 
 class DealtOut(InteractionsDataModule):
