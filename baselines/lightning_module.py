@@ -236,11 +236,13 @@ class CTRModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Adam, its rate halved after each third of the budget (released code: after each of three epochs).
 
-        Large tables on the CPU get sparse gradients and are updated where they are read, to the same effect.
+        Large tables on the CPU get sparse gradients and are updated where they are read, to the same effect; not where
+        Lightning clips gradients, which torch does to dense ones alone.
         """
+        clipped = self._trainer is not None and bool(self.trainer.gradient_clip_val)
         tables = [module for module in self.model.modules() if isinstance(module, nn.Embedding)]
         for table in tables:
-            table.sparse = is_large(table) and processes() == 1
+            table.sparse = is_large(table) and processes() == 1 and not clipped
         lazy = [table for table in tables if table.sparse]
         rate, epsilon = self.hparams["learning_rate"], self.hparams["adam_epsilon"]
         self.optimizer = LazyAdam(self.model.parameters(), lazy, lr=rate, epsilon=epsilon)

@@ -247,6 +247,22 @@ def test_steps_of_several_batches_are_refused(data: InteractionsDataModule, tmp_
         fitted(data, tmp_path, [GradientAccumulationScheduler({0: 2})])
 
 
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_gradients_of_large_tables_are_clipped_too(
+    data: InteractionsDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    """As those of small ones: a large table's is sparse otherwise, which torch refuses to clip."""
+    losses: list[list[float]] = []
+    for size, most in ((1, 1e-4), (10**9, 1e-4), (10**9, None)):
+        monkeypatch.setattr(lightning_module, "LAZY_SIZE", size)
+        clipping = {"gradient_clip_val": most, "gradient_clip_algorithm": algorithm, "limit_train_batches": 40}
+        module, _ = fitted(data, tmp_path / f"{size}-{most}", [], **clipping)
+        losses.append([row["loss"] for row in module.rows])
+    large, small, unclipped = losses
+    assert large == small
+    assert small[-1] != unclipped[-1]
+
+
 def test_an_amp_grad_scaler_unscales_the_gradients_of_lazy_adam() -> None:
     """torch's fused Adam does so by itself and says so; LazyAdam does neither."""
     found: list[list[Tensor]] = []
