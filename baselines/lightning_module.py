@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.utils.data.distributed import DistributedSampler
 from torchmetrics.classification import BinaryAUROC
@@ -190,9 +191,11 @@ class CTRModule(pl.LightningModule):
             row |= {"validation_auc": validation.auc, "validation_logloss": validation.logloss}
             if self.best_validation_auc is None or validation.auc > self.best_validation_auc:
                 self.best_validation_auc, self.best_validation = validation.auc, test
-        self._log(row, step)
+        by_itself = self._trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING  # trainer.validate()
+        if not by_itself:
+            self._log(row, step)
         if self._trainer is not None and self.trainer.validating:  # in training it would cost a tenth of a step
-            self.log_dict(row, logger=False)
+            self.log_dict(row, logger=None if by_itself else False)  # None: to loggers, and returned
         self.evaluation_seconds += time.perf_counter() - self.started
 
     def selected(self, selection: str) -> Evaluation:

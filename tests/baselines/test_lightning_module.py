@@ -263,6 +263,26 @@ def test_gradients_of_large_tables_are_clipped_too(
     assert small[-1] != unclipped[-1]
 
 
+@pytest.mark.parametrize("protocol", ["clean", "arxiv-v1"])
+def test_validate_returns_the_metrics_of_its_evaluation(
+    data: InteractionsDataModule, tmp_path: Path, protocol: str
+) -> None:
+    """After a fit those of its last step, which the loggers get once more; `arxiv-v1` has no validation users."""
+    data = InteractionsDataModule("generated", protocol, data_dir=data.hparams["data_dir"], steps=40)
+    data.prepare_data()
+    data.setup()
+    module, trainer = fitted(data, tmp_path, [])
+    names = ["test_auc", "test_logloss", "validation_auc", "validation_logloss"][: 2 * len(data.val_dataloader())]
+    last = {name: module.rows[-1][name] for name in names}
+    found = trainer.validate(module, datamodule=data, verbose=False)
+    assert len(found) == len(data.val_dataloader())
+    assert all(metrics == pytest.approx(last, abs=1e-6) for metrics in found)
+    metrics = pd.read_csv(tmp_path / "metrics.csv")
+    assert metrics.step.tolist() == [20, 40, 40]
+    assert metrics[names].iloc[2].tolist() == pytest.approx(list(last.values()), abs=1e-6)
+    assert metrics.loss.notna().tolist() == [True, True, False]
+
+
 def test_an_amp_grad_scaler_unscales_the_gradients_of_lazy_adam() -> None:
     """torch's fused Adam does so by itself and says so; LazyAdam does neither."""
     found: list[list[Tensor]] = []
