@@ -109,7 +109,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert 0 <= made["tested"].p <= 1
     assert abs(made["tested"].difference) < 0.1
     assert (made["record"].steps, len(made["probabilities"]), len(drawn), min(drawn) > 0) == (200, 60, 3, True)
-    names = sorted(path.name for path in made["folder"].iterdir())
+    names = sorted(path.name for path in made["folder"].iterdir() if path.name != "__pycache__")
     assert names == ["data", "my_model.py", "runs", "test_my_model.py"]
     assert not list(tmp_path.iterdir())  # nothing is left where Jupyter was started
     shutil.rmtree(made["folder"])

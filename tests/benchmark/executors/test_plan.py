@@ -36,8 +36,8 @@ def config(place: Path, **changes: Any) -> RunConfig:
     return replace(base, **changes)
 
 
-def run(*words: str, place: Path) -> Any:
-    where = ("--out", f"{place}/runs", "--data-dir", f"{place}/data", "--no-wandb", "--models", "base-model")
+def run(*words: str, place: Path, out: str = "") -> Any:
+    where = ("--out", out or f"{place}/runs", "--data-dir", f"{place}/data", "--no-wandb", "--models", "base-model")
     return CliRunner().invoke(app, ["run", "--datasets", "generated", "--protocol", "clean", *where, *words])
 
 
@@ -120,5 +120,5 @@ def test_seeds_can_be_a_range(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("trains_here")
 def test_advice_can_be_pasted_where_names_have_spaces(place: Path, tmp_path: Path) -> None:
-    done = run("--seeds", "0", "--steps", "20", "--out", f"{tmp_path}/my runs", place=place)
+    done = run("--seeds", "0", "--steps", "20", place=place, out=f"{tmp_path}/my runs")
     assert f"--out '{tmp_path}/my runs'" in done.output

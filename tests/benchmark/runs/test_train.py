@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from benchmark.records.record import line_of, read_records
 from benchmark.runs.config import Progress, RunConfig, evaluation_interval
 from benchmark.runs.ended import finished_record
+from benchmark.runs.identity import code_sha256
 from benchmark.runs.train import train_run
 from datamodules.errors import UserError
 from tests.benchmark.boards import committed
@@ -177,8 +178,7 @@ def test_a_damaged_record_is_neither_finished_nor_overwritten(tmp_path: Path, da
 
 def test_a_record_of_another_run_is_not_taken_for_this_one(tmp_path: Path, data_dir: str) -> None:
     record = json.loads(line_of(committed()[Path("tafeng/arxiv-v1/dien-official/seed-0")]))
-    said = {"adam_epsilon": "tensorflow", "pairs_together": True, "unknown_user": "most-frequent"}
-    line = json.dumps(record | {"settings": record["settings"] | said})
+    line = json.dumps(record | {"code_sha256": code_sha256("dien")})  # as if it were of today's code
     done = config(tmp_path, data_dir, dataset="tafeng", steps=None)
     other = replace(done, seed=1)
     for run in (done, other):
