@@ -125,8 +125,12 @@ class Result(NamedTuple):
 
     @property
     def seeds(self) -> int:
-        """How many seeds a row can have."""
-        return len({record.seed for record in self.records})
+        """How many seeds a row can have: those of two rows, since one row may have further ones of its own."""
+        rows: dict[int, set[str]] = {}
+        for record in self.records:
+            rows.setdefault(record.seed, set()).add(record.model)
+        shared = [seed for seed, models in rows.items() if len(models) > 1]
+        return len(shared or rows)
 
 
 class Shown(NamedTuple):
@@ -312,7 +316,8 @@ def _of_bars(dataset: str, model: str) -> dict[str, str]:
 def _mean_cell(row: Row, seeds: int, mark: str) -> str:
     if row.seeds + row.failed == 0:
         return ""
-    counts = [f"{row.seeds}" if row.seeds == seeds else f"{row.seeds} of {seeds}"]
+    most = max(seeds, row.seeds + row.failed)
+    counts = [f"{row.seeds}" if row.seeds == most else f"{row.seeds} of {most}"]
     counts += [f"{row.failed} failed"] if row.failed else []
     spread = f" ± {row.std:.4f}" if row.std is not None else ""
     return f"{fixed(row.mean, 4)}{spread} ({', '.join(counts)}){f' {mark}' if row.mean is not None else ''}".strip()

@@ -150,6 +150,20 @@ def test_rows_of_different_code_are_marked(augru: dict[str, Any], label: str, no
     assert [note for note in made.notes if note == NOTE_CODE] == notes
 
 
+def test_further_seeds_of_one_row_make_no_other_row_incomplete() -> None:
+    records = [
+        run(model, seed, 0.85)
+        for model, count in (("base-model", 2), ("augru", 1), ("dien", 4))
+        for seed in range(count)
+    ]
+    found = {row[0]: row[1] for row in electronics(records).sections[0].rows if row[1]}
+    assert {name: cell[cell.index("(") : cell.index(")") + 1] for name, cell in found.items()} == {
+        "BaseModel": "(2)",
+        "BaseModel + GRU + AUGRU": "(1 of 2)",
+        "DIEN": "(4)",
+    }
+
+
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize(("commits", "base"), [(("0a1b", "0a1b-dirty"), "BaseModel §"), (("0a1b", None), "BaseModel")])
 def test_rows_with_runs_of_code_that_was_not_committed_are_marked(
@@ -409,7 +423,7 @@ def test_an_own_row_stands_where_it_has_runs_and_a_row_of_the_paper_always() -> 
 
 
 def test_fewer_seeds_and_failed_runs_are_marked() -> None:
-    records = [run("base-model", seed, 0.85) for seed in (0, 1, 2)]
+    records = [run(model, seed, 0.85) for model in ("base-model", "gru-attention") for seed in (0, 1, 2)]
     records += [run("augru", 0, 0.86), run("dien", 0, None), run("dien", 1, None)]
     shown = cells(electronics(records))
     assert shown["BaseModel"] == "0.8500 ± 0.0000 (3)"
