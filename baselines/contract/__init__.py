@@ -19,11 +19,8 @@ from baselines.contract.rules import RULES
 
 __all__ = ["IMPRESSIONS", "LENGTHS", "RULES", "SCHEMA", "Finding", "check_model", "check_rule", "make_batch", "meaning"]
 
-FIRST = (
-    "constructor",
-    "output",
-    "finite",
-)  # a model that breaks one of them would break most others for the same cause
+# A model that breaks one of them would break most others for the same cause.
+FIRST = ("constructor", "output", "finite")
 
 
 class Finding(NamedTuple):

@@ -175,11 +175,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _by_user_and_seed(seeds: Sequence[Scores], of: Terms) -> tuple[Floats, Floats]:
     """Return what each user adds to the deviation of the seeds' mean, (U,), and the metric of each seed, (seeds,)."""
-    for scores in seeds:
-        if of not in (known := _TERMS.setdefault(scores, {})):
-            known[of] = of(scores)
-    aucs, terms = zip(*(_TERMS[scores][of] for scores in seeds), strict=True)
+    aucs, terms = zip(*(terms_of(scores, of) for scores in seeds), strict=True)
     return np.mean(terms, axis=0), np.array(aucs)
+
+
+def terms_of(scores: Scores, of: Terms) -> tuple[float, Floats]:
+    """Return `of(scores)`, which is computed once for as long as the scores are there."""
+    if of not in (known := _TERMS.setdefault(scores, {})):
+        known[of] = of(scores)
+    return known[of]
 
 
 def variance_of_mean(values: Floats) -> tuple[float, int]:

@@ -119,7 +119,7 @@ def pack(
 
 @leaderboard.command(cls=Command)
 def verify(board: Board = Path("leaderboards"), quiet: Quiet = False, as_json: Json = False) -> None:
-    """Recompute every AUC and GAUC of the records from their ranks, or say that it has none; nothing is changed.
+    """Recompute every AUC and GAUC from the ranks, and check curves, samples, seeds and settings; nothing is changed.
 
     Example: dien-bench leaderboard verify
     """

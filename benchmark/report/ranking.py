@@ -8,7 +8,7 @@ from itertools import combinations, groupby
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
-from benchmark.analysis.comparison import Comparison, Terms, compare, estimate, gauc_terms, holm, user_terms
+from benchmark.analysis.comparison import Comparison, Terms, compare, estimate, gauc_terms, holm, terms_of, user_terms
 from benchmark.analysis.metrics import METRICS
 from benchmark.analysis.summary import SIGNIFICANT
 from benchmark.analysis.training import unlike_first
@@ -126,7 +126,7 @@ def _ranking(runs: Sequence[tuple[Record, RunScores | None]], selection: Selecti
         values = [(record.seed, _value(metric, record, scores, selection)) for record, scores in mine]
         known = [(seed, value) for seed, value in values if value is not None]
         scores = [found for _, found in mine if found is not None] if metric in TERMS else []
-        scores = scores if len(scores) == len(known) > 1 and len(TERMS[metric](scores[0])[1]) > 1 else []
+        scores = scores if len(scores) == len(known) > 1 and len(terms_of(scores[0], TERMS[metric])[1]) > 1 else []
         failed = sum(record.status == "failed" for record, _ in mine)
         label = with_budget(paper.label_of(model), [record for record, _ in mine])
         drawn.append((_line(model, label, known, failed, estimate(scores, TERMS[metric]) if scores else None), scores))
