@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.abtest.offline import Logged
 from benchmark.abtest.workload import Floats, Ints, Requests, Workload, draw_workload
-from benchmark.api import Run
+from benchmark.runs.trained import Run
 from benchmark.serving.runs import as_served
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmark.abtest.experiment import CONTROL
+from benchmark.abtest.experiment import CONTROL, label_of
 from benchmark.abtest.sensitivity import Cell, break_even
-from benchmark.abtest.statistics import Gain
+from benchmark.abtest.statistics import Gain, percent
 from benchmark.abtest.study import AbTest
-from benchmark.abtest.table import label_of, over, percent, printed_gains
 from benchmark.records import paper
 from benchmark.report.render import Section, Table
 
@@ -48,7 +47,7 @@ def decision(test: AbTest, auc: Mapping[str, float]) -> Table:
             values = (*(gains[name].value for name in ("ctr", "ppc", "ecpm")), *gains["ecpm"].interval)
             lines.append((arm, f"{auc[arm] - auc[CONTROL]:.6f}", str(number), *(f"{value:.6f}" for value in values)))
     title = f"Whether to ship a model: a simulated market, bid spread {test.spread}, {test.seeds} training seed(s)"
-    notes = tuple(note.format(over=over(test.seeds)) for note in NOTES)
+    notes = tuple(note.format(over=test.over) for note in NOTES)
     return Table(title, tuple(sections), notes, tuple(lines))
 
 
@@ -65,7 +64,7 @@ def _verdict(gain: Gain) -> str:
 
 def _rates(cells: Mapping[tuple[str, int], Cell], arm: str, gain: float, numbers: Sequence[int]) -> tuple[str, ...]:
     """CTR gains of 0.01 AUC at each number of candidates, the printed one, and whether it is outside of all of ours."""
-    printed = printed_gains(arm)
+    printed = paper.ONLINE_GAINS.get(arm)
     theirs = paper.INDUSTRIAL_AUC[arm].mean - paper.INDUSTRIAL_AUC[CONTROL].mean if printed else 0.0
     rate = 100 * printed["ctr"] / (100 * theirs) if printed else None
     there = (f"{theirs:+.4f}", f"{100 * printed['ctr']:+.1f}", f"{rate:+.1f}") if printed else ("", "", "")

@@ -16,15 +16,27 @@ from benchmark.abtest.auction import RESERVE, outcomes, per_user, second_price
 from benchmark.abtest.statistics import METRICS, Totals, gain, metric, seeds_together
 from benchmark.abtest.workload import Workload
 from benchmark.analysis.comparison import LEVEL, Interval
+from benchmark.records import paper
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Predictions = Mapping[str, Sequence[Floats]]  # an arm -> for each training seed the predicted click rates (R, K)
 Verdict = Literal["yes", "no", "inconclusive"]
 CONTROL, AGAIN, ORACLE, RANDOM = "base-model", "base-model-again", "oracle", "random"
+LABELS = {
+    **paper.LABELS,
+    AGAIN: "BaseModel again (A/A)",
+    ORACLE: "Oracle (true probability)",
+    RANDOM: "Random scores",
+}
 WIDEST = 0.2  # a binomial interval that is wider tells little
 STEP, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 ALARM = 0.001  # below this p the split is not the one that was planned
+
+
+def label_of(arm: str) -> str:
+    """What an arm is called in tables and figures."""
+    return LABELS.get(arm, arm)
 
 
 def splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

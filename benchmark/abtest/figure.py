@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from benchmark.abtest.experiment import AGAIN, CONTROL, ORACLE, RANDOM
-from benchmark.abtest.statistics import METRICS
+from benchmark.abtest.experiment import AGAIN, CONTROL, ORACLE, RANDOM, label_of
+from benchmark.abtest.statistics import METRICS, NAMES
 from benchmark.abtest.study import AbTest
-from benchmark.abtest.table import NAMES, label_of, printed_gains
+from benchmark.records import paper
 from benchmark.report.learning_curves import OTHER_STYLES, ROW_STYLES, SETTINGS, save_figure
 
 DASHES = ("-", "--", ":", "-.")  # of the spreads of bids
@@ -41,7 +41,7 @@ def _draw_gains(ax: Axes, test: AbTest, colours: dict[str, str]) -> None:
     arms = [arm for arm in test.arms if arm.name in colours]
     offsets = np.linspace(-0.27, 0.27, len(arms)) if len(arms) > 1 else [0.0]
     for arm, offset in zip(arms, offsets, strict=True):
-        printed = printed_gains(arm.name)
+        printed = paper.ONLINE_GAINS.get(arm.name)
         for place, name in enumerate(METRICS):
             tested, colour = arm.tested[name], colours[arm.name]
             ax.vlines(place + offset, *tested.interval, color=colour, linewidth=2)

@@ -28,6 +28,7 @@ METRICS = {  # name -> numerator, denominator, factor
     "ppc": (COST, CLICKS, 1.0),
     "ecpm": (COST, IMPRESSIONS, 1000.0),
 }
+NAMES = {"ctr": "CTR", "ppc": "PPC", "ecpm": "eCPM"}
 POWER = 0.8  # chance with which the smallest gain is seen
 DRAWS = 2000  # of the bootstrap
 CHUNK = 4_000_000  # weights that the bootstrap holds at once
@@ -41,6 +42,14 @@ class Gain(NamedTuple):
     p: float  # two-sided, of no gain
     standard_error: float  # of log(1 + gain)
     smallest: float  # gain that a test of this size would see, with a chance of 80 %
+
+
+def percent(gain: Gain | None, *, interval: bool = True) -> str:
+    """A gain in per cent, with its interval; empty for none."""
+    if gain is None:
+        return ""
+    low, high = gain.interval
+    return f"{100 * gain.value:+.1f}" + (f" [{100 * low:+.1f}, {100 * high:+.1f}]" if interval else "")
 
 
 class Terms(NamedTuple):

@@ -79,6 +79,11 @@ class AbTest:
         tuple[int, int], ...
     ] = ()  # numbers of candidates that have requests of their own, and how many
 
+    @property
+    def over(self) -> str:
+        """What the intervals of gains count."""
+        return "users and training seeds" if self.seeds > 1 else "users, of one training seed alone"
+
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)

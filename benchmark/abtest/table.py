@@ -4,21 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from benchmark.abtest.budgets import BudgetRow, bias
-from benchmark.abtest.experiment import AGAIN, CONTROL, ORACLE, RANDOM, Share
+from benchmark.abtest.experiment import CONTROL, Share, label_of
 from benchmark.abtest.offline import Agreement
 from benchmark.abtest.sensitivity import break_even
-from benchmark.abtest.statistics import METRICS, Gain, identity_error
+from benchmark.abtest.statistics import METRICS, NAMES, Gain, identity_error, percent
 from benchmark.abtest.study import AbTest, Arm
 from benchmark.records import paper
 from benchmark.report.render import Section, Table, fixed
 
-LABELS = {
-    **paper.LABELS,
-    AGAIN: "BaseModel again (A/A)",
-    ORACLE: "Oracle (true probability)",
-    RANDOM: "Random scores",
-}
-NAMES = {"ctr": "CTR", "ppc": "PPC", "ecpm": "eCPM"}
 ROUNDING = 1e-9
 BREAK_EVEN = (
     "Break-even: the number of candidates from which on the arm earns more than BaseModel, at this bid spread; behind "
@@ -61,45 +54,14 @@ def table5(
         f"bid spread {main.spread}, reserve {main.reserve}, {main.seeds} training seed(s)"
     )
     lines = [_csv_header(), *(_csv_line(arm) for arm in main.arms)]
-    notes = tuple(note.format(over=over(main.seeds)) for note in NOTES)
+    notes = tuple(note.format(over=main.over) for note in NOTES)
     return Table(title, tuple(sections), notes, tuple(map(tuple, lines)))
-
-
-def over(seeds: int) -> str:
-    """What the intervals of gains count."""
-    return "users and training seeds" if seeds > 1 else "users, of one training seed alone"
-
-
-def printed_gains(model: str) -> dict[str, float] | None:
-    """The gains that the paper prints of a model, as fractions; None where it prints none.
-
-    >>> printed_gains("dien")
-    {'ctr': 0.207, 'ppc': -0.03, 'ecpm': 0.171}
-    """
-    for row in paper.ONLINE_GAINS:
-        if row.label == paper.LABELS.get(model) and model != CONTROL:
-            gains = (row.click_through_rate, row.pay_per_click, row.cost_per_mille)
-            return {name: round(value / 100, 4) for name, value in zip(METRICS, gains, strict=True)}
-    return None
-
-
-def label_of(arm: str) -> str:
-    """What an arm is called in tables and figures."""
-    return LABELS.get(arm, arm)
-
-
-def percent(gain: Gain | None, *, interval: bool = True) -> str:
-    """A gain in per cent, with its interval."""
-    if gain is None:
-        return ""
-    low, high = gain.interval
-    return f"{100 * gain.value:+.1f}" + (f" [{100 * low:+.1f}, {100 * high:+.1f}]" if interval else "")
 
 
 def _gains(test: AbTest) -> Section:
     rows = []
     for arm in test.arms:
-        printed = printed_gains(arm.name)
+        printed = paper.ONLINE_GAINS.get(arm.name)
         values = (f"{100 * arm.values['ctr']:.2f} %", f"{arm.values['ppc']:.4f}", f"{arm.values['ecpm']:.2f}")
         gains = [percent(arm.tested.get(name)) for name in METRICS]
         theirs = [f"{100 * printed[name]:+.1f}" if printed else "" for name in METRICS]
@@ -254,7 +216,7 @@ def _csv_line(arm: Arm) -> list[str]:
     gains = ["0" if nothing else f"{arm.tested[name].value:.9f}" for name in METRICS]
     ends = [cell for name in METRICS for cell in _cells(arm.tested.get(name))[1:]]
     ways = [cell for way in (arm.replayed, arm.adjusted) for name in METRICS for cell in _cells(way.get(name))]
-    printed = printed_gains(arm.name)
+    printed = paper.ONLINE_GAINS.get(arm.name)
     theirs = [fixed(printed[name] if printed else None, 3) for name in METRICS]
     values = [f"{arm.values[name]:.6f}" for name in METRICS]
     return [arm.name, *values, *gains, *ends, *ways, str(arm.users), fixed(arm.calibration, 4), *theirs]

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit  # Student's t: scipy.stats takes half a second to import
 
-from benchmark.analysis.metrics import user_aucs, wins
-from benchmark.records.predictions import Scores
+from benchmark.records.predictions import Scores, wins
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95  # of every interval
@@ -94,7 +93,7 @@ def gauc_terms(scores: Scores) -> tuple[float, Floats]:
     >>> gauc_terms(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
     (0.75, array([ 0.25, -0.25]))
     """
-    users, aucs, samples = user_aucs(scores)
+    users, aucs, samples = scores.user_aucs
     mean = float(np.average(aucs, weights=samples)) if len(users) else math.nan
     return mean, len(users) * samples * (aucs - mean) / samples.sum()
 

@@ -3,16 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmark.records.predictions import Scores
-
-Floats = NDArray[np.float64]
-UserAUCs = tuple[NDArray[np.intp], Floats, Floats]
-_USER_AUCS: WeakKeyDictionary[Scores, UserAUCs] = WeakKeyDictionary()  # of scores that are asked several times
+from benchmark.records.predictions import Scores, wins
 
 
 @dataclass(frozen=True)
@@ -37,50 +31,6 @@ def auc(scores: Scores) -> float:
     return float(wins(positive, negative).sum() / (len(positive) * len(negative)))
 
 
-def wins(scores: Floats, others: Floats) -> Floats:
-    """Return how many of `others` (M,) each of `scores` (N,) is above, a tie counting one half, (N,); exact.
-
-    >>> wins(np.array([2.0, 3.0]), np.array([1.0, 3.0]))
-    array([1. , 1.5])
-    """
-    order = np.argsort(scores)  # looked up in order, which takes half the time
-    ordered, looked_up = np.sort(others), scores[order]
-    below, at_most = (np.searchsorted(ordered, looked_up, side) for side in ("left", "right"))
-    total = np.empty(len(scores))
-    total[order] = (below + at_most) / 2
-    return total
-
-
-def user_aucs(scores: Scores) -> UserAUCs:
-    """Return the users who have samples of both labels, (V,), the AUC of each one's samples, and their number.
-
-    >>> user_aucs(Scores(np.array([0, 1, 0, 2]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
-    (array([0]), array([1.]), array([2.]))
-    """
-    if scores not in _USER_AUCS:
-        _USER_AUCS[scores] = _user_aucs(scores)
-    return _USER_AUCS[scores]
-
-
-def _user_aucs(scores: Scores) -> UserAUCs:
-    unclicked, clicked = np.split(scores.user, [scores.negatives])
-    if len(clicked) == scores.users and np.array_equal(unclicked, clicked):  # a sample of each: nothing to be sorted
-        won: Floats = (scores.positive > scores.negative) + (scores.positive == scores.negative) / 2
-        return np.arange(scores.users), won, np.full(scores.users, 2.0)
-    order = np.lexsort((scores.score, scores.user))
-    user, score, label = scores.user[order], scores.score[order], scores.label[order]
-    samples = np.bincount(user)  # (U,) impressions of each user
-    positives = np.bincount(user, label)
-    pairs = positives * (samples - positives)
-    # Mean rank of a sample among its user's, ties sharing theirs: from the first and the last place of each tie.
-    begins = np.flatnonzero(np.append(True, (np.diff(user) != 0) | (np.diff(score) != 0)))
-    length = np.diff(np.append(begins, len(user)))
-    rank = np.repeat(begins + (length + 1) / 2, length) - np.repeat(np.cumsum(samples) - samples, samples)
-    wins = np.bincount(user, rank * label) - positives * (positives + 1) / 2
-    both = np.flatnonzero(pairs)
-    return both, wins[both] / pairs[both], samples[both].astype(np.float64)
-
-
 def gauc(scores: Scores) -> float:
     """Mean of the AUC of each user's samples, weighted by their number, in [0, 1]; NaN where no user has an AUC.
 
@@ -90,7 +40,7 @@ def gauc(scores: Scores) -> float:
     >>> gauc(Scores(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])))
     0.75
     """
-    users, aucs, samples = user_aucs(scores)
+    users, aucs, samples = scores.user_aucs
     return float(np.average(aucs, weights=samples)) if len(users) else float("nan")
 
 

@@ -15,8 +15,8 @@ import typer
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from benchmark.api import Run, load_run
 from benchmark.records.record import FILE_NAME
+from benchmark.runs.trained import Run, load_run
 from benchmark.serving.runs import as_served
 from datamodules.batches import WINDOW, EvaluationBatches, windowed
 from datamodules.errors import UserError

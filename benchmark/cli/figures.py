@@ -167,7 +167,7 @@ def _figure3(
     from benchmark.analysis.evolution import Catalogue, choose, split_names, trajectories
     from benchmark.records.record import read_records
     from benchmark.report.figure3 import Seeds, figure3, figure3_command
-    from benchmark.runs.weights import load_model
+    from benchmark.runs.trained import load_model
     from datamodules.interactions import load_category_names
     from datamodules.samples.file import prepare_samples
 

@@ -114,7 +114,7 @@ def run(
     from benchmark.executors.resources import BYTES_PER_RUN, choose_workers
     from benchmark.executors.sweep import check_distinct, sweep
     from benchmark.report.probe_tables import store_probes
-    from benchmark.report.run_tables import Place, table_of_runs
+    from benchmark.report.tables import Place, table_of_runs
     from benchmark.runs.config import RunConfig
     from benchmark.runs.device import visible_gpus
     from benchmark.runs.ended import forget_failure

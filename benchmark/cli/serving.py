@@ -48,7 +48,7 @@ def export(
     """
     output = Output()
     require("export", "onnx", "onnxruntime", "onnxscript")
-    from benchmark.api import load_run
+    from benchmark.runs.trained import load_run
     from benchmark.serving.export import FASTER, write_onnx, write_torch
     from benchmark.serving.runs import scorer_of
 
@@ -94,7 +94,7 @@ def serve(
     require("serving", "starlette", "uvicorn", "prometheus_client")
     import torch
 
-    from benchmark.api import load_run
+    from benchmark.runs.trained import load_run
     from benchmark.serving.batcher import Batching
     from benchmark.serving.request import Limits
     from benchmark.serving.runs import scorer_of
@@ -208,10 +208,10 @@ def abtest(
     from benchmark.abtest.sensitivity import CANDIDATES
     from benchmark.abtest.study import abtest_of_runs
     from benchmark.abtest.table import table5
-    from benchmark.api import load_run
     from benchmark.executors.sweep import sweep
     from benchmark.report.render import write_table
     from benchmark.runs.config import RunConfig
+    from benchmark.runs.trained import load_run
     from datamodules.datasets import prepare_dataset
     from datamodules.impressions_file import load_impressions
     from datamodules.sources.market import make_world

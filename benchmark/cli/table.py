@@ -35,7 +35,7 @@ PAPER_PROTOCOL = "arxiv-v1"  # whose samples Table 1 counts
 
 if TYPE_CHECKING:
     from benchmark.report.render import Table
-    from benchmark.report.run_tables import RunTable
+    from benchmark.report.tables import RunTable
 
 ROCKET = "rocket"
 TABLE1 = "electronics books"  # whose counts the paper prints
@@ -98,7 +98,7 @@ def table(
     if number == "1":
         output.result(_show_table1(names or TABLE1.split(), data_dir, out, output))
         return
-    from benchmark.report.run_tables import places_of, table_of_runs
+    from benchmark.report.tables import places_of, table_of_runs
 
     rows = None if models is None and not model else rows_of(models, number, model)
     places = places_of(out, names, protocol, variant)
@@ -170,7 +170,7 @@ def probe(
 
 def show_tables(number: str, tables: Sequence[RunTable], out: Path, output: Output) -> dict[str, Any]:
     """Print tables of runs, write all that `out` has of them, and return what --json shows."""
-    from benchmark.report.run_tables import write_tables
+    from benchmark.report.tables import write_tables
 
     for table in tables:
         output.show(table.shown)
@@ -186,7 +186,7 @@ def _show_rocket(
     from benchmark.bench.serving.rocket import rocket_table
     from benchmark.records.record import read_records
     from benchmark.report.render import write_table
-    from benchmark.report.run_tables import places_of
+    from benchmark.report.tables import places_of
 
     tables, files = [], list[Path]()
     for place, found in places_of(out, names, protocol, variant).items():

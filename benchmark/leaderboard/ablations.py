@@ -10,8 +10,8 @@ from benchmark.records.paper import LABELS
 from benchmark.records.record import Record
 from benchmark.records.tuning import TUNED
 from benchmark.report.ranking import place_of
-from benchmark.report.table_sections import OPTIONS, OTHER_TRAINING, Shown
-from benchmark.report.tables import results_of
+from benchmark.report.results import OTHER_TRAINING, results_of
+from benchmark.report.table_sections import OPTIONS, Shown
 
 
 def base_of(model: str) -> str:

@@ -28,8 +28,9 @@ from benchmark.report.growth import GROWTH, figure_growth, growth_table, sizes_o
 from benchmark.report.learning_curves import figure2, figure_auc
 from benchmark.report.probe_tables import overview
 from benchmark.report.render import escape_markdown, fixed, signed, write_table
+from benchmark.report.results import fitting, results_of
 from benchmark.report.table_sections import Shown
-from benchmark.report.tables import fitting, results_of, table_of
+from benchmark.report.tables import table_of
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 from datamodules.protocol import PROTOCOLS

@@ -5,7 +5,9 @@ scripts, so that it opens from a file. The same records give the same bytes. Tex
 as JSON in which no tag can begin, and is shown as text.
 """
 
+import csv
 import html
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -16,7 +18,6 @@ from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 
-from benchmark.leaderboard.site_data import csv_of
 from benchmark.leaderboard.store import GALLERY
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
@@ -46,6 +47,10 @@ OWN_PAGES = {
 MARK = re.compile("<!-- /?[^<>]* -->")
 PLACE = '<div id="board"></div>'  # where a script shows the page's data
 
+CSV_COLUMNS = (
+    *("dataset", "protocol", "variant", "selection", "metric", "reported", "rank", "model", "seeds", "failed"),
+    *("mean", "std", "low", "high", "parameters", "training_seconds", "values"),
+)
 FIGURE_PARTS = ("title", "history", "variance", "targets", "caption", "command")
 
 
@@ -90,6 +95,20 @@ def write_site(board: Path, shown: dict[str, Any], options: dict[str, Any] | Non
     for name in {"study.html", "study-details.html", "figure3.html"} - set(pages):
         (board / "site" / name).unlink(missing_ok=True)  # of a time when the board had one
     return [board / "site" / name for name in contents]
+
+
+def csv_of(shown: dict[str, Any]) -> str:
+    """Return all rankings of a document as CSV, a line a row of a ranking; `values` are those of its seeds in order."""
+    out = io.StringIO()
+    lines = csv.DictWriter(out, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    lines.writeheader()
+    for ranking in shown["rankings"]:
+        for line in ranking["lines"]:
+            row = shown["rows"][line["key"]]
+            joined = {name: " ".join(map(str, line[name])) for name in ("seeds", "values")}
+            costs = {name: row[name] for name in ("parameters", "training_seconds")}
+            lines.writerow(ranking | line | joined | costs)
+    return out.getvalue()
 
 
 def read_figures(board: Path) -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ A ranking holds lines that name rows; a row holds its seeds, settings, learning 
 again.
 """
 
-import csv
-import io
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,25 +24,20 @@ from benchmark.records.results import curves_of
 from benchmark.records.tuning import with_budget
 from benchmark.report.probe_tables import overview
 from benchmark.report.ranking import RANKED, RULE, SELECTIONS, Ranking, place_of, rankings
+from benchmark.report.results import Result, check_comparable, fitting
 from benchmark.report.table_sections import (
     NOTE_INTERVAL,
     NOTE_TRAINING,
-    Result,
     comparison,
     failures,
     shown_probes,
     warning,
 )
-from benchmark.report.tables import check_comparable, fitting
 from datamodules.errors import UserError
 from datamodules.protocol import BATCH_SIZE, PROTOCOLS
 
 Json = dict[str, Any]
 POINTS = 120  # of a learning curve at most
-CSV_COLUMNS = (
-    *("dataset", "protocol", "variant", "selection", "metric", "reported", "rank", "model", "seeds", "failed"),
-    *("mean", "std", "low", "high", "parameters", "training_seconds", "values"),
-)
 
 
 def document(records: Sequence[Record], measured: Sequence[Probes]) -> Json:
@@ -72,20 +65,6 @@ def document(records: Sequence[Record], measured: Sequence[Probes]) -> Json:
         ],
         "probes_note": rules.notes[0] if rules else "",
     }
-
-
-def csv_of(shown: Json) -> str:
-    """Return all rankings of a document as CSV, a line a row of a ranking; `values` are those of its seeds in order."""
-    out = io.StringIO()
-    lines = csv.DictWriter(out, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
-    lines.writeheader()
-    for ranking in shown["rankings"]:
-        for line in ranking["lines"]:
-            row = shown["rows"][line["key"]]
-            joined = {name: " ".join(map(str, line[name])) for name in ("seeds", "values")}
-            costs = {name: row[name] for name in ("parameters", "training_seconds")}
-            lines.writerow(ranking | line | joined | costs)
-    return out.getvalue()
 
 
 def thinned(curve: Curve, points: int = POINTS) -> Curve:

@@ -27,7 +27,7 @@ from benchmark.records.results import (
     write_results,
 )
 from benchmark.records.tuning import board_place, check_tuning, read_tuning, tuning_of, write_tuning
-from benchmark.report.tables import check_comparable
+from benchmark.report.results import check_comparable
 from datamodules.errors import UserError
 from datamodules.files.atomic import write_atomically
 from datamodules.files.lock import locked

@@ -29,11 +29,11 @@ from benchmark.leaderboard.study_runs import (
     picked,
     rule_auc,
     said,
-    short_label,
     table,
     trained_otherwise,
     verdicts,
 )
+from benchmark.records.paper import short_label
 from benchmark.records.record import Record
 from benchmark.report.table_sections import OPTIONS, Shown
 

@@ -8,7 +8,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmark.leaderboard.study_runs import short_label
+from benchmark.records.paper import short_label
 from benchmark.report.learning_curves import ROW_STYLES, SETTINGS, save_figure
 
 Levels = Sequence[tuple[float, float | None]]  # the place of a protocol and the AUC there; a line ends at None

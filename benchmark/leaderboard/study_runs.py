@@ -8,11 +8,10 @@ from benchmark.analysis.comparison import Comparison, compare, holm
 from benchmark.analysis.probes import CATALOGUE_RULE, Probes
 from benchmark.analysis.summary import DIFFERENT, NOT_DIFFERENT, NOT_TESTED, Difference, relation_of
 from benchmark.analysis.training import training_of, unlike
-from benchmark.records import paper
 from benchmark.records.predictions import Scores
 from benchmark.records.record import Record
 from benchmark.records.results import curves_of, scores_of
-from benchmark.report.table_sections import OTHER_TRAINING
+from benchmark.report.results import OTHER_TRAINING
 
 DATASETS = ("sports", "beauty")
 MODELS = ("base-model", "din", "gru-attention", "augru", "dien")
@@ -160,8 +159,3 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
     """Return the lines of a Markdown table whose first column is text and whose others are numbers."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def short_label(model: str) -> str:
-    """The paper's label of a model without what those of Table 4 share."""
-    return paper.LABELS[model].replace("BaseModel + GRU + ", "")

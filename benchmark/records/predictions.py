@@ -21,6 +21,7 @@ PREDICTIONS = "predictions.parquet"
 CHECKPOINTS = {"reported": "score", "last": "score_last", "test": "score_test"}  # name -> column of PREDICTIONS
 MOST_ROWS = 50_000_000  # twenty times the test samples of Books; more than that is no file of a run
 OPTIONAL = "test"
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,30 @@ class Scores:
         """Scores of the positives."""
         return self.score[self.negatives :]
 
+    @cached_property
+    def user_aucs(self) -> tuple[NDArray[np.intp], Floats, Floats]:
+        """The users who have samples of both labels, (V,), the AUC of each one's samples, and their number.
+
+        >>> Scores(np.array([0, 1, 0, 2]), np.array([0, 0, 1, 1]), np.array([1.0, 3.0, 2.0, 3.0])).user_aucs
+        (array([0]), array([1.]), array([2.]))
+        """
+        unclicked, clicked = np.split(self.user, [self.negatives])
+        if len(clicked) == self.users and np.array_equal(unclicked, clicked):  # a sample of each: nothing to be sorted
+            won: Floats = (self.positive > self.negative) + (self.positive == self.negative) / 2
+            return np.arange(self.users), won, np.full(self.users, 2.0)
+        order = np.lexsort((self.score, self.user))
+        user, score, label = self.user[order], self.score[order], self.label[order]
+        samples = np.bincount(user)  # (U,) impressions of each user
+        positives = np.bincount(user, label)
+        pairs = positives * (samples - positives)
+        # Mean rank of a sample among its user's, ties sharing theirs: from the first and the last place of each tie.
+        begins = np.flatnonzero(np.append(True, (np.diff(user) != 0) | (np.diff(score) != 0)))
+        length = np.diff(np.append(begins, len(user)))
+        rank = np.repeat(begins + (length + 1) / 2, length) - np.repeat(np.cumsum(samples) - samples, samples)
+        above = np.bincount(user, rank * label) - positives * (positives + 1) / 2
+        both = np.flatnonzero(pairs)
+        return both, above[both] / pairs[both], samples[both].astype(np.float64)
+
     @property
     def counts(self) -> str:
         """How many samples of how many users, for messages."""
@@ -70,6 +95,20 @@ class RunScores(NamedTuple):
     reported: Scores
     last: Scores
     test: Scores | None = None
+
+
+def wins(scores: Floats, others: Floats) -> Floats:
+    """Return how many of `others` (M,) each of `scores` (N,) is above, a tie counting one half, (N,); exact.
+
+    >>> wins(np.array([2.0, 3.0]), np.array([1.0, 3.0]))
+    array([1. , 1.5])
+    """
+    order = np.argsort(scores)  # looked up in order, which takes half the time
+    ordered, looked_up = np.sort(others), scores[order]
+    below, at_most = (np.searchsorted(ordered, looked_up, side) for side in ("left", "right"))
+    total = np.empty(len(scores))
+    total[order] = (below + at_most) / 2
+    return total
 
 
 def scores_of_samples(user: NDArray[Any], label: NDArray[Any], score: NDArray[np.float64]) -> Scores:

@@ -22,8 +22,9 @@ from benchmark.analysis.summary import (
 from benchmark.analysis.training import unlike_first
 from benchmark.records import paper
 from benchmark.records.paper import Auc
-from benchmark.records.record import Record, uncommitted
+from benchmark.records.record import uncommitted
 from benchmark.report.render import Section, fixed, signed
+from benchmark.report.results import OTHER_TRAINING, Result
 from datamodules.protocol import RELEASED
 
 # The data set whose printed figures stand beside data sets that the paper does not have.
@@ -76,7 +77,6 @@ NOTE_PEERS = "Printed by others for this log, and measured otherwise, so for com
     f"{peer.name}: {peer.how}." for peers in paper.PEERS.values() for peer in peers
 )
 NOTE_CODE = f"{DIFFERENT_CODE} The seeds of this row were trained by different code."
-OTHER_TRAINING = "‡"
 NOTE_TRAINING = (
     f"{OTHER_TRAINING} Trained with other settings than the first row, which are named (docs/variants.md). Rows of "
     "unlike training are not tested against each other: a difference may be of the settings."
@@ -111,26 +111,6 @@ NOTES = (
     ),  # in this order
     *(NOTE_METRICS, NOTE_TESTS, NOTE_CODE, NOTE_UNCOMMITTED, NOTE_TRAINING),
 )
-
-
-class Result(NamedTuple):
-    """All that is known of one data set."""
-
-    dataset: str
-    protocol: str
-    rows: list[Row]
-    tested: dict[tuple[str, str], Difference]
-    probes: Probes | None
-    records: list[Record]  # of the rows shown
-
-    @property
-    def seeds(self) -> int:
-        """How many seeds a row can have: those of two rows, since one row may have further ones of its own."""
-        rows: dict[int, set[str]] = {}
-        for record in self.records:
-            rows.setdefault(record.seed, set()).add(record.model)
-        shared = [seed for seed, models in rows.items() if len(models) > 1]
-        return len(shared or rows)
 
 
 class Shown(NamedTuple):

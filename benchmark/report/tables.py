@@ -4,22 +4,43 @@ The same records give the same bytes. A table shows one selection of one protoco
 trained for other numbers of steps, on other data or under a changed protocol are refused instead of averaged.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from benchmark.analysis.probes import Probes
-from benchmark.analysis.summary import REFERENCES, differences, summarise
-from benchmark.analysis.training import training_of, unlike
+from baselines import model_label
+from benchmark.analysis.probes import Probes, read_probes
 from benchmark.records import paper
 from benchmark.records.paper import Statistics
-from benchmark.records.record import Record
-from benchmark.report.render import Section, Table
-from benchmark.report.table_sections import FURTHER, NOTE_MEAN, NOTES, SELECTION_WORDS, Result, csv_line, sections_of
-from datamodules.errors import UserError, unknown_name
+from benchmark.records.record import Record, read_records
+from benchmark.report.render import Section, Table, write_table
+from benchmark.report.results import Result, results_of
+from benchmark.report.table_sections import FURTHER, NOTE_MEAN, NOTES, SELECTION_WORDS, csv_line, sections_of
+from benchmark.runs.identity import check_files
+from datamodules.errors import UserError
+from datamodules.files.atomic import write_atomically
 
 CSV_HEADER = "dataset,protocol,variant,model,seeds,auc_mean,auc_std,auc_last_mean,paper_auc,difference"
 MORE_COLUMNS = "auc_low,auc_high,best_minus_last,p_base_model,p_din,p_row_above,probe_auc,fitted_probe_auc"
 MORE_COLUMNS += ",rule_beats_base_model"  # yes, no, or empty where one of the two has not been measured
 MORE_COLUMNS += "".join(f",{name}_mean" for name in FURTHER)
+# Of this checkout's board, where there is one: used for samples whose probes the output folder does not have.
+BOARD_PROBES = Path(__file__).resolve().parents[2] / "leaderboards" / "probes"
+
+
+class Place(NamedTuple):
+    """What a table is of, besides its data sets and rows."""
+
+    protocol: str
+    variant: str
+
+
+class RunTable(NamedTuple):
+    """A table of an output folder: as asked for, and with every data set and row that is there."""
+
+    place: Place
+    shown: Table
+    whole: Table
 
 
 def table(
@@ -64,48 +85,6 @@ def table_of(results: Sequence[Result], number: str, protocol: str, variant: str
     return Table(title, tuple(sections), tuple(notes), tuple(lines))
 
 
-def results_of(
-    records: Iterable[Record],
-    number: str,
-    datasets: Sequence[str],
-    protocol: str,
-    variant: str,
-    models: Sequence[str] | None = None,
-    probes: Mapping[str, Probes] | None = None,
-) -> list[Result]:
-    """Return the figures of a table before they are written out, a result a data set; arguments as of `table`."""
-    if number not in paper.TABLES:
-        raise unknown_name("table", number, paper.TABLES)
-    labels = _row_labels(number, models)
-    datasets = list(dict.fromkeys(datasets))
-    used = [
-        record
-        for record in records
-        if record.dataset in datasets
-        and (record.protocol, record.variant) == (protocol, variant)
-        and record.model in {*labels, *REFERENCES}
-    ]
-    used.sort(key=lambda record: (record.model, record.seed, str(record.path)))
-    shown = [record for record in used if record.model in labels]
-    _check_one_selection(shown)
-    results = []
-    for dataset in datasets:
-        mine = [record for record in shown if record.dataset == dataset]
-        check_comparable(mine)
-        others = _hidden_references(mine, [r for r in used if r.dataset == dataset and r.model not in labels])
-        elsewhere = (
-            {record.model for record in shown} - {record.model for record in mine} - {*dict(paper.TABLES[number])}
-        )
-        rows = {
-            model: summarise(mine + others, model, label) for model, label in labels.items() if model not in elsewhere
-        }
-        references = [rows.get(model) or summarise(others, model, paper.LABELS[model]) for model in REFERENCES]
-        tested = differences(list(rows.values()), references)
-        found = fitting(probes, dataset, mine + others)
-        results.append(Result(dataset, protocol, list(rows.values()), tested, found, mine))
-    return results
-
-
 def table1(measured: Mapping[str, Statistics]) -> Table:
     """Return Table 1: a line with the measured counts of each data set, and under it what the paper prints.
 
@@ -129,70 +108,81 @@ def table1(measured: Mapping[str, Statistics]) -> Table:
     return Table(f"Table 1: {paper.TITLES['1']}", (section,), notes, tuple(lines))
 
 
-def _row_labels(number: str, models: Sequence[str] | None) -> dict[str, str]:
-    """Return the rows to show, model -> label: those of the paper's table in its order, then the others."""
-    labels = dict(paper.TABLES[number])
-    if models is None:
-        return labels
-    ordered = [model for model in labels if model in models] + [model for model in models if model not in labels]
-    return {model: labels.get(model) or paper.label_of(model) for model in ordered}
+def places_of(
+    out: Path, datasets: Sequence[str] | None, protocol: str | None, variant: str | None
+) -> dict[Place, list[str]]:
+    """Return the protocols and variants that `out` has runs of, with the data sets asked for; None: all there are.
 
-
-def _check_one_selection(records: Sequence[Record]) -> None:
-    for record in records:
-        if record.selection != records[0].selection:
-            raise _mixed(records[0], record, "selection", records[0].selection, record.selection)
-
-
-def check_comparable(records: Sequence[Record]) -> None:
-    """Raise `UserError` for mixed runs of one data set, protocol and variant, sorted by model and seed.
-
-    Batch size, learning rate, the file of a model and what `training_of` returns may differ between rows, not in one.
+    Raises `UserError` where there is no run of what is asked for.
     """
-    first_of_model: dict[str, Record] = {}
-    previous: Record | None = None
+    records = read_records(out)
+    found: dict[Place, list[str]] = {}
     for record in records:
-        if previous and (previous.model, previous.seed) == (record.model, record.seed):
-            raise UserError(
-                f"two records of one run: {previous.place} and {record.place}. Keep one, or read one folder."
-            )
-        previous = record
-        for name in ("protocol_hash", "data_sha256"):
-            found, expected = getattr(record, name), getattr(records[0], name)
-            if found != expected:
-                raise _mixed(records[0], record, name, expected, found)
-        first = first_of_model.setdefault(record.model, record)
-        of_row = [(name, first) for name in ("batch_size", "learning_rate", "model_sha256")]
-        for name, other in (("steps", records[0]), *of_row):
-            if record.settings.get(name) != other.settings.get(name):
-                raise _mixed(other, record, name, other.settings.get(name), record.settings.get(name))
-        for name in unlike(training_of(record), training_of(first)):
-            raise _mixed(first, record, name, training_of(first)[name], training_of(record)[name])
+        fits = datasets is None or record.dataset in datasets
+        if fits and protocol in (None, record.protocol) and variant in (None, record.variant):
+            names = found.setdefault(Place(record.protocol, record.variant), list(datasets or []))
+            names += [] if record.dataset in names else [record.dataset]
+    if not found:
+        there = sorted({f"{record.dataset} under {record.protocol}, variant {record.variant}" for record in records})
+        asked = ", ".join(filter(None, [*(datasets or []), protocol, variant])) or "anything"
+        raise UserError(
+            f"{out} has no run of {asked}, expected one; it has {'; '.join(there) or 'no record'}. Train first: "
+            "dien-bench run --help"
+        )
+    return dict(sorted(found.items()))
 
 
-def _hidden_references(shown: Sequence[Record], others: Sequence[Record]) -> list[Record]:
-    """Return runs of rows that are compared with and not shown, none where they do not go with those shown."""
-    try:
-        _check_one_selection([*shown, *others])
-        check_comparable([*shown, *others])
-    except UserError:
-        return []
-    return list(others)
+def table_of_runs(
+    number: str,
+    place: Place,
+    datasets: Sequence[str],
+    rows: Sequence[str] | None,
+    out: Path,
+    say: Callable[[str], None],
+) -> RunTable:
+    """Return Table 2 or 4 from the records in `out`, with the probes found there or on the board.
+
+    `rows` are names or file:Class; None: those of the paper and all others in `out`. Raises `UserError` where a row of
+    that label is of another file. `say` is told which runs the whole table leaves out, since they cannot stand in it.
+    """
+    records = [record for record in read_records(out) if (record.protocol, record.variant) == place]
+    check_files(records, rows or [])
+    names = list(dict.fromkeys([*datasets, *(record.dataset for record in records)]))
+    probes = {name: found for name in names if (found := read_probes([out, BOARD_PROBES], name, place.protocol))}
+    of_paper = [row.model for row in paper.TABLES[number]]
+    there = sorted({record.model for record in records if record.model in of_paper or record.model not in paper.LABELS})
+    asked = [*of_paper, *there] if rows is None else list(map(model_label, rows))
+
+    def result(dataset: str, models: Sequence[str]) -> Result:
+        (found,) = results_of(records, number, [dataset], *place, list(dict.fromkeys(models)), probes)
+        return found
+
+    shown = {name: result(name, asked) for name in dict.fromkeys(datasets)}
+    whole = dict(shown)
+    for name in names:
+        if name not in shown or not set(there) <= set(asked):
+            try:
+                whole[name] = result(name, [*asked, *there])
+            except UserError as error:
+                say(f"not all of {name} is in the files: {error}")
+    tables = (table_of([*results.values()], number, *place) for results in (shown, whole))
+    return RunTable(place, *tables)
 
 
-def _mixed(first: Record, second: Record, name: str, first_value: object, second_value: object) -> UserError:
-    return UserError(
-        f"runs cannot stand in one table: {name} is {first_value} in {first.place} and {second_value} in "
-        f"{second.place}. Train one again with the other's settings, or keep them in separate folders."
-    )
+def write_tables(number: str, tables: Sequence[RunTable], out: Path) -> list[Path]:
+    """Write OUT/table<number>-<protocol>.md and .csv, each table's own, and table<number>.md and .csv of all together.
 
-
-def fitting(probes: Mapping[str, Probes] | None, dataset: str, records: Sequence[Record]) -> Probes | None:
-    """Return the probes of a data set, unless they were measured on other samples than the runs."""
-    found = (probes or {}).get(dataset)
-    if found and records and found.data_sha256 != records[0].data_sha256:
-        return None
-    return found
+    A variant other than official stands in the name too. Raises `UserError` where a file cannot be written.
+    """
+    together = out / f"table{number}.md", out / f"table{number}.csv"
+    header, *_ = tables[0].whole.csv_rows
+    lines = (header, *(line for table in tables for line in table.whole.csv_rows[1:]))
+    write_atomically(together[0], "\n".join(table.whole.markdown() for table in tables).encode("utf-8"))
+    write_atomically(together[1], Table("", (), (), lines).csv().encode("utf-8"))
+    files = list(together)
+    for (protocol, variant), _, whole in tables:
+        files += write_table(whole, out, f"table{number}-{protocol}" + (f"-{variant}" if variant != "official" else ""))
+    return files
 
 
 def _title(number: str, protocol: str, variant: str, results: Sequence[Result]) -> str:

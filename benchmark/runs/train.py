@@ -26,7 +26,7 @@ from benchmark.runs.ended import finished_record, keep_bad_batch
 from benchmark.runs.identity import code_sha256
 from benchmark.runs.memory import PeakMemory
 from benchmark.runs.result import record_of, write_predictions
-from benchmark.runs.weights import WEIGHTS, KeepWeights
+from benchmark.runs.trained import WEIGHTS, KeepWeights
 from benchmark.tracking.loggers import close_loggers, failure_told, open_loggers
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmark.api import Run
+from benchmark.runs.trained import Run
 from benchmark.serving.frozen import freeze
 from benchmark.serving.scorer import RunScorer
 from datamodules.batches import EvaluationBatches

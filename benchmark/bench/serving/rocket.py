@@ -6,7 +6,7 @@ from baselines.spec import parse_spec
 from benchmark.analysis.summary import DIFFERENT, Difference, Row, differences_of_pairs, relation_of, summarise
 from benchmark.records.record import Record
 from benchmark.report.render import Section, Table, fixed
-from benchmark.report.tables import check_comparable
+from benchmark.report.results import check_comparable
 from datamodules.errors import UserError
 
 BOOSTER, LIGHT, ROCKET = "dien+hidden_size=108", "dien+hidden_size=32", "dien-rocket"

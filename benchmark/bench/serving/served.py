@@ -93,8 +93,8 @@ def main(step: str, run: Path, onnx: Path, data_dir: Path | None = None, core: i
             raise UserError(f"there is no core {core} for this process: leave out --core") from error
     import torch
 
-    from benchmark.api import load_run
     from benchmark.bench.serving.steps import example_requests, largest_difference, scorer_of_step, step_of
+    from benchmark.runs.trained import load_run
     from benchmark.serving.request import Limits
     from benchmark.serving.runs import scorer_of
     from benchmark.serving.scorer import RunScorer

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
-from benchmark.analysis.metrics import METRICS, auc, calibration, gauc, logloss, user_aucs
+from benchmark.analysis.metrics import METRICS, auc, calibration, gauc, logloss
 from benchmark.records.predictions import Scores, scores_of_samples
 
 
@@ -48,12 +48,12 @@ def test_users_with_a_sample_of_each_label(decimals: int) -> None:
     score = np.round(rng.uniform(size=120), decimals)
     expected = [roc_auc_score(label[user == one], score[user == one]) for one in range(60)]
     assert (0.5 in expected) == (decimals == 1)
-    found, aucs, samples = user_aucs(scores_of_samples(user, label, score))
+    found, aucs, samples = scores_of_samples(user, label, score).user_aucs
     assert found.tolist() == list(range(60))
     assert aucs.tolist() == expected
     assert samples.tolist() == [2] * 60
     more = scores_of_samples(np.append(user, [60, 60]), np.append(label, [1, 1]), np.append(score, [0.5, 0.6]))
-    assert user_aucs(more)[1].tolist() == expected
+    assert more.user_aucs[1].tolist() == expected
 
 
 def test_gauc_of_users_with_one_label_each_is_not_known() -> None:

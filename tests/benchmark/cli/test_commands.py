@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from benchmark.cli.app import app
 from benchmark.executors.terminal import Line, rows_of_sweep, sweep_view
-from benchmark.report.run_tables import Place, table_of_runs
+from benchmark.report.tables import Place, table_of_runs
 from benchmark.runs.config import Progress
 from datamodules.datasets import DATASETS
 from datamodules.sources.impression_logs import IMPRESSIONS

@@ -12,8 +12,8 @@ import requests
 from typer.testing import CliRunner
 
 from benchmark import load_run, train
-from benchmark.api import Run
 from benchmark.cli.app import app
+from benchmark.runs.trained import Run
 from benchmark.serving.load import Load, Measured, summarise
 from datamodules.errors import UserError
 

@@ -9,7 +9,8 @@ from benchmark.analysis.comparison import Comparison
 from benchmark.analysis.summary import Difference
 from benchmark.leaderboard import findings as made
 from benchmark.leaderboard.findings import catalogue_order, findings, lead_over_din
-from benchmark.report.table_sections import Result, Shown
+from benchmark.report.results import Result
+from benchmark.report.table_sections import Shown
 
 
 class Runs:

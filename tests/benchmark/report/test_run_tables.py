@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from benchmark.analysis.probes import FITTED, Probe, Probes
 from benchmark.cli.app import app
 from benchmark.records.record import write_record
-from benchmark.report import run_tables
+from benchmark.report import tables
 from benchmark.report.probe_tables import write_probes
-from benchmark.report.run_tables import Place, places_of, table_of_runs
+from benchmark.report.tables import Place, places_of, table_of_runs
 from datamodules.errors import UserError
 
 MODEL = "from baselines.base_model import BaseModel\nclass Base(BaseModel):\n    pass\n"
@@ -221,11 +221,11 @@ def test_probes_are_those_of_the_folder_then_of_the_board_wherever_one_stands(
 
     assert "0.8765" not in shown()
     write_probes(probes(0.7654), tmp_path / "board")
-    monkeypatch.setattr(run_tables, "BOARD_PROBES", tmp_path / "board")
+    monkeypatch.setattr(tables, "BOARD_PROBES", tmp_path / "board")
     assert "Warning: a rule without parameters (that the candidate is popular) scores 0.7654" in shown()
     write_probes(probes(0.6543), out)
     assert "scores 0.6543" in shown()
 
 
 def test_the_board_of_this_checkout_has_probes() -> None:
-    assert list(run_tables.BOARD_PROBES.glob("probes-*.json"))
+    assert list(tables.BOARD_PROBES.glob("probes-*.json"))

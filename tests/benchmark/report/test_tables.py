@@ -23,8 +23,9 @@ from benchmark.records.paper import Statistics, paper_auc
 from benchmark.records.predictions import read_scores
 from benchmark.records.record import Record, parse_record, run_folder
 from benchmark.report.render import Table, escape_markdown, write_table
+from benchmark.report.results import results_of
 from benchmark.report.table_sections import NOTE_CODE, NOTE_UNCOMMITTED
-from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, results_of, table, table1
+from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, table, table1
 from datamodules.errors import UserError
 from tests.benchmark.boards import committed
 

@@ -18,7 +18,7 @@ from benchmark.runs import checkpoint
 from benchmark.runs.checkpoint import Refused
 from benchmark.runs.config import CHECKPOINT, Progress, RunConfig
 from benchmark.runs.train import train_run
-from benchmark.runs.weights import WEIGHTS
+from benchmark.runs.trained import WEIGHTS
 from datamodules.errors import UserError
 from datamodules.samples.file import prepare_samples
 

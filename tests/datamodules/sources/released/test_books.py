@@ -11,7 +11,7 @@ from benchmark.analysis.probes import measure, read_probes
 from benchmark.leaderboard.store import add_runs, verify
 from benchmark.records.record import read_record
 from benchmark.report.probe_tables import write_probes
-from benchmark.report.run_tables import places_of, table_of_runs
+from benchmark.report.tables import places_of, table_of_runs
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
 from datamodules import datasets

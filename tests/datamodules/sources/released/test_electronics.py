@@ -14,7 +14,7 @@ import pytest
 from benchmark.cli.options import dataset_names
 from benchmark.records.paper import BARS, printed_auc
 from benchmark.records.record import read_records
-from benchmark.report.run_tables import places_of, table_of_runs
+from benchmark.report.tables import places_of, table_of_runs
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
 from datamodules import datasets

@@ -12,7 +12,7 @@ from baselines.lightning_module import CTRModule, Evaluation
 from benchmark.records.record import Record, read_records
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
-from benchmark.runs.weights import WEIGHTS, load_model
+from benchmark.runs.trained import WEIGHTS, load_model
 from datamodules.batches import EvaluationBatches
 from datamodules.errors import UserError
 from datamodules.samples import Samples
@@ -48,7 +48,7 @@ def first_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
 # arxiv-v1, 130 steps: an evaluation outside Lightning's loop.
 @pytest.mark.usefixtures("first_is_best")
 @pytest.mark.parametrize(("protocol", "steps"), [("clean", 300), ("arxiv-v1", 130)])
-def test_weights_give_the_predictions_of_the_reported_checkpoint(tmp_path: Path, protocol: str, steps: int) -> None:
+def test_trained_give_the_predictions_of_the_reported_checkpoint(tmp_path: Path, protocol: str, steps: int) -> None:
     record, samples = trained(tmp_path, protocol, "base-model+learning_rate=0.02", steps)
     assert protocol != "clean" or record.best_step == 100
     windows = EvaluationBatches(samples, samples.test)
