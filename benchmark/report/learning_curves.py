@@ -6,6 +6,7 @@ its settings are its defaults whatever the user's own are, and nothing in the fi
 
 import io
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ SETTINGS: dict[str, Any] = {
 }
 FORMATS = ("png", "svg")
 PNG_DPI = 160
+CLIP = re.compile(r"\bp[0-9a-f]{10}\b")  # the name of a clip path
 BAND_ALPHA = 0.22
 LINE, BAND = "line: mean of the seeds", "band: lowest to highest"
 
@@ -268,6 +270,13 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) ->
     for name in formats:
         drawn = io.BytesIO()
         figure.savefig(drawn, format=name, **options[name])
+        content = _number_clips(drawn.getvalue().decode()).encode() if name == "svg" else drawn.getvalue()
         paths.append(stem.with_name(f"{stem.name}.{name}"))
-        write_atomically(paths[-1], drawn.getvalue())
+        write_atomically(paths[-1], content)
     return tuple(paths)
+
+
+def _number_clips(svg: str) -> str:
+    """Name an SVG's clip paths by their order: matplotlib hashes positions, whose last bits differ by processor."""
+    numbers: dict[str, str] = {}
+    return CLIP.sub(lambda found: numbers.setdefault(found[0], f"clip{len(numbers) + 1}"), svg)

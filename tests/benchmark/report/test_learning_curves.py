@@ -1,6 +1,7 @@
 """Figures from metrics.csv: both formats, the same bytes each time, sparse columns, files not to be drawn."""
 
 import io
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +11,16 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from baselines import file_hash, model_label
 from benchmark.cli.app import app
 from benchmark.records.curves import Curve, Curves, read_metrics
 from benchmark.report import learning_curves as figures
-from benchmark.report.learning_curves import figure2, figure_auc, smooth
+from benchmark.report.learning_curves import SETTINGS, figure2, figure_auc, save_figure, smooth
 from datamodules.errors import UserError
 from tests.benchmark.boards import change, committed, export
 
@@ -118,6 +121,23 @@ def test_the_same_curves_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black", "savefig.dpi": 30}):
         assert draw(tmp_path / "second") == first
     assert b"<dc:date>" not in first[1] + first[3]
+
+
+def test_the_last_bits_of_a_position_change_no_byte(tmp_path: Path) -> None:
+    """Matplotlib names clip paths by positions, and processors compute their last bits differently."""
+
+    def draw(width: float, stem: str) -> str:
+        with style.context(["default", SETTINGS]):
+            figure = Figure(figsize=(4, 3))
+            for left in (0.1, 0.6):
+                figure.add_axes((left, 0.1, width, 0.8)).plot([0, 1], [0, 1])
+            return save_figure(figure, tmp_path / stem, ("svg",))[0].read_text()
+
+    svg = draw(0.3, "one")
+    assert draw(float(np.nextafter(0.3, 1)), "other") == svg
+    clips = re.findall(r'<clipPath id="(.*?)"', svg)
+    assert len(clips) == len(set(clips)) == 2
+    assert set(re.findall(r"url\(#(.*?)\)", svg)) == set(clips)
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path: Path) -> None:
