@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ class Curves:
 
     place: str
     columns: Mapping[str, Sequence[Cell]]
+    _read: dict[str, tuple[NDArray[np.intp], Floats]] = field(default_factory=dict, repr=False, compare=False)
 
     def curve(self, column: str) -> Curve:
         """Return the filled cells of one column.
@@ -44,18 +45,19 @@ class Curves:
             )
         if not self.columns["step"]:
             raise UserError(f"{self.place} has no rows: its run stopped before anything was logged. Train it again.")
-        steps, values = self.filled("step", column), self.filled(column, column)
-        before = -1.0
-        for line, step in steps.items():
-            if not before < step <= MOST_STEPS:
-                raise UserError(
-                    f"{self.place}, line {line}: step {step:g} follows {before:g}; expected more, up to {MOST_STEPS:g}."
-                )
-            before = step
-        if not values:
+        (at, values), (at_step, steps) = self._numbers(column), self._numbers("step")
+        if not len(values):
             raise UserError(f"{self.place} has no value in its column {column}. Train this run for more steps.")
-        array = np.asarray(list(values.values()))
-        return Curve(np.asarray(list(steps.values())), np.where(np.abs(array) <= DIVERGED, array, np.nan))
+        if lacking := np.setdiff1d(at, at_step).tolist():
+            raise self._no_number(lacking[0], "step")
+        steps = steps[np.searchsorted(at_step, at)]
+        before = np.append(-1.0, steps[:-1])
+        if wrong := np.flatnonzero(~((before < steps) & (steps <= MOST_STEPS))).tolist():
+            raise UserError(
+                f"{self.place}, line {at[wrong[0]] + 2}: step {steps[wrong[0]]:g} follows {before[wrong[0]]:g}; "
+                f"expected more, up to {MOST_STEPS:g}."
+            )
+        return Curve(steps, np.where(np.abs(values) <= DIVERGED, values, np.nan))
 
     def losses(self) -> dict[str, Curve]:
         """Return the losses by column: `loss`, the whole, and the losses that it consists of.
@@ -66,19 +68,28 @@ class Curves:
         parts = [name for name, cells in self.columns.items() if name.endswith("_loss") and any(map(_is_filled, cells))]
         return {"loss": whole} | ({name: self.curve(name) for name in parts} if parts != ["target_loss"] else {})
 
-    def filled(self, column: str, beside: str) -> dict[int, float]:
-        """Return the numbers of a column by line, 2 for the first, where the column `beside` has a cell that is filled.
+    def filled(self, column: str) -> dict[int, float]:
+        """Return the numbers of a column by line, 2 for the first; raises UserError for a cell that is no number."""
+        at, values = self._numbers(column)
+        return dict(zip((at + 2).tolist(), values.tolist(), strict=True))
 
-        Raises UserError for a cell that is no number.
-        """
-        cells = enumerate(zip(self.columns[column], self.columns[beside], strict=True), start=2)
-        return {line: self._number(line, column, cell) for line, (cell, other) in cells if _is_filled(other)}
+    def _numbers(self, column: str) -> tuple[NDArray[np.intp], Floats]:
+        """The rows of a column that are filled, (S,), and their numbers, (S,)."""
+        if column not in self._read:
+            cells = self.columns[column]
+            filled = [row for row, cell in enumerate(cells) if _is_filled(cell)]
+            values = np.empty(len(filled))
+            for place, row in enumerate(filled):
+                try:
+                    values[place] = float(cells[row])  # type: ignore[arg-type]  # it is not None
+                except ValueError:
+                    raise self._no_number(row, column) from None
+            self._read[column] = np.array(filled, np.intp), values
+        return self._read[column]
 
-    def _number(self, line: int, column: str, cell: Cell) -> float:
-        try:
-            return float(cell or "") if isinstance(cell, str | None) else cell
-        except ValueError:
-            raise UserError(f"{self.place}, line {line}: {column} is {cell!r}, expected a number.") from None
+    def _no_number(self, row: int, column: str) -> UserError:
+        cell = self.columns[column][row]
+        return UserError(f"{self.place}, line {row + 2}: {column} is {cell!r}, expected a number.")
 
 
 def read_metrics(path: Path) -> Curves:

@@ -84,7 +84,7 @@ def _only(found: Sequence[Record], field: str, wanted: Collection[str]) -> list[
 def _curves_of(record: Record) -> pd.DataFrame:
     """Return what a run logged, one value a line; NaN where it diverged."""
     logged = curves_of(record)
-    found = {name: logged.curve(name) for name in logged.columns if name != "step" and logged.filled(name, name)}
+    found = {name: logged.curve(name) for name in logged.columns if name != "step" and logged.filled(name)}
     if not found:
         raise UserError(f"{logged.place} has no curves, expected steps and metrics of a run. Train this run again.")
     lines = {

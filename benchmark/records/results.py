@@ -11,6 +11,7 @@ A row group is a run. The same runs give the same bytes under the same pyarrow, 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from benchmark.records.curves import CURVES, Curves, read_metrics
 from benchmark.records.predictions import CHECKPOINTS, MOST_ROWS, RunScores, Scores, rank_samples, read_scores
@@ -34,7 +36,7 @@ DELTA, SPLIT = "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"
 _Run = tuple[Path, str, int]  # file, variant, seed
 _KEPT_SCORES: dict[_Run, RunScores] = {}  # that were read inside `reading_once`
 _KEPT_CURVES: dict[_Run, Curves] = {}  # likewise
-_KEPT_GROUPS: dict[Path, dict[tuple[str, int], list[int]]] = {}  # row groups of the runs in a file, likewise
+_KEPT_FILES: dict[str, tuple[Path, dict[tuple[str, int], pa.Table]]] = {}  # the last file of a kind, likewise
 _keeps = False
 
 
@@ -59,7 +61,7 @@ def reading_once() -> Iterator[None]:
         _keeps = False
         _KEPT_SCORES.clear()
         _KEPT_CURVES.clear()
-        _KEPT_GROUPS.clear()
+        _KEPT_FILES.clear()
 
 
 def curves_of(record: Record) -> Curves:
@@ -134,7 +136,7 @@ def _predictions_path(folder: Path, model: str) -> Path:
 
 
 def _curves_file(runs: Sequence[tuple[Record, Curves]]) -> bytes:
-    cells = [{name: curves.filled(name, name) for name in curves.columns} for _, curves in runs]
+    cells = [{name: curves.filled(name) for name in curves.columns} for _, curves in runs]
     names = sorted({name for columns in cells for name, found in columns.items() if found} - set(CURVE_KEY))
     groups = []
     for (record, curves), columns in zip(runs, cells, strict=True):
@@ -185,43 +187,39 @@ def _parquet(
 
 
 def _rows_of(path: Path, record: Record) -> pa.Table | None:
-    """Return the rows of a run in a Parquet file of the board without `RUN`; None where file or rows are not there.
+    """Return the rows of a run in a Parquet file of the board without `RUN`; None where file or rows are not there."""
+    if not path.exists():
+        return None
+    kept_path, runs = _KEPT_FILES.get(path.parent.name, (None, {}))
+    if kept_path != path:
+        runs = _runs_of(path)
+        if _keeps:
+            _KEPT_FILES[path.parent.name] = path, runs
+    return runs.get((record.variant, record.seed))
+
+
+def _runs_of(path: Path) -> dict[tuple[str, int], pa.Table]:
+    """Return the rows of each run (variant, seed) in a Parquet file of the board, without `RUN`.
 
     What the file says of itself is checked before its cells are read: a few bytes can stand for gigabytes.
     """
-    if not path.exists():
-        return None
     try:
         with pq.ParquetFile(path) as file:
             if (rows := file.metadata.num_rows) > MOST_ROWS:
                 raise ValueError(f"it has {rows:,} rows, expected at most {MOST_ROWS:,}")
             if len(set(file.schema_arrow.names)) < len(file.schema_arrow):
                 raise ValueError("it has two columns of one name")
-            if (groups := _groups_of(path, file).get((record.variant, record.seed))) is None:
-                return None
-            table = file.read_row_groups(groups)
-        of_run = pc.and_(pc.equal(table["variant"], record.variant), pc.equal(table["seed"], record.seed))
-        return table.filter(of_run).drop_columns(list(RUN))
+            table = file.read()
+        keys = [table[name] for name in RUN]
+        other = [pc.fill_null(pc.not_equal(key.slice(1), key.slice(0, len(key) - 1)), True) for key in keys]
+        edges = [0, *(np.flatnonzero(pc.or_(*other).to_numpy()) + 1).tolist(), rows] if rows else []
+        table, found = table.drop_columns(list(RUN)), dict[tuple[str, int], list[pa.Table]]()
+        for begin, end in pairwise(edges):
+            variant, seed = (key[begin].as_py() for key in keys)
+            found.setdefault((variant, seed), []).append(table.slice(begin, end - begin))
+        return {run: pa.concat_tables(parts) for run, parts in found.items()}
     except (OSError, ValueError, KeyError, IndexError, MemoryError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read: {error}. Restore it, or train its runs again.") from error
-
-
-def _groups_of(path: Path, file: pq.ParquetFile) -> dict[tuple[str, int], list[int]]:
-    """Return the row groups with rows of each run (variant, seed) in a file of the board.
-
-    They are not found by the statistics of row groups: pyarrow ends the process where those are damaged.
-    """
-    if path in _KEPT_GROUPS:
-        return _KEPT_GROUPS[path]
-    runs, begin, found = file.read(columns=list(RUN)), 0, dict[tuple[str, int], list[int]]()
-    for number in range(file.num_row_groups):
-        rows = file.metadata.row_group(number).num_rows
-        for run in runs.slice(begin, rows).group_by(list(RUN)).aggregate([]).to_pylist():
-            found.setdefault((run["variant"], run["seed"]), []).append(number)
-        begin += rows
-    if _keeps:
-        _KEPT_GROUPS[path] = found
-    return found
 
 
 def _scores(table: pa.Table) -> RunScores:
@@ -230,7 +228,13 @@ def _scores(table: pa.Table) -> RunScores:
         raise ValueError(f"it lacks the column {lacking[0]!r}")
     if any(table[name].null_count for name in table.column_names):
         raise ValueError("it has empty cells")
-    found = {name: _ranked(table.filter(pc.field("checkpoint") == name)) for name in CHECKPOINTS}
+    checkpoint = table["checkpoint"].combine_chunks().dictionary_encode()
+    names, of_row = checkpoint.dictionary.to_pylist(), checkpoint.indices.to_numpy()
+    columns = [table[name].to_numpy() for name in ("user", "label", "rank")]
+    found = {
+        name: _ranked(*(column[of_row == names.index(name)] for column in columns)) if name in names else None
+        for name in CHECKPOINTS
+    }
     reported, last = found["reported"], found["last"]
     if reported is None:
         raise ValueError("it has no ranks of the reported checkpoint")
@@ -239,11 +243,8 @@ def _scores(table: pa.Table) -> RunScores:
     return RunScores(reported, last or reported, found["test"])
 
 
-def _ranked(table: pa.Table) -> Scores | None:
+def _ranked(user: NDArray[Any], label: NDArray[Any], rank: NDArray[Any]) -> Scores:
     """Return the ranks of one checkpoint; raises ValueError where users or labels are not those of samples."""
-    if not len(table):
-        return None
-    user, label, rank = (table[name].to_numpy() for name in ("user", "label", "rank"))
     if not {user.dtype.kind, label.dtype.kind, rank.dtype.kind} <= {"i", "u"}:
         raise ValueError("its users, labels or ranks are no whole numbers")
     if user.min() < 0 or user.max() >= len(user) or not np.bincount(user).all():
