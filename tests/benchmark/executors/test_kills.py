@@ -44,7 +44,7 @@ def start(folder: Path, workers: int = 2) -> "subprocess.Popen[bytes]":
 
 
 def finish(folder: Path) -> None:
-    with start(folder) as process:
+    with start(folder, workers=1) as process:
         assert process.wait() == 0, (folder / "output.txt").read_text()[-4000:]
 
 

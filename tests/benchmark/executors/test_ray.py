@@ -24,7 +24,7 @@ from ray.cluster_utils import Cluster
 pytestmark = pytest.mark.timeout(600)  # a cluster is nine processes that start, and a loaded machine takes its time
 ROOT = Path(__file__).parents[3]
 ARGUMENTS = ("--datasets", "generated", "--models", "base-model", "--steps", "60", "--no-wandb", "--table", "4")
-RUNS = 12
+RUNS = 6
 SEEDS = " ".join(map(str, range(RUNS)))
 
 
