@@ -16,7 +16,7 @@ from scipy.stats import t as student
 
 from benchmark.abtest.auction import COLUMNS, COST, IMPRESSIONS, RESERVE, outcomes, second_price
 from benchmark.abtest.experiment import CONTROL, Predictions, assign
-from benchmark.abtest.statistics import Gain, metric, paired_gain
+from benchmark.abtest.gains import Gain, metric, paired_gain
 from benchmark.abtest.workload import Workload
 from benchmark.analysis.comparison import LEVEL
 

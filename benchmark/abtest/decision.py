@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from benchmark.abtest.experiment import CONTROL, label_of
+from benchmark.abtest.gains import Gain, percent
 from benchmark.abtest.sensitivity import Cell, break_even
-from benchmark.abtest.statistics import Gain, percent
 from benchmark.abtest.study import AbTest
 from benchmark.records import paper
 from benchmark.report.render import Section, Table

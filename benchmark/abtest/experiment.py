@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, chisquare
 
 from benchmark.abtest.auction import RESERVE, outcomes, per_user, second_price
-from benchmark.abtest.statistics import METRICS, Totals, gain, metric, seeds_together
+from benchmark.abtest.gains import METRICS, Totals, gain, metric, seeds_together
 from benchmark.abtest.workload import Workload
 from benchmark.analysis.comparison import LEVEL, Interval
 from benchmark.records import paper

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from benchmark.abtest.experiment import AGAIN, CONTROL, ORACLE, RANDOM, label_of
-from benchmark.abtest.statistics import METRICS, NAMES
+from benchmark.abtest.gains import METRICS, NAMES
 from benchmark.abtest.study import AbTest
 from benchmark.records import paper
 from benchmark.report.learning_curves import OTHER_STYLES, ROW_STYLES, SETTINGS, save_figure

@@ -15,7 +15,7 @@ from scipy.stats import kendalltau
 from sklearn.isotonic import IsotonicRegression
 
 from benchmark.abtest.experiment import Verdict
-from benchmark.abtest.statistics import Totals, metric, paired_gain
+from benchmark.abtest.gains import Totals, metric, paired_gain
 from benchmark.abtest.workload import Floats, Requests
 from benchmark.analysis.comparison import holm
 from datamodules.errors import UserError

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from benchmark.abtest.experiment import AGAIN, CONTROL, Predictions, replay
-from benchmark.abtest.statistics import METRICS, Gain, paired_gain
+from benchmark.abtest.gains import METRICS, Gain, paired_gain
 from benchmark.abtest.workload import Workload
 
 CANDIDATES = (2, 5, 20, 100)

@@ -21,9 +21,7 @@ from benchmark.abtest.experiment import (
     split,
     with_checks,
 )
-from benchmark.abtest.offline import Agreement, Logged, agreement, isotonic
-from benchmark.abtest.sensitivity import CANDIDATES, SPREADS, Cell, grid
-from benchmark.abtest.statistics import (
+from benchmark.abtest.gains import (
     METRICS,
     Gain,
     Totals,
@@ -33,6 +31,8 @@ from benchmark.abtest.statistics import (
     metric,
     paired_gain,
 )
+from benchmark.abtest.offline import Agreement, Logged, agreement, isotonic
+from benchmark.abtest.sensitivity import CANDIDATES, SPREADS, Cell, grid
 from benchmark.abtest.workload import Floats, Requests, Workload
 from benchmark.analysis.comparison import Interval
 from benchmark.analysis.metrics import METRICS as OFFLINE_METRICS

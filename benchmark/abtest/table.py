@@ -5,9 +5,9 @@ from typing import Literal
 
 from benchmark.abtest.budgets import BudgetRow, bias
 from benchmark.abtest.experiment import CONTROL, Share, label_of
+from benchmark.abtest.gains import METRICS, NAMES, Gain, identity_error, percent
 from benchmark.abtest.offline import Agreement
 from benchmark.abtest.sensitivity import break_even
-from benchmark.abtest.statistics import METRICS, NAMES, Gain, identity_error, percent
 from benchmark.abtest.study import AbTest, Arm
 from benchmark.records import paper
 from benchmark.report.render import Section, Table, fixed

@@ -12,8 +12,8 @@ from scipy import stats
 from benchmark.abtest.auction import CLICKS, COST, IMPRESSIONS, PREDICTED, VALUE, outcomes, per_user, second_price
 from benchmark.abtest.budgets import Bias, BudgetRow, bias, budget_rows, run_with_budgets
 from benchmark.abtest.experiment import CONTROL, ORACLE, with_checks
+from benchmark.abtest.gains import Gain
 from benchmark.abtest.offline import isotonic
-from benchmark.abtest.statistics import Gain
 from benchmark.abtest.table import _budgets
 from benchmark.analysis.comparison import Interval
 from datamodules.errors import UserError

@@ -25,9 +25,9 @@ from benchmark.abtest.experiment import (
     with_checks,
 )  # fmt: skip
 from benchmark.abtest.figure import figure_table5
+from benchmark.abtest.gains import METRICS, Gain, gain, metric
 from benchmark.abtest.offline import agreement
 from benchmark.abtest.sensitivity import Cell, break_even
-from benchmark.abtest.statistics import METRICS, Gain, gain, metric
 from benchmark.abtest.study import AbTest, abtest_of_runs, run_test, with_more_candidates
 from benchmark.abtest.table import table5
 from benchmark.abtest.workload import Requests, Workload, draw_workload, true_probability

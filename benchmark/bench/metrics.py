@@ -1,4 +1,4 @@
-"""Seconds and memory of metrics and tests on millions of impressions: `python -m benchmark.bench.statistics`.
+"""Seconds and memory of metrics and tests on millions of impressions: `python -m benchmark.bench.metrics`.
 
 Made-up predictions of two models, each of some seeds, are written to run folders and then measured as a table does it:
 read, metrics of every seed, interval of each model, test of the two. Seconds are of the process, on all of its cores;

@@ -8,7 +8,7 @@ from scipy.stats import chisquare, norm, ttest_ind
 
 from benchmark.abtest.auction import CLICKS, COLUMNS, COST, IMPRESSIONS
 from benchmark.abtest.experiment import assign, sample_ratio
-from benchmark.abtest.statistics import (
+from benchmark.abtest.gains import (
     METRICS,
     Totals,
     bootstrap_interval,
