@@ -100,13 +100,15 @@ reproduce-table2: setup  ## train the rows of Table 2 and print it
 
 # What a target has for itself gives way to the environment too, as the variables above do.
 # Table 3's data is private: these two logs are public and real; DATASETS=market is simulated and needs nothing.
+COMMA := ,
+NAMES = $(subst $(COMMA), ,$(DATASETS))
 ifneq ($(origin DATASETS),environment)
 reproduce-table3: DATASETS = taobao-ad kuairand-pure
 reproduce-rocket: DATASETS = market
 endif
 ifneq ($(origin PROTOCOL),environment)
 reproduce-table3: PROTOCOL = next-day
-reproduce-rocket: PROTOCOL = $(if $(filter market taobao-ad kuairand-pure,$(DATASETS)),next-day,clean)
+reproduce-rocket: PROTOCOL = $(if $(filter market market-% taobao-ad kuairand-pure,$(NAMES)),next-day,clean)
 endif
 reproduce-table3: setup  ## train the rows of Table 3 on logs of impressions and print it
 	$(SWEEP) --table 3

@@ -67,6 +67,8 @@ def test_the_environment_comes_before_what_a_target_has_for_itself() -> None:
     rocket = make("reproduce-rocket", DATASETS="beauty", MODELS="dien").stdout
     assert '--datasets "beauty" --protocol "clean"' in rocket
     assert '--models "dien"' in rocket
+    for logs in ("market", "market-24k", "market-6k,market-24k", "kuairand-pure taobao-ad"):
+        assert f'--datasets "{logs}" --protocol "next-day"' in make("reproduce-rocket", f"DATASETS={logs}").stdout
     assert '--seeds "7"' in make("quickstart", SEEDS="7").stdout
     assert '--datasets "taobao-ad kuairand-pure" --protocol "next-day"' in make("reproduce-table3").stdout
 
