@@ -11,7 +11,7 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.metadata import packages_distributions, version
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,8 @@ ELSEWHERE = (
 )
 OTHER = {"protocol_hash": "protocol", "data_sha256": "samples", "code_sha256": "code"}
 VERSIONS = ("torch", "pytorch-lightning", "numpy", "numba")
+# A process keeps what it has loaded; the first parses a file each time, the second reads every installed package.
+version, distributions = cache(metadata.version), cache(metadata.packages_distributions)
 
 
 class Import(NamedTuple):
@@ -128,7 +130,7 @@ def _followed(start: list[Path], roots: list[Path]) -> tuple[set[Path], list[str
             if not paths and not found.folder:
                 foreign.add(found.name.partition(".")[0])
     others = foreign - sys.stdlib_module_names - {*PACKAGES, *(name.replace("-", "_") for name in VERSIONS)}
-    known = packages_distributions() if others else {}  # it reads every installed package: a quarter of a second
+    known = distributions() if others else {}
     return files, sorted({name for other in others for name in known.get(other, [])})
 
 

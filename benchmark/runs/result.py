@@ -5,7 +5,6 @@
 
 import math
 import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from benchmark.records.predictions import scores_of_samples
 from benchmark.records.record import SCHEMA_VERSION
 from benchmark.runs.config import RunConfig
 from benchmark.runs.device import Device, describe, triton_version
+from benchmark.runs.identity import version
 from datamodules.samples import SAMPLER_VERSION
 
 if TYPE_CHECKING:  # a sweep looks for records, and its workers alone train
