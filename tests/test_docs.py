@@ -141,6 +141,12 @@ def test_make_knows_the_targets_of_a_page(page: Path) -> None:
         assert recipe(target)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    named = re.findall(r"`((?:baselines|benchmark|datamodules|leaderboards|tests)/[\w./-]+)", page.read_text("utf-8"))
+    assert [name for name in named if "NAME" not in name and not (ROOT / name).exists()] == []
+
+
 def test_variables_of_make_are_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Those that the page on running names, with the values that it gives them."""
     (text,) = [block.text for block in blocks_of(ROOT / "docs/running.md") if "RETRY_FAILED=1" in block.text]
