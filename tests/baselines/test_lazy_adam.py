@@ -4,6 +4,7 @@ import copy
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -425,12 +426,11 @@ def test_a_whole_model_learns_the_same_with_large_tables_and_small_ones(
             super().__init__(params, of, lr=lr, epsilon=epsilon)
 
     monkeypatch.setattr(lightning_module, "LazyAdam", Counting)
-    monkeypatch.setattr("benchmark.runs.config.EVALUATE_EVERY", 50)
+    monkeypatch.setattr("benchmark.runs.config.EVALUATE_EVERY", 20)
     for size in (1, 10**12):
         monkeypatch.setattr(lightning_module, "LAZY_SIZE", size)
-        config = RunConfig(
-            "generated", "arxiv-v1", "dien", "official", 0, 150, data_dir=str(tmp_path), out=str(tmp_path / str(size))
-        )
+        config = RunConfig("generated", "arxiv-v1", "dien", "official", 0, steps=60, batch_size=32)
+        config = replace(config, data_dir=str(tmp_path), out=str(tmp_path / str(size)))
         train_run(config)
         curves.append(pd.read_csv(config.folder() / "metrics.csv"))
     assert tables == [3, 0]
