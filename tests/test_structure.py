@@ -123,7 +123,7 @@ from benchmark.executors import fresh, plan, processes, sweep
 from benchmark.runs import ended
 from benchmark.runs.config import RunConfig
 RunConfig("generated", "clean", "dien", "official", 0).check()
-assert not {"torch", "numba", "sklearn", "scipy.stats", "matplotlib"} & set(sys.modules)
+assert not {"torch", "numba", "pandas", "sklearn", "scipy.stats", "matplotlib"} & set(sys.modules)
 from benchmark.runs.train import train_run
 train_run(RunConfig("generated", "clean", "base-model", "official", 0, steps=4, out=sys.argv[1], data_dir=sys.argv[1]))
 print(json.dumps(sorted(sys.modules)))

