@@ -8,7 +8,7 @@ products with a single vector outside the kernels, sums over positions and Adam 
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from baselines.layers.attention import MLPAttention
 from baselines.layers.auxiliary import MLPAuxiliaryLoss
 from baselines.layers.recurrent import RecurrentLayer
-from baselines.lightning_module import CTRModule
 from datamodules.batch import Batch
+
+if TYPE_CHECKING:  # it brings Lightning along, and kernels are measured without
+    from baselines.lightning_module import CTRModule
 
 CPU = torch.device("cpu")
 
@@ -32,7 +34,7 @@ class Product(NamedTuple):
     times: int = 1
 
 
-def products_of(module: CTRModule, batch: Batch) -> list[Product]:
+def products_of(module: "CTRModule", batch: Batch) -> list[Product]:
     """Return the matrix products of a training step on a batch, forward and backward, in float32 on the CPU.
 
     Convolutions and torch's fused attention, which no row has, are left out. The module's gradients are dropped.

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 import torch
 
-from benchmark.bench.gpu import parity, speed
+from benchmark.bench.gpu import parity
 from benchmark.bench.gpu.line import Line
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,13 +52,23 @@ def line_of_tests(name: str, exit_code: int, output: str) -> Line:
     return Line(name, "passed" if figures["passed"] else "skipped", "" if figures["passed"] else last, figures)
 
 
+def of_speed(name: str) -> Callable[[torch.device, bool], Iterator[Line]]:
+    """A check of `speed.py`, imported when it is made: it brings Lightning along, which the others do without."""
+
+    def check(device: torch.device, quick: bool) -> Iterator[Line]:
+        found: Iterator[Line] = getattr(import_module("benchmark.bench.gpu.speed"), name)(device, quick)
+        return found
+
+    return check
+
+
 CHECKS: dict[str, Callable[[torch.device, bool], Iterator[Line]]] = {
     "parity": parity.parity,
     "tests": device_tests,
-    "recurrences": speed.recurrences,
-    "steps": speed.steps,
-    "graph": speed.graph_step,
-    "compile": speed.compiled_step,
+    "recurrences": of_speed("recurrences"),
+    "steps": of_speed("steps"),
+    "graph": of_speed("graph_step"),
+    "compile": of_speed("compiled_step"),
 }
 
 
