@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -175,13 +176,7 @@ def example(schema: Schema, behaviours: int, candidates: int, seed: int = 0) -> 
 
 def write_onnx(scorer: RunScorer, path: Path, loop: Loop = FASTER) -> float:
     """Write a run as ONNX and return the largest difference to it, by onnxruntime; raises `UserError` above 1e-5."""
-    schema = scorer.vocabulary.schema
-    program = program_of(scorer.model, schema)
-    with _quiet(), torch.no_grad():
-        ready = program.run_decompositions(IN_ONNX)
-        found = torch.onnx.export(ready, (), dynamo=True, opset_version=OPSET, verbose=False)
-    assert found is not None
-    model = with_recurrences(found.model_proto, BUCKETS if loop == "buckets" else ())
+    model = with_recurrences(graph_of(scorer), BUCKETS if loop == "buckets" else ())
     for name, value in (metadata(scorer) | {"loop": loop}).items():
         model.metadata_props.add(key=name, value=value)
     content = model.SerializeToString()
@@ -193,6 +188,16 @@ def write_onnx(scorer: RunScorer, path: Path, loop: Loop = FASTER) -> float:
     difference = verified(predict, scorer)
     write_atomically(path, content)
     return difference
+
+
+def graph_of(scorer: RunScorer) -> onnx.ModelProto:
+    """Return a run as an ONNX graph in which a recurrence is one operator, which other programs do not know."""
+    program = program_of(scorer.model, scorer.vocabulary.schema)
+    with _quiet(), torch.no_grad():
+        ready = program.run_decompositions(IN_ONNX)
+        found = torch.onnx.export(ready, (), dynamo=True, opset_version=OPSET, verbose=False)
+    assert found is not None
+    return found.model_proto
 
 
 def write_torch(scorer: RunScorer, path: Path) -> float:

@@ -1,5 +1,6 @@
 """What is exported: the recurrence against a loop in NumPy, and one model; the command verifies every export."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -69,8 +70,24 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> RunScorer:
     return RunScorer(frozen, rows, {"model": "dien"})
 
 
+@pytest.fixture(scope="module")
+def program(scorer: RunScorer) -> torch.export.ExportedProgram:
+    """What torch.export makes of DIEN, seconds long, for every test."""
+    return export.program_of(scorer.model, scorer.vocabulary.schema)
+
+
+@pytest.fixture(scope="module")
+def graph(scorer: RunScorer, program: torch.export.ExportedProgram) -> onnx.ModelProto:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "program_of", lambda model, schema: program)
+        return export.graph_of(scorer)
+
+
 @pytest.mark.parametrize("loop", ["scan", "buckets"])
-def test_dien_in_onnx(loop: export.Loop, scorer: RunScorer, tmp_path: Path) -> None:
+def test_dien_in_onnx(
+    loop: export.Loop, scorer: RunScorer, graph: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "graph_of", lambda scorer: copy.deepcopy(graph))
     path = tmp_path / "dien.onnx"
     assert export.write_onnx(scorer, path, loop) <= 1e-5
     requests = [Request({"item": [3] * t}, {"item": [*range(n)]}, {"user": 2}) for t, n in ((0, 1), (12, 4), (101, 2))]
@@ -94,13 +111,16 @@ def test_dien_in_onnx(loop: export.Loop, scorer: RunScorer, tmp_path: Path) -> N
     assert len(told["vocabulary_sha256"]) == 64
 
 
-def test_dien_as_a_program(scorer: RunScorer, tmp_path: Path) -> None:
+def test_dien_as_a_program(
+    scorer: RunScorer, program: torch.export.ExportedProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "program_of", lambda model, schema: program)
     path = tmp_path / "dien.pt2"
     assert export.write_torch(scorer, path) <= 1e-5
     files = {"metadata.json": ""}
-    program = torch.export.load(path, extra_files=files)
+    found = torch.export.load(path, extra_files=files)
     inputs = export.example(scorer.vocabulary.schema, 4, 6)
-    assert program.module()(*inputs).shape == (6,)
+    assert found.module()(*inputs).shape == (6,)
     assert json.loads(files["metadata.json"])["model"] == "dien"
 
 
