@@ -8,6 +8,7 @@ import doctest
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ def blocks_of(page: Path) -> list[Block]:
 def commands_of(text: str) -> list[str]:
     """The commands of a block that can be run in this process, or the whole block where a shell has to run it."""
     lines = text.replace("\\\n", " ").splitlines()
-    return lines if all(map(is_ours, lines)) else [text]
+    return lines if all(is_ours(line) or is_module(line) for line in lines) else [text]
 
 
 def is_ours(command: str) -> bool:
@@ -52,10 +53,22 @@ def is_ours(command: str) -> bool:
     return bool(re.match(r"(\.venv/bin/)?dien-bench ", command)) and not re.search(r"[|>&;$`\n]", command)
 
 
+def is_module(command: str) -> bool:
+    """Whether a command runs a module of the suite, with nothing that only a shell understands but a comment."""
+    return bool(re.fullmatch(r"python -m benchmark(\.\w+)+ [^|>&;$`\n#]*(#.*)?", command))
+
+
 def execute(command: str) -> None:
-    """Run a command: `dien-bench` in this process, since importing torch for every line would take minutes."""
+    """Run a command: `dien-bench` and the suite's modules in this process, for every other one has imports to do."""
     if is_ours(command):
         assert not app(shlex.split(command)[1:], standalone_mode=False)
+        return
+    if is_module(command):
+        _, _, name, *arguments = shlex.split(command, comments=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delitem(sys.modules, name, raising=False)
+            patch.setattr(sys, "argv", [name, *arguments])
+            runpy.run_module(name, run_name="__main__")
         return
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -183,6 +196,11 @@ def test_blocks_are_found() -> None:
     assert commands_of("dien-bench a \\\n b\ndien-bench c\n") == ["dien-bench a   b", "dien-bench c"]
     for mixed in ("cd x\ndien-bench a\n", "dien-bench a | tail\n", "dien-bench a > b\n"):
         assert commands_of(mixed) == [mixed]
+    assert commands_of("python -m benchmark.a.b c  # d\ndien-bench e\n") == [
+        "python -m benchmark.a.b c  # d",
+        "dien-bench e",
+    ]
+    assert commands_of("python -m benchmark.a.b c | tail\n") == ["python -m benchmark.a.b c | tail\n"]
     with pytest.raises(AssertionError, match="exit 3"):
         execute("exit 3")
 
