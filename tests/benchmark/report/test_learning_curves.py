@@ -78,7 +78,7 @@ def test_the_line_is_the_mean_of_the_seeds_at_their_common_steps(
     tmp_path: Path, drawn: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> None:
     paths = [metrics(tmp_path / "a.csv", seed=1), metrics(tmp_path / "b.csv", seed=2, last=300)]
-    figure_auc({"dien": paths}, tmp_path / "auc", dataset="sports")
+    figure_auc({"dien": paths}, tmp_path / "auc", dataset="sports", formats=["png"])
     steps, mean = drawn["DIEN (2)"]
     assert steps.tolist() == [100, 200, 300]
     first, second = (run.curve("test_auc").values for run in paths)
@@ -90,12 +90,12 @@ def test_the_auc_axis_leaves_out_the_rise_from_chance(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Axes, "set_ylim", lambda self, bottom: bottoms.append(bottom))
     path = tmp_path / "metrics.csv"
     path.write_text("step,test_auc\n100,0.5\n200,0.7\n1900,0.9\n2000,0.65\n")
-    figure_auc({"dien": [read_metrics(path)]}, tmp_path / "auc", dataset="sports")
+    figure_auc({"dien": [read_metrics(path)]}, tmp_path / "auc", dataset="sports", formats=["png"])
     assert bottoms == [pytest.approx(0.645)]
 
 
 def test_the_picture_is_white_and_not_empty(tmp_path: Path) -> None:
-    png, _ = figure_auc({"dien": seeds(tmp_path)}, tmp_path / "auc", dataset="sports")
+    (png,) = figure_auc({"dien": seeds(tmp_path)}, tmp_path / "auc", dataset="sports", formats=["png"])
     pixels = matplotlib.image.imread(io.BytesIO(png.read_bytes()), format="png")
     assert (pixels[0, 0] == 1).all()
     assert 0.5 < (pixels == 1).all(axis=2).mean() < 0.99
@@ -104,7 +104,7 @@ def test_the_picture_is_white_and_not_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 4, 5])
 def test_any_number_of_panels(tmp_path: Path, count: int) -> None:
     paths = seeds(tmp_path, 1)
-    png, _ = figure2({f"data-{n}": paths for n in range(count)}, tmp_path / "figure2")
+    (png,) = figure2({f"data-{n}": paths for n in range(count)}, tmp_path / "figure2", formats=["png"])
     assert png.stat().st_size > 10_000
 
 
@@ -171,7 +171,7 @@ def test_a_run_that_diverged(tmp_path: Path, drawn: dict[str, tuple[np.ndarray, 
 
 
 def test_a_single_step(tmp_path: Path) -> None:
-    png, _ = figure2({"sports": [metrics(tmp_path / "short.csv", last=20)]}, tmp_path / "short")
+    (png,) = figure2({"sports": [metrics(tmp_path / "short.csv", last=20)]}, tmp_path / "short", formats=["png"])
     assert png.stat().st_size > 10_000
 
 
@@ -228,7 +228,7 @@ def test_a_model_without_further_losses_has_one_curve(
     tmp_path: Path, drawn: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> None:
     curves = metrics(tmp_path / "metrics.csv", auxiliary=False)
-    figure2({"sports": [curves]}, tmp_path / "figure2", model="din")
+    figure2({"sports": [curves]}, tmp_path / "figure2", model="din", formats=["png"])
     assert list(drawn) == ["whole loss $L$"]
     assert drawn["whole loss $L$"][1] == pytest.approx(curves.curve("loss").values)
 
@@ -237,7 +237,7 @@ def test_a_loss_of_a_model_s_own_has_its_curve(tmp_path: Path, drawn: dict[str, 
     own = tmp_path / "own.csv"
     own.write_text("step,loss,target_loss,margin_loss,test_logloss\n20,3,1,2,\n40,2,1,1,\n40.5,,,,0.7\n")
     plain = metrics(tmp_path / "plain.csv", auxiliary=False)
-    figure2({"sports": [read_metrics(own)], "beauty": [plain]}, tmp_path / "figure2", model="mine")
+    figure2({"sports": [read_metrics(own)], "beauty": [plain]}, tmp_path / "figure2", model="mine", formats=["png"])
     assert set(drawn) == {"margin loss", "target loss $L_{target}$", "whole loss $L$"}
     assert drawn["margin loss"][1].tolist() == [2, 1]
 
