@@ -22,13 +22,30 @@ from datamodules.errors import UserError
 ROWS = ("base-model", "pnn", "aigru", "agru", "dien")
 
 
-@pytest.fixture
-def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the packages, which hashes are then taken of."""
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A copy of the packages, and the hashes that rows have by it."""
+    folder = tmp_path_factory.mktemp("copied").resolve()
     for package in identity.PACKAGES:
-        shutil.copytree(identity.ROOT / package, tmp_path / package)
-    monkeypatch.setattr(identity, "ROOT", tmp_path.resolve())
-    yield tmp_path
+        shutil.copytree(identity.ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identity, "ROOT", folder)
+        return folder, {row: code_sha256(row) for row in ROWS}
+
+
+@pytest.fixture
+def sources(copied: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the packages, which hashes are then taken of; a file that a test appends to is put back."""
+    folder, _ = copied
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.setattr(identity, "ROOT", folder)
+    yield folder
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in before:
+            path.unlink()
+    for path, content in before.items():
+        if path.read_bytes() != content:
+            path.write_bytes(content)
     identity._loaded.cache_clear()
 
 
@@ -52,8 +69,10 @@ def append(path: Path, text: str = "\nMORE = 1\n") -> None:
         ("datamodules/files/download.py", set()),
     ],
 )
-def test_a_change_counts_for_the_rows_that_it_reaches(sources: Path, file: str, changed: set[str]) -> None:
-    before = {row: code_sha256(row) for row in ROWS}
+def test_a_change_counts_for_the_rows_that_it_reaches(
+    copied: tuple[Path, dict[str, str]], sources: Path, file: str, changed: set[str]
+) -> None:
+    _, before = copied
     assert len(set(before.values())) == len(ROWS)
     append(sources / file)
     assert {row for row in ROWS if code_sha256(row) != before[row]} == changed
