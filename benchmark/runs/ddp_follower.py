@@ -24,12 +24,12 @@ def _end_with(rank_0: Connection) -> NoReturn:
 if __name__ == "__main__":
     make_streams_lenient()
     collect_seldom()
+    rank_0 = Connection(int(sys.argv[2]))
+    threading.Thread(target=_end_with, args=[rank_0], daemon=True).start()  # before the imports, which take seconds
     import torch.distributed as dist
 
     from benchmark.runs.config import RunConfig
     from benchmark.runs.train import follow
 
-    rank_0 = Connection(int(sys.argv[2]))
-    threading.Thread(target=_end_with, args=[rank_0], daemon=True).start()
     follow(RunConfig(**json.loads(sys.argv[1])), rank_0.send)
     dist.destroy_process_group()

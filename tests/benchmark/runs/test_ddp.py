@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections import ChainMap
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import EntryPoint
 from multiprocessing import Pipe
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmark.runs.config import CHECKPOINT, Progress, RunConfig
 from benchmark.runs.process import ProcessDied
 from benchmark.runs.train import train_run
 from datamodules.errors import UserError
+from tests.benchmark.runs.clusters import CLUSTERS, check_same_files
 
 pytestmark = pytest.mark.timeout(600)  # each run starts a second process, which imports torch
 
@@ -58,10 +60,65 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> RunConfig:
     return made
 
 
+def others(config: RunConfig) -> list[int]:
+    """The other processes of a run that live."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:  # it has ended in between
+            continue
+        if b"benchmark.runs.ddp_follower" in words and any(config.out.encode() in word for word in words):
+            found.append(int(path.parent.name))
+    return found
+
+
+@dataclass(frozen=True)
+class Job:
+    """What has become of a process of its own."""
+
+    one: RunConfig  # that it has trained alone
+    paper: RunConfig  # that it has trained with another process
+    broken: RunConfig  # that it was killed in, with another process
+    exit_code: int
+    left: list[int]  # processes of the broken run that lived on
+
+
+PROGRAM = """
+import json, os, signal, sys
+from benchmark.runs.process import collect_seldom
+collect_seldom()
+from benchmark.runs.config import RunConfig
+from benchmark.runs.train import train_run
+one, paper, broken = (RunConfig(**json.loads(given)) for given in sys.argv[1:])
+train_run(one)
+train_run(paper)
+
+def die(progress):
+    if progress.step >= 120:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train_run(broken, die)
+"""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, data_dir: str, whole: RunConfig) -> Job:
+    """A process of its own, which by its variables is another of a cluster's; they are there before it imports."""
+    out = tmp_path_factory.mktemp("job")
+    one = replace(config(out / "one", data_dir), steps=40, logger="tensorboard")
+    paper = replace(config(out / "paper", data_dir, "dien", "paper"), devices=2)
+    broken = replace(whole, out=str(out / "broken"))
+    words = [json.dumps(asdict(each)) for each in (one, paper, broken)]
+    variables = os.environ | dict(ChainMap(*CLUSTERS.values()))
+    ended = subprocess.run([sys.executable, "-c", PROGRAM, *words], cwd=ROOT, env=variables)
+    return Job(one, paper, broken, ended.returncode, others(broken))
+
+
 @pytest.mark.parametrize("variant", ["official", "paper"])
-def test_two_processes_train_as_one(tmp_path: Path, data_dir: str, whole: RunConfig, variant: str) -> None:
+def test_two_processes_train_as_one(tmp_path: Path, data_dir: str, whole: RunConfig, job: Job, variant: str) -> None:
     one = config(tmp_path / "one", data_dir, "dien", variant)
-    two = whole if variant == whole.variant else replace(one, out=str(tmp_path / "two"), devices=2)
+    two = whole if variant == whole.variant else job.paper
     records = [train_run(each) for each in (one, two)]
     curves = [pd.read_csv(each.folder() / "metrics.csv") for each in (one, two)]
     predictions = [pd.read_parquet(each.folder() / "predictions.parquet") for each in (one, two)]
@@ -97,6 +154,12 @@ def test_what_cannot_be_shared_is_refused(
         train_run(replace(config(tmp_path, data_dir), **changes))  # type: ignore[arg-type]
 
 
+def test_a_run_takes_no_place_in_a_cluster_also_where_it_is_read_at_import(tmp_path: Path, job: Job) -> None:
+    here = replace(job.one, out=str(tmp_path))
+    train_run(here)
+    check_same_files(here, job.one)
+
+
 def test_gpus_come_in_groups() -> None:
     assert gpu_groups(["0", "1", "GPU-7f"], 1) == ["0", "1", "GPU-7f"]
     assert gpu_groups(["0", "1", "2", "3", "4"], 2) == ["0,1", "2,3"]
@@ -108,32 +171,6 @@ def test_gpus_come_in_groups() -> None:
 # A run that is interrupted: on both sides, at the first process and at another
 
 
-DIES = """
-import json, os, signal, sys
-from benchmark.runs.config import RunConfig
-from benchmark.runs.train import train_run
-
-def die(progress):
-    if progress.step >= int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-train_run(RunConfig(**json.loads(sys.argv[1])), die)
-"""
-
-
-def others(config: RunConfig) -> list[int]:
-    """The other processes of a run that live."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:  # it has ended in between
-            continue
-        if b"benchmark.runs.ddp_follower" in words and any(config.out.encode() in word for word in words):
-            found.append(int(path.parent.name))
-    return found
-
-
 def outcome(config: RunConfig) -> tuple[dict[str, Any], list[bytes]]:
     record = json.loads((config.folder() / "record.json").read_text())
     files = [(config.folder() / name).read_bytes() for name in ("metrics.csv", "predictions.parquet")]
@@ -141,26 +178,14 @@ def outcome(config: RunConfig) -> tuple[dict[str, Any], list[bytes]]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="it finds processes in /proc")
-def test_killed_it_goes_on_at_once_to_the_same_figures_and_leaves_no_process(tmp_path: Path, whole: RunConfig) -> None:
-    broken = replace(whole, out=str(tmp_path))
-    command = [sys.executable, "-c", DIES, json.dumps(asdict(broken)), "120"]
-    assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
-    left, steps = others(broken), list[int]()
+def test_killed_it_goes_on_at_once_to_the_same_figures_and_leaves_no_process(whole: RunConfig, job: Job) -> None:
+    """Killed at its first process, and where it has gone on from there at the other one."""
+    broken, steps = job.broken, list[int]()
+    assert job.exit_code == -signal.SIGKILL
     assert (broken.folder() / CHECKPOINT).exists()
-    train_run(broken, lambda progress: steps.append(progress.step))
-    assert steps == [120, 130]
-    assert outcome(broken) == outcome(whole)
-    assert not set(left) & set(others(broken))
-    assert sorted(path.name for path in broken.folder().iterdir()) == sorted(
-        path.name for path in whole.folder().iterdir()
-    )
-
-
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="it finds processes in /proc")
-def test_another_process_that_is_killed_is_said_and_the_run_goes_on_once_more(tmp_path: Path, whole: RunConfig) -> None:
-    broken = replace(whole, out=str(tmp_path))
 
     def kill(progress: Progress) -> None:
+        steps.append(progress.step)
         if progress.step == 120:
             os.kill(others(broken)[0], signal.SIGKILL)
 
@@ -169,8 +194,14 @@ def test_another_process_that_is_killed_is_said_and_the_run_goes_on_once_more(tm
 
     kind, reason, _ = attempt(train, broken, lambda message: None)
     assert (kind, reason[:41]) == ("died", "process 1 of 0 to 1 was killed by SIGKILL")
-    assert train_run(broken)["status"] == "finished"
+    assert steps == [120]
+    assert train_run(broken, lambda progress: steps.append(progress.step))["status"] == "finished"
+    assert steps == [120, 120, 130]
     assert outcome(broken) == outcome(whole)
+    assert not set(job.left) & set(others(broken))
+    assert sorted(path.name for path in broken.folder().iterdir()) == sorted(
+        path.name for path in whole.folder().iterdir()
+    )
 
 
 def test_a_process_whose_first_one_is_gone_does_not_wait_for_it(tmp_path: Path, data_dir: str) -> None:
@@ -179,8 +210,10 @@ def test_a_process_whose_first_one_is_gone_does_not_wait_for_it(tmp_path: Path, 
     here.close()
     command = [sys.executable, "-m", "benchmark.runs.ddp_follower", json.dumps(asdict(made)), str(there.fileno())]
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9", "NODE_RANK": "0", "LOCAL_RANK": "1"}
-    ended = subprocess.run(command, cwd=ROOT, env=os.environ | group, pass_fds=[there.fileno()], timeout=60)
-    assert ended.returncode == 1
+    ended = subprocess.run(
+        command, cwd=ROOT, env=os.environ | group, pass_fds=[there.fileno()], timeout=60, capture_output=True
+    )
+    assert (ended.returncode, ended.stderr) == (1, b"")  # no error of what it was about to do
 
 
 def test_a_process_that_ends_before_it_is_ready_is_not_waited_for(

@@ -6,8 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import ChainMap
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from benchmark.runs.memory import PeakMemory
 from benchmark.runs.process import CACHES, own_variables
 from benchmark.runs.train import train_run
 from datamodules.samples.file import prepare_samples
+from tests.benchmark.runs.clusters import CLUSTERS, check_same_files
 
 ROOT = Path(__file__).parents[3]
 NOTEBOOK = "module://matplotlib_inline.backend_inline"  # what a notebook's shell has, and is not installed here
@@ -47,19 +47,6 @@ def dien_bench(*words: str, of: dict[str, str], within: tuple[str, ...] = ()) ->
 
 # Clusters
 
-CLUSTERS = {
-    "slurm": {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0"},
-    "torchrun": {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_USE_AGENT_STORE": "True"},
-    "lsf": {"JSM_NAMESPACE_RANK": "1", "JSM_NAMESPACE_SIZE": "2", "LSB_JOBID": "7", "LSB_DJOB_RANKFILE": "none"},
-}
-TRAINS = """
-import json, sys
-from benchmark.runs.config import RunConfig
-from benchmark.runs.train import train_run
-for given in sys.argv[1:]:
-    train_run(RunConfig(**json.loads(given)))
-"""
-
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> RunConfig:
@@ -67,13 +54,6 @@ def here(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> RunConfig:
     made = config(tmp_path_factory.mktemp("here"), data_dir, logger="tensorboard")
     train_run(made)
     return made
-
-
-def check_same_files(here: RunConfig, there: RunConfig) -> None:
-    for name in ("metrics.csv", "predictions.parquet"):
-        assert (there.folder() / name).read_bytes() == (here.folder() / name).read_bytes()
-    events = [len(list(Path(each.out).rglob("events.out.tfevents.*"))) for each in (here, there)]
-    assert events[0] == events[1] > 0
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)
@@ -85,16 +65,6 @@ def test_a_run_takes_no_place_in_a_cluster_from_its_environment(
     there = replace(here, out=str(tmp_path))
     train_run(there)
     check_same_files(here, there)
-
-
-@pytest.mark.timeout(300)
-def test_nor_where_it_is_read_at_import_and_neither_do_two_processes(tmp_path: Path, here: RunConfig) -> None:
-    there = replace(here, out=str(tmp_path / "one"))
-    two = replace(here, out=str(tmp_path / "two"), devices=2, device="cpu")
-    command = [sys.executable, "-c", TRAINS, *(json.dumps(asdict(each)) for each in (there, two))]
-    subprocess.run(command, cwd=ROOT, env=os.environ | dict(ChainMap(*CLUSTERS.values())), check=True)
-    check_same_files(here, there)
-    assert (two.folder() / "metrics.csv").exists()
 
 
 # Notebooks and containers
