@@ -12,7 +12,6 @@ from benchmark.records.frames import curves, folder_of, records
 from benchmark.records.predictions import Scores
 from benchmark.records.record import FILE_NAME, Record, read_record, read_records
 from benchmark.runs.config import RunConfig, config_from, read_config
-from benchmark.runs.train import train_run
 from benchmark.runs.trained import Run, load_run
 from datamodules.errors import UserError, unknown_name
 
@@ -45,6 +44,8 @@ def train(config: RunConfig | Mapping[str, Any] | PathLike[str] | str) -> Record
     one thread; start Python with OMP_NUM_THREADS=1 for numbers that are equal to the last bit. Raises UserError for a
     config that is none, and `NotFinite` where the loss is no number.
     """
+    from benchmark.runs.train import train_run  # here: Lightning takes seconds to import
+
     if isinstance(config, (str, PathLike)):
         config = config_from(read_config(Path(config)), config)
     elif not isinstance(config, RunConfig):

@@ -86,8 +86,8 @@ def scorer_of_candidates(fields: dict[str, Int32]) -> Callable[[Run, Requests], 
             frozen[id(run)] = as_served(run)
         served = frozen[id(run)]
         count, candidates = requests.item.shape
-        split = _split(served.data.ready, requests, fields)
-        batches = EvaluationBatches(served.data.ready, split, served.data.hparams["batch_size"], served.data.vocabulary)
+        split = _split(served.samples, requests, fields)
+        batches = EvaluationBatches(served.samples, split, served.config.batch_size, served.vocabulary)
         found = np.empty(count * candidates)
         found[batches.order] = np.concatenate([served.predict(batches[at]) for at in range(len(batches))])
         return found.reshape(count, candidates)

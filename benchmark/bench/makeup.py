@@ -46,7 +46,7 @@ def main(
 
 def auc_of(run: Run, batches: EvaluationBatches | None = None) -> float:
     """The AUC of a run on its test samples, by default in the batches of a run."""
-    label = run.data.ready.test.label
+    label = run.samples.test.label
     if batches is None:
         return float(roc_auc_score(label, run.predict("test")))
     scores = np.concatenate([run.predict(batches[at]) for at in range(len(batches))])
@@ -58,10 +58,9 @@ def other_batches(run: Run, kind: str, seed: int) -> EvaluationBatches:
 
     kind    "together": the samples of a history stay side by side; "apart": every sample goes its own way
     """
-    data = run.data
-    split, size = data.ready.test, data.hparams["batch_size"]
+    split, size = run.samples.test, run.config.batch_size
     rng = np.random.default_rng(seed)
-    batches = EvaluationBatches(data.ready, split, size, data.vocabulary)
+    batches = EvaluationBatches(run.samples, split, size, run.vocabulary)
     group: NDArray[np.int64] = np.arange(len(split)) if kind == "apart" else np.cumsum(split.starts_history) - 1
     order = np.argsort(rng.permutation(int(group.max()) + 1)[group], kind="stable")
     parts = windowed(order, batches.maker.lengths, size, rng if kind == "apart" else None)

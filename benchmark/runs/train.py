@@ -5,6 +5,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from benchmark.runs.ended import finished_record, keep_bad_batch
 from benchmark.runs.identity import code_sha256
 from benchmark.runs.memory import PeakMemory
 from benchmark.runs.result import record_of, write_predictions
-from benchmark.runs.trained import WEIGHTS, KeepWeights
+from benchmark.runs.trained import WEIGHTS, save_weights
 from benchmark.tracking.loggers import close_loggers, failure_told, open_loggers
 from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError
@@ -230,3 +231,27 @@ class ReportProgress(pl.Callback):
             return
         auc = None if pl_module.last is None else pl_module.last.auc
         self.on_progress(Progress(step, self.steps, float(outputs["loss"]), auc))
+
+
+class KeepWeights(pl.Callback):
+    """Writes the weights after each evaluation that is the best so far in the eyes of a selection."""
+
+    def __init__(self, path: Path, selection: str, say: Callable[[str], None] = print) -> None:
+        self.path, self.selection, self.say = path, selection, say
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the weights of an evaluation that has just become the reported one."""
+        if isinstance(pl_module, CTRModule):
+            self.keep(pl_module)
+
+    def keep(self, module: CTRModule) -> None:
+        """Write the weights if the module's last evaluation is the one to report; none, said, where that fails."""
+        if module.last is not module.selected(self.selection):
+            return
+        try:
+            save_weights(module.model, self.path)
+        except UserError as error:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)  # those of an earlier evaluation are not the reported ones
+            reason = getattr(error.__cause__, "strerror", None) or error.__cause__
+            self.say(f"cannot write {self.path} ({reason}); the run goes on without it")

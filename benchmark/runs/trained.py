@@ -1,4 +1,4 @@
-"""A trained run: its weights at the reported checkpoint, and the run ready to predict.
+"""A trained run: its weights at the reported checkpoint, and the run ready to predict, which needs no Lightning.
 
 The weights are weights.pt in its folder, a state_dict. The file is written anew whenever an evaluation becomes the one
 to report, so that it outlives an interruption, and before the record, so that a finished run has it. Time of a write,
@@ -9,60 +9,35 @@ the leaderboard: they are large.
 
 import io
 import pickle
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from baselines import load
 from baselines.layers.two_stage import logits_of
-from baselines.lightning_module import CTRModule
 from benchmark.records.predictions import RunScores
 from benchmark.records.record import Record, finished_run
 from benchmark.records.results import scores_of
-from benchmark.runs.config import config_from, data_of, read_config
+from benchmark.runs.config import RunConfig, config_from, data_of, read_config
 from datamodules.batch import Batch
 from datamodules.batches import EvaluationBatches
-from datamodules.datamodule import InteractionsDataModule
 from datamodules.errors import UserError, unknown_name
 from datamodules.files.atomic import write_atomically
 from datamodules.samples import Samples
-from datamodules.samples.vocabulary import vocabulary
+from datamodules.samples.file import prepare_samples
+from datamodules.samples.vocabulary import Vocabulary, vocabulary
+
+if TYPE_CHECKING:
+    from datamodules.datamodule import InteractionsDataModule
 
 WEIGHTS = "weights.pt"
 SPLITS = ("train", "validation", "test")
-
-
-class KeepWeights(pl.Callback):
-    """Writes the weights after each evaluation that is the best so far in the eyes of a selection."""
-
-    def __init__(self, path: Path, selection: str, say: Callable[[str], None] = print) -> None:
-        self.path, self.selection, self.say = path, selection, say
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the weights of an evaluation that has just become the reported one."""
-        if isinstance(pl_module, CTRModule):
-            self.keep(pl_module)
-
-    def keep(self, module: CTRModule) -> None:
-        """Write the weights if the module's last evaluation is the one to report; none, said, where that fails."""
-        if module.last is not module.selected(self.selection):
-            return
-        try:
-            save_weights(module.model, self.path)
-        except UserError as error:
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)  # those of an earlier evaluation are not the reported ones
-            reason = getattr(error.__cause__, "strerror", None) or error.__cause__
-            self.say(f"cannot write {self.path} ({reason}); the run goes on without it")
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -102,7 +77,17 @@ class Run:
 
     record: Record
     model: nn.Module  # in evaluation mode, on the CPU
-    data: InteractionsDataModule  # set up
+    config: RunConfig
+    samples: Samples  # that it was trained on
+    vocabulary: Vocabulary
+
+    @cached_property
+    def data(self) -> "InteractionsDataModule":
+        """What it was trained on as a Lightning data module, set up."""
+        data = data_of(self.config)
+        data.samples = self.samples
+        data.setup()
+        return data
 
     @cached_property
     def scores(self) -> RunScores:
@@ -123,9 +108,8 @@ class Run:
             return probabilities
         if samples not in SPLITS:
             raise unknown_name("split", samples, SPLITS)
-        data = self.data
-        split, size = getattr(data.ready, samples), data.hparams["batch_size"]
-        batches = EvaluationBatches(data.ready, split, size, data.vocabulary)
+        split = getattr(self.samples, samples)
+        batches = EvaluationBatches(self.samples, split, self.config.batch_size, self.vocabulary)
         found = np.empty(len(batches.order))
         if len(found):
             found[batches.order] = np.concatenate([self.predict(batches[at]) for at in range(len(batches))])
@@ -144,7 +128,7 @@ def load_run(folder: Path | str, *, data_dir: Path | str | None = None) -> Run:
     if not settings.is_file():
         raise UserError(f"no {settings}: a leaderboard keeps no models. Train the run: dien-bench run --help")
     config = config_from(read_config(settings), settings)
-    data = data_of(replace(config, data_dir=str(data_dir or config.data_dir)))
-    data.prepare_data()
-    data.setup()
-    return Run(record, load_model(record, data.ready), data)
+    config = replace(config, data_dir=str(data_dir or config.data_dir))
+    samples = prepare_samples(config.dataset, config.protocol, Path(config.data_dir))
+    rows = vocabulary(samples, config.settings()["unknown_user"])
+    return Run(record, load_model(record, samples), config, samples, rows)

@@ -16,11 +16,11 @@ WINDOWS = 4  # of 20 batches, from which a frozen model has its statistics
 
 def scorer_of(run: Run) -> RunScorer:
     """Return the scorer of a finished run; `about` says which run, and its test AUC as recorded and as served."""
-    served, samples, record = as_served(run), run.data.ready, run.record
+    served, samples, record = as_served(run), run.samples, run.record
     about = {name: str(getattr(record, name)) for name in ("dataset", "protocol", "model", "variant", "seed")}
     auc = roc_auc_score(samples.test.label, served.predict("test"))
     about |= {"auc_recorded": f"{record.reported_auc:.4f}", "auc_served": f"{auc:.4f}"}
-    return RunScorer(served.model, run.data.vocabulary, about)
+    return RunScorer(served.model, run.vocabulary, about)
 
 
 def as_served(run: Run, statistics: Literal["train", "validation"] | None = None) -> Run:
@@ -29,7 +29,7 @@ def as_served(run: Run, statistics: Literal["train", "validation"] | None = None
     It has the statistics of the split that is named, whose labels are not looked at: by default validation samples, and
     training samples where the protocol has no others. A model that overfits has other activations on training samples.
     """
-    samples, vocabulary, size = run.data.ready, run.data.vocabulary, run.data.hparams["batch_size"]
+    samples, vocabulary, size = run.samples, run.vocabulary, run.config.batch_size
     name = statistics or ("validation" if len(samples.validation) else "train")
     windows = EvaluationBatches(samples, getattr(samples, name), size, vocabulary)
     chosen = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(int))

@@ -244,6 +244,7 @@ assert not {{"torch", "pandas", "numpy", "benchmark.api"}} & set(sys.modules), "
 from benchmark import records
 from benchmark.records import paper
 assert "torch" not in sys.modules or "benchmark.api" in sys.modules
+assert "pytorch_lightning" not in sys.modules, "only what trains is to wait for Lightning"
 assert len(records()) and records is benchmark.records and paper.LABELS
 try:
     benchmark.recods
