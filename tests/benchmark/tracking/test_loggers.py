@@ -24,7 +24,6 @@ import yaml
 from matplotlib.image import imread, imsave
 from tensorboardX.proto.event_pb2 import Event
 from typer.testing import CliRunner
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from baselines.lightning_module import NotFinite
 from baselines.spec import parse_spec
@@ -309,6 +308,9 @@ def test_tensorboard_gets_figures_too(tmp_path: Path) -> None:
 
 def test_the_documented_sweep_runs_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/wandb-sweep.yaml, made a command line by W&B's own code, for the ends of its space."""
+    # Here: it takes seconds, and every process of the suite imports this file.
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     sweep = yaml.safe_load((ROOT / "docs" / "wandb-sweep.yaml").read_text("utf-8"))
     record = dict.fromkeys(RECORD_FIELDS) | {"auc": {"last": 0.5}, "selection": "last"}
     assert sweep["metric"]["name"] in outcome(record)
