@@ -119,6 +119,8 @@ def test_a_process_that_trains_draws_nothing_and_one_that_does_not_imports_no_to
     program = """
 import json, sys
 import benchmark.__main__  # as multiprocessing does in a worker
+from benchmark.runs.process import collect_seldom
+collect_seldom()
 from benchmark.executors import fresh, plan, processes, sweep
 from benchmark.runs import ended
 from benchmark.runs.config import RunConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -142,6 +143,7 @@ def _work(connection: Connection, output: Path) -> None:
     collect_seldom()
     with contextlib.suppress(EOFError, ConnectionError):
         train = connection.recv()
+        gc.freeze()  # what it brought along stays: the search for garbage at the start of each run leaves it out
         while True:
             config = connection.recv()
             os.ftruncate(descriptor, 0)
