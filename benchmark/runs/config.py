@@ -54,6 +54,12 @@ class RunConfig:
     devices: int = 1  # processes that share each batch
     checkpoint_seconds: float = CHECKPOINT_EVERY  # between two checkpoints; 0: one at every evaluation
 
+    def check_sizes(self) -> None:
+        """Raise `UserError` unless steps and batch size are at least 1."""
+        for name, value in (("steps", self.steps), ("batch size", self.batch_size)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
+
     def check(self) -> None:
         """Raise `UserError` unless every name is known and every number possible."""
         check_fits(get_dataset(self.dataset, Path(self.data_dir)), get_protocol(self.protocol))
@@ -73,9 +79,7 @@ class RunConfig:
         model = None if row.base in MODELS and not options else load(self.model)
         if self.variant not in ("official", "paper"):
             raise UserError(f"unknown variant '{self.variant}'. Known: official, paper")
-        for name, value in (("steps", self.steps), ("batch size", self.batch_size)):
-            if value is not None and value < 1:
-                raise UserError(f"{name} must be at least 1, got {value}")
+        self.check_sizes()
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed must be between 0 and 2**32 - 1, got {self.seed}")
         check_device(self.device)

@@ -128,6 +128,7 @@ def load_run(folder: Path | str, *, data_dir: Path | str | None = None) -> Run:
     if not settings.is_file():
         raise UserError(f"no {settings}: a leaderboard keeps no models. Train the run: dien-bench run --help")
     config = config_from(read_config(settings), settings)
+    config.check_sizes()
     config = replace(config, data_dir=str(data_dir or config.data_dir))
     samples = prepare_samples(config.dataset, config.protocol, Path(config.data_dir))
     rows = vocabulary(samples, config.settings()["unknown_user"])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -230,6 +231,17 @@ def test_a_config_whose_model_file_has_changed_is_refused(tmp_path: Path) -> Non
     for use in (train, lambda path: load_run(path.parent)):
         with pytest.raises(UserError, match=r"config\.json is of a run with model_sha256"):
             use(config)
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("steps", -1)])
+def test_a_run_whose_config_has_impossible_sizes_is_not_loaded(
+    root: Path, tmp_path: Path, name: str, value: int
+) -> None:
+    copy = shutil.copytree(folder(root), tmp_path / "seed-0")
+    config = json_of(copy / "config.json") | {name: value}
+    (copy / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(UserError, match=rf"{name.replace('_', ' ')} must be at least 1, got {value}"):
+        load_run(copy)
 
 
 @pytest.mark.parametrize(

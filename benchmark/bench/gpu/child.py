@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -56,7 +55,9 @@ def of_speed(name: str) -> Callable[[torch.device, bool], Iterator[Line]]:
     """A check of `speed.py`, imported when it is made: it brings Lightning along, which the others do without."""
 
     def check(device: torch.device, quick: bool) -> Iterator[Line]:
-        found: Iterator[Line] = getattr(import_module("benchmark.bench.gpu.speed"), name)(device, quick)
+        from benchmark.bench.gpu import speed
+
+        found: Iterator[Line] = getattr(speed, name)(device, quick)
         return found
 
     return check
