@@ -237,7 +237,7 @@ def test_a_config_whose_model_file_has_changed_is_refused(tmp_path: Path) -> Non
 def test_a_run_whose_config_has_impossible_sizes_is_not_loaded(
     root: Path, tmp_path: Path, name: str, value: int
 ) -> None:
-    copy = shutil.copytree(folder(root), tmp_path / "seed-0")
+    copy = shutil.copytree(folder(root), folder(tmp_path))
     config = json_of(copy / "config.json") | {name: value}
     (copy / "config.json").write_text(json.dumps(config), "utf-8")
     with pytest.raises(UserError, match=rf"{name.replace('_', ' ')} must be at least 1, got {value}"):
