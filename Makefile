@@ -48,6 +48,7 @@ export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_TOP_PAD_ ?= 67108864
 
+PYTEST = $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 SWEEP = $(BENCH) run --datasets "$(DATASETS)" --protocol "$(PROTOCOL)" --variant "$(VARIANT)" --seeds "$(SEEDS)" \
 	--out "$(OUT)" $(if $(MODELS),--models "$(MODELS)") $(if $(STEPS),--steps $(STEPS)) \
 	$(if $(WORKERS),--workers $(WORKERS)) $(if $(DEVICE),--device $(DEVICE)) $(if $(LOGGER),--logger $(LOGGER)) \
@@ -83,14 +84,14 @@ $(VENV)/ready: requirements.lock pyproject.toml
 setup-cluster: setup  ## Ray too, for EXECUTOR=ray, and its tests
 	$(VENV)/bin/python -m pip install --quiet -r requirements-cluster.lock
 
-test: setup  ## all tests
-	$(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+test: setup  ## the tests but for the slow ones: whole commands, clusters, kills, every committed number
+	$(PYTEST) -m "not slow"
 
 check: setup  ## lint, types and all tests, as CI runs them
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 reproduce-table1: setup  ## counts of the data beside the paper's
 	$(BENCH) table 1 --datasets "$(DATASETS)" --out "$(OUT)"

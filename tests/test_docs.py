@@ -103,6 +103,7 @@ def test_examples_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert bool(examples.examples) == (page.name == "python.md")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")  # there is nobody to look at it
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every code cell, one after another in one namespace, as Jupyter would, and what came of them."""

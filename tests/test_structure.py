@@ -114,6 +114,7 @@ def test_every_module_says_what_it_is_for() -> None:
         assert len(first) > 10, name
 
 
+@pytest.mark.slow
 def test_a_process_that_trains_draws_nothing_and_one_that_does_not_imports_no_torch(tmp_path: Path) -> None:
     """What a worker has imported once it has trained a run, and what a sweep imports before it starts one."""
     program = """

@@ -90,6 +90,7 @@ def assert_equal_to_rounding(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # thousands of steps, three times
 def test_as_near_to_exact_adam_as_dense_adam_is() -> None:
     steps = 3300

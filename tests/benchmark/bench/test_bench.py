@@ -245,6 +245,7 @@ def assert_summaries(value: Any) -> int:
     return sum(assert_summaries(part) for part in value) if isinstance(value, list) else 0
 
 
+@pytest.mark.slow
 def test_the_command_writes_every_figure(tmp_path: Path) -> None:
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     options = ["--quick", "--models", "base-model dien", "--out", str(tmp_path)]

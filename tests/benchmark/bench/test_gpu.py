@@ -108,6 +108,7 @@ def test_steps_on_the_cpu() -> None:
         assert line.figures["gpu_memory_mb"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's own, of reading .grad while it traces
 def test_a_compiled_step_on_the_cpu() -> None:
     (line,) = CHECKS["compile"](CPU, True)

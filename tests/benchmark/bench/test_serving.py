@@ -184,6 +184,7 @@ def test_memory_is_judged_by_its_slope(mb_an_hour: float, minutes: int, verdict:
     assert minutes < 60 or found.low - 0.2 < mb_an_hour < found.high + 0.2
 
 
+@pytest.mark.slow
 def test_a_soak_of_seconds(tmp_path: Path) -> None:
     """A server in a process of its own."""
     settings = {"dataset": "generated", "protocol": "clean", "model": "base-model", "variant": "paper", "seed": 0}

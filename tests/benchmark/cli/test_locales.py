@@ -75,6 +75,7 @@ def test_a_table_shows_what_its_terminal_can(tmp_path: Path, encoding: str, sign
     assert "best − last" in (tmp_path / "table4.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # a process that starts a process, each of which imports torch
 def test_a_run_that_fails_in_any_words_leaves_the_others(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(MODEL, "utf-8")

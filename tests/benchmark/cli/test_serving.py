@@ -33,6 +33,7 @@ def dien_bench(*words: str) -> str:
     return CliRunner().invoke(app, words, catch_exceptions=False).stdout
 
 
+@pytest.mark.slow
 def test_a_run_is_served_loaded_and_stopped(run: Run) -> None:
     folder = str(run.record.path.parent)
     serve = [sys.executable, "-m", "benchmark", "serve", "--run", folder, "--port", "0"]

@@ -21,10 +21,11 @@ pytest.importorskip("ray", reason="the extra 'cluster' is not installed")
 
 from ray.cluster_utils import Cluster
 
-pytestmark = pytest.mark.timeout(600)  # a cluster is nine processes that start, and a loaded machine takes its time
+# A cluster is nine processes that start, and a loaded machine takes its time.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[3]
 ARGUMENTS = ("--datasets", "generated", "--models", "base-model", "--steps", "60", "--no-wandb", "--table", "4")
-RUNS = 6
+RUNS = 4
 SEEDS = " ".join(map(str, range(RUNS)))
 
 

@@ -44,6 +44,7 @@ class Noted(BaseModel):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_jobs_of_an_array_train_each_run_once(tmp_path: Path) -> None:
     bin_folder = tmp_path / "bin"
@@ -53,7 +54,7 @@ def test_the_jobs_of_an_array_train_each_run_once(tmp_path: Path) -> None:
     (tmp_path / "noted.py").write_text(MODEL.format(folder=tmp_path), "utf-8")
     (recipe,) = re.findall(r"^sbatch .*?(?=^```)", (ROOT / "docs/clusters.md").read_text("utf-8"), re.M | re.S)
     small = (
-        f"--datasets generated --model {tmp_path}/noted.py:Noted --models '' --seeds 0-4 --steps 230 --no-wandb "
+        f"--datasets generated --model {tmp_path}/noted.py:Noted --models '' --seeds 0-2 --steps 60 --no-wandb "
         f"--data-dir {tmp_path}/data"
     ).replace("'", '"')
     for found, put in (
@@ -69,9 +70,9 @@ def test_the_jobs_of_an_array_train_each_run_once(tmp_path: Path) -> None:
     outputs = [file.read_text("utf-8") for file in sorted(tmp_path.glob("slurm-100_*.out"))]
     assert done.returncode == 0, (done.stderr, outputs)
     assert len(outputs) == JOBS
-    assert all("5 of 5 runs finished" in output for output in outputs)
-    assert sorted(record.seed for record in read_records(tmp_path / "runs")) == [0, 1, 2, 3, 4]
-    assert (tmp_path / "trained").read_text("utf-8").count("once") == 5
-    assert len(list(tmp_path.rglob("metrics.csv"))) == 5
+    assert all("3 of 3 runs finished" in output for output in outputs)
+    assert sorted(record.seed for record in read_records(tmp_path / "runs")) == [0, 1, 2]
+    assert (tmp_path / "trained").read_text("utf-8").count("once") == 3
+    assert len(list(tmp_path.rglob("metrics.csv"))) == 3
     assert (tmp_path / "runs" / "table4.md").exists()
     assert not list(tmp_path.rglob("*.lease"))

@@ -131,8 +131,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("command", "kills"), [("add", 15), ("build", 6)])
+@pytest.mark.parametrize(("command", "kills"), [("add", 8), ("build", 3)])
 def test_a_killed_command_leaves_a_board_that_the_next_one_completes(
     runs: Path, tmp_path: Path, command: str, kills: int
 ) -> None:

@@ -27,6 +27,7 @@ from tests.benchmark.boards import BOARD, committed, export, make_board
 ONE = Path("sports", "arxiv-v1", "dien-official", "seed-0")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # it grows with the board
 def test_pages_are_not_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text byte for byte; figures by name: the bytes of an SVG are matplotlib's, and half the time of a build."""
@@ -79,6 +80,7 @@ def by_rank_sum(label: Any, score: Any) -> float:
     return above / (positives * (len(label) - positives))
 
 
+@pytest.mark.slow
 def test_ranks_give_the_auc_of_the_record() -> None:
     records = read_board(BOARD)
     assert records

@@ -115,6 +115,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, data_dir: str, whole: RunConfi
     return Job(one, paper, broken, ended.returncode, others(broken))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["official", "paper"])
 def test_two_processes_train_as_one(tmp_path: Path, data_dir: str, whole: RunConfig, job: Job, variant: str) -> None:
     one = config(tmp_path / "one", data_dir, "dien", variant)
@@ -154,6 +155,7 @@ def test_what_cannot_be_shared_is_refused(
         train_run(replace(config(tmp_path, data_dir), **changes))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_run_takes_no_place_in_a_cluster_also_where_it_is_read_at_import(tmp_path: Path, job: Job) -> None:
     here = replace(job.one, out=str(tmp_path))
     train_run(here)
@@ -177,6 +179,7 @@ def outcome(config: RunConfig) -> tuple[dict[str, Any], list[bytes]]:
     return {name: value for name, value in record.items() if name not in TIMINGS}, files
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="it finds processes in /proc")
 def test_killed_it_goes_on_at_once_to_the_same_figures_and_leaves_no_process(whole: RunConfig, job: Job) -> None:
     """Killed at its first process, and where it has gone on from there at the other one."""

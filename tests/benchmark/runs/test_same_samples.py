@@ -20,6 +20,7 @@ from datamodules.protocol import PROTOCOLS
 BOARD = Path(__file__).parents[3] / "leaderboards"
 
 
+@pytest.mark.slow
 def test_committed_runs_of_a_protocol_have_the_same_samples() -> None:
     """One sum over split, histories, targets, negatives and pool for every row, variant and seed."""
     found = defaultdict(set)

@@ -85,6 +85,7 @@ def can_be_nobody() -> bool:
     return here and subprocess.run(probe, cwd=ROOT, capture_output=True).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("home", [None, "/"])
 def test_every_command_runs_for_a_user_without_name_and_home_and_from_a_notebook(
@@ -147,6 +148,7 @@ def test_caches_of_a_user_stay_where_they_are(tmp_path: Path, monkeypatch: pytes
     assert Path(own_variables()["MPLCONFIGDIR"]).parent != shared
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_sweep_that_is_terminated_cleans_up_and_says_how_to_continue(tmp_path: Path, data_dir: str) -> None:
     """As a scheduler does at the end of a job's time."""

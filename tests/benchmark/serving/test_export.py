@@ -83,6 +83,7 @@ def graph(scorer: RunScorer, program: torch.export.ExportedProgram) -> onnx.Mode
         return export.graph_of(scorer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["scan", "buckets"])
 def test_dien_in_onnx(
     loop: export.Loop, scorer: RunScorer, graph: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

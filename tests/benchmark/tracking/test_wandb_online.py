@@ -160,6 +160,7 @@ def children(process: int) -> list[Path]:
     return [Path(f"/proc/{child}/comm") for path in found for child in path.read_text("utf-8").split()]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # processes that start processes, each of which imports torch
 def test_a_sweep_without_its_server_is_offline_and_says_how_to_look(tmp_path: Path, server: StandIn) -> None:
     server.fault = "hangs"
