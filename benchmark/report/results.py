@@ -42,7 +42,17 @@ def results_of(
     models: Sequence[str] | None = None,
     probes: Mapping[str, Probes] | None = None,
 ) -> list[Result]:
-    """Return the figures of a table, a result a data set; arguments as of `tables.table`."""
+    """Return the figures of Table 2, 3 or 4: a result a data set, with its models in the paper's order.
+
+    records   runs, of which those of the data sets, protocol, variant and models are used; their predictions are
+              read where they lie beside the record
+    number    of the table in the paper
+    models    which rows to show; those that the paper's table lacks come after its rows, in the given order, on the
+              data sets that have a run of them. None: the paper's rows
+    probes    data set -> what rules reach under this protocol
+
+    Raises UserError for another number, for two records of one run, and for runs of mixed settings.
+    """
     if number not in paper.TABLES:
         raise unknown_name("table", number, paper.TABLES)
     labels = _row_labels(number, models)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from baselines import model_label
-from benchmark.analysis.probes import Probes, read_probes
+from benchmark.analysis.probes import read_probes
 from benchmark.records import paper
 from benchmark.records.paper import Statistics
-from benchmark.records.record import Record, read_records
+from benchmark.records.record import read_records
 from benchmark.report.render import Section, Table, write_table
 from benchmark.report.results import Result, results_of
 from benchmark.report.table_sections import FURTHER, NOTE_MEAN, NOTES, SELECTION_WORDS, csv_line, sections_of
@@ -43,35 +43,8 @@ class RunTable(NamedTuple):
     whole: Table
 
 
-def table(
-    records: Iterable[Record],
-    number: str,
-    datasets: Sequence[str],
-    protocol: str,
-    variant: str,
-    models: Sequence[str] | None = None,
-    probes: Mapping[str, Probes] | None = None,
-    *,
-    short: bool = False,
-) -> Table:
-    """Return Table 2 or 4: a section a data set, a line a model in the paper's order, and what differs.
-
-    records   runs, of which those of the data sets, protocol, variant and models are used; their predictions are
-              read where they lie beside the record
-    number    "2" or "4"
-    models    which rows to show; those that the paper's table lacks come after its rows, in the given order, on the
-              data sets that have a run of them. None: the paper's rows
-    probes    data set -> what rules reach under this protocol, shown below the rows
-    short     only the AUC, the paper's and one probe
-
-    Raises UserError for another number, for two records of one run, and for runs of mixed settings.
-    """
-    results = results_of(records, number, datasets, protocol, variant, models, probes)
-    return table_of(results, number, protocol, variant, short=short)
-
-
 def table_of(results: Sequence[Result], number: str, protocol: str, variant: str, *, short: bool = False) -> Table:
-    """Write the figures of a table out; `short` as of `table`."""
+    """Write the figures of Table 2, 3 or 4 out; `short`: only the AUC, the paper's and one probe."""
     sections: list[Section] = []
     notes = [NOTE_MEAN]
     lines = [tuple(f"{CSV_HEADER},{MORE_COLUMNS}".split(","))]

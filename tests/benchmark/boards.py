@@ -2,10 +2,12 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,9 @@ from benchmark.analysis.metrics import METRICS
 from benchmark.records.predictions import Scores
 from benchmark.records.record import Record, line_of, read_records
 from benchmark.records.results import curves_of, read_board, results_folder, scores_of, write_results
+from benchmark.report.render import Table
+from benchmark.report.results import results_of
+from benchmark.report.tables import table_of
 
 TO_SCORES = 1e4  # by which ranks are divided to serve as scores
 BOARD = Path(__file__).parents[2] / "leaderboards"
@@ -81,3 +86,11 @@ def make_board(runs: Path, board: Path) -> Path:
     for place, records in groupby(read_records(runs), lambda record: (record.dataset, record.protocol)):
         write_results(results_folder(board, *place), list(records))
     return board
+
+
+def table(
+    records: Sequence[Record], number: str, datasets: Sequence[str], *place: Any, short: bool = False, **more: Any
+) -> Table:
+    """The table of records: arguments as of `results_of`, and `short` as of `table_of`."""
+    results = results_of(records, number, datasets, *place, **more)
+    return table_of(results, number, *place[:2], short=short)

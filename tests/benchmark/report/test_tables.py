@@ -25,9 +25,9 @@ from benchmark.records.record import Record, parse_record, run_folder
 from benchmark.report.render import Table, escape_markdown, write_table
 from benchmark.report.results import results_of
 from benchmark.report.table_sections import NOTE_CODE, NOTE_UNCOMMITTED
-from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, table, table1
+from benchmark.report.tables import CSV_HEADER, MORE_COLUMNS, table1
 from datamodules.errors import UserError
-from tests.benchmark.boards import committed
+from tests.benchmark.boards import committed, table
 
 
 def run(model: str, seed: int, auc: float | None, **changes: Any) -> Record:

@@ -20,7 +20,6 @@ from benchmark.cli import app as cli
 from benchmark.cli.run import check_writable
 from benchmark.executors.plan import bytes_per_run, describe_plan, plan
 from benchmark.records.record import read_records
-from benchmark.report.tables import table
 from benchmark.runs.config import RunConfig, lock_of
 from benchmark.runs.ended import finished_record, forget_failure, record_failure
 from benchmark.runs.train import train_run
@@ -28,6 +27,7 @@ from datamodules.batch import make_batch
 from datamodules.errors import UserError, blocks_writing
 from datamodules.files.lock import Busy
 from datamodules.samples.file import prepare_samples
+from tests.benchmark.boards import table
 
 BAD = """
 import torch

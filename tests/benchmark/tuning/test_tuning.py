@@ -22,7 +22,6 @@ from benchmark.records.record import read_records
 from benchmark.records.results import read_board
 from benchmark.records.tuning import Tuning, read_tuning
 from benchmark.report.ranking import rankings
-from benchmark.report.tables import table
 from benchmark.runs.config import RunConfig
 from benchmark.runs.train import train_run
 from benchmark.tuning.search import Outcome, Search, tune
@@ -30,6 +29,7 @@ from benchmark.tuning.space import Choices, Range, parse_space
 from benchmark.tuning.trial import train_trial, without_test
 from datamodules.errors import UserError
 from datamodules.samples import Samples, Split
+from tests.benchmark.boards import table
 
 STEPS = 20
 
