@@ -135,12 +135,15 @@ class CTRModule(pl.LightningModule):
             return
         if self.pending:
             self._log_pending()
-        row = self._mean_losses()
-        row["learning_rate"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        row = self._training_row()
         if (batch_idx + 1) % int(self.trainer.val_check_batch or 1) == 0 or step == self.hparams["steps"]:
             self.pending[step] = row
         else:
             self._log(row, step)
+
+    def _training_row(self) -> dict[str, float]:
+        """What is logged of the steps since the last log."""
+        return self._mean_losses() | {"learning_rate": self.optimizers().param_groups[0]["lr"]}  # type: ignore[union-attr]
 
     def _mean_losses(self) -> dict[str, float]:
         """The means of the losses of the steps since the last log, by column; those of a step are forgotten.
@@ -230,9 +233,11 @@ class CTRModule(pl.LightningModule):
         self.pending.clear()
 
     def on_train_end(self) -> None:
-        """Log the last row; leave every row of the tables up to date, for whoever reads the weights."""
+        """Log the last rows; leave every row of the tables up to date, for whoever reads the weights."""
         if not self.evaluated_later:
             self._log_pending()
+        if self.losses:  # Lightning's options may end the fit between two logs
+            self._log(self._training_row(), self.step)
         if self.optimizer is not None:
             self.optimizer.catch_up_all()
 

@@ -198,7 +198,7 @@ def test_a_check_before_the_first_step_counts_for_nothing(data: InteractionsData
         ({"val_check_interval": "00:01:00:00"}, range(20, 401, 20), []),
         (
             {"check_val_every_n_epoch": 2, "max_epochs": 2, "limit_train_batches": 25, "val_check_interval": 10},
-            [20, 40],
+            [20, 40, 50],
             [35, 45],
         ),
     ],
