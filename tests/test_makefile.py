@@ -95,3 +95,9 @@ def test_what_is_neither_on_nor_off_is_refused(given: str) -> None:
 def test_without_a_word_curves_go_to_wandb_and_runs_are_trained() -> None:
     words = make("reproduce-table4").stdout
     assert not re.search("--no-wandb|--dry-run|--retry-failed", words)
+
+
+def test_what_make_test_leaves_out_is_in_make_check() -> None:
+    some, every = (re.findall(r"^\S+ -m pytest (.*)$", make(goal).stdout, re.M) for goal in ("test", "check"))
+    assert some == [f'{every[0]} -m "not slow"']
+    assert "-m " not in every[0]
