@@ -78,6 +78,7 @@ def execute(command: str) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trains_here")
 @pytest.mark.timeout(900)  # runs are trained, if small ones
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -138,6 +138,7 @@ print(json.dumps(sorted(sys.modules)))
     assert [name for name in modules if name.startswith(DRAWING)] == []
 
 
+@pytest.mark.slow
 def test_what_makes_tables_and_pages_waits_for_no_torch() -> None:
     program = """
 import sys

@@ -31,6 +31,7 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in (weight, m, v))).hexd
 """
 
 
+@pytest.mark.slow
 def test_code_from_the_cache_computes_the_bits_of_code_just_compiled(tmp_path: Path) -> None:
     """Otherwise the first run on a machine would differ from all later ones: see `jit`."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}

@@ -247,6 +247,7 @@ def test_a_run_whose_config_has_impossible_sizes_is_not_loaded(
         load_run(copy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["import benchmark.records.record", "import benchmark.api", "assert len(benchmark.records())"]
 )

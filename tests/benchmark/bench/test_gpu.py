@@ -73,6 +73,7 @@ def test_the_reason_names_the_build_of_torch(build: str | None, said: str, monke
         devices.check_device("gpu")
 
 
+@pytest.mark.slow
 @without_gpu
 def test_a_check_runs_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "LIMITS", {"parity": 100})
@@ -117,6 +118,7 @@ def test_a_compiled_step_on_the_cpu() -> None:
     assert abs(line.figures["loss_difference"]) < 1e-4
 
 
+@pytest.mark.slow
 def test_the_tests_for_a_device_are_counted() -> None:
     (line,) = CHECKS["tests"](CPU, True)
     assert sum(line.figures.values()) > 10, line

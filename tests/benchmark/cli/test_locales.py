@@ -45,6 +45,7 @@ def test_the_surroundings_are_not_utf_8() -> None:
     assert [codecs.lookup(name).name for name in done.stdout.split()] == ["ascii", "iso8859-1"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_board_is_built_to_the_same_bytes(tmp_path: Path) -> None:
     for row in ROWS:

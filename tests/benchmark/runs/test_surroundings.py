@@ -118,6 +118,7 @@ def test_every_command_runs_for_a_user_without_name_and_home_and_from_a_notebook
         shutil.rmtree(place)
 
 
+@pytest.mark.slow
 def test_a_program_of_ones_own_imports_the_models_where_nothing_can_be_cached() -> None:
     if not can_be_nobody():
         pytest.skip("becoming another user needs root and setpriv")

@@ -62,6 +62,7 @@ def fail() -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_offline_run_holds_every_series_and_the_outcome(tmp_path: Path, data_dir: str) -> None:
     record = train_run(config(tmp_path, data_dir, logger="wandb"))
     folder = config(tmp_path).folder()

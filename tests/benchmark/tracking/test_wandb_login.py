@@ -158,6 +158,7 @@ def test_a_project_that_wandb_refuses_is_refused_before_a_sweep(name: str, monke
     check_tracker("wandb")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # wandb-workspaces' own use of pydantic
 def test_a_workspace_is_made_once_logged_in(server: StandIn) -> None:
     arguments = ["wandb-workspace", "--create", "--project", "mine"]
