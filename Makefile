@@ -73,7 +73,7 @@ quickstart: setup  ## under five minutes: real data, three models, two orders of
 	$(BENCH) quickstart --out "$(OUT)/quickstart" $(if $(filter command environment,$(origin SEEDS)),--seeds "$(SEEDS)") \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(WORKERS),--workers $(WORKERS))
 
-setup: $(VENV)/ready  ## the environment in .venv, pinned, about a minute
+setup: $(VENV)/ready  ## the environment in .venv, pinned: one to three minutes
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
