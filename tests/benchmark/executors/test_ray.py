@@ -94,6 +94,8 @@ def test_a_run_that_takes_its_process_along_is_given_out_three_times(
 @pytest.mark.usefixtures("trains_here")
 def test_a_sweep_survives_the_loss_of_a_node(nodes: tuple[Cluster, Any], place: Path, tmp_path: Path) -> None:
     cluster, other = nodes
+    begun = (place / "node-1" / "tmp").glob
+    before = set(begun("dien-bench-*"))  # of runs that took their process along
     environment = {**os.environ, "RAY_ADDRESS": cluster.address}
     process = subprocess.Popen(
         command(tmp_path / "ray", "--seeds", SEEDS, "--executor", "ray"),
@@ -103,7 +105,7 @@ def test_a_sweep_survives_the_loss_of_a_node(nodes: tuple[Cluster, Any], place: 
         stdout=subprocess.PIPE,
         text=True,
     )
-    while not list((place / "node-1" / "tmp").glob("dien-bench-*")):  # it has just begun a run
+    while not set(begun("dien-bench-*")) - before:  # the node has just begun a run
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     cluster.remove_node(other, allow_graceful=False)
