@@ -69,7 +69,7 @@ help:  ## this list
 	@echo '  DRY_RUN=$(DRY_RUN) RETRY_FAILED=$(RETRY_FAILED) AMAZON_MIRROR=$(AMAZON_MIRROR)'
 	@echo "$(ON_OFF): 1, on, yes or true; 0, off, no, false or empty."
 
-quickstart: setup  ## under five minutes: real data, three models, two orders of behaviours side by side
+quickstart: setup  ## about five minutes: real data, three models, two orders of behaviours side by side
 	$(BENCH) quickstart --out "$(OUT)/quickstart" $(if $(filter command environment,$(origin SEEDS)),--seeds "$(SEEDS)") \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(WORKERS),--workers $(WORKERS))
 
